@@ -37,6 +37,8 @@ pub enum Kind {
     Unreachable,
     /// The service did not answer in time.
     Timeout,
+    /// The service's answer is over a limit.
+    TooLarge,
     /// The connector trapped, or failed in its own words.
     ConnectorFailed,
     /// The connector used up a limit.
@@ -71,6 +73,7 @@ impl Kind {
             Kind::RateLimited => "rate-limited",
             Kind::Unreachable => "unreachable",
             Kind::Timeout => "timeout",
+            Kind::TooLarge => "too-large",
             Kind::ConnectorFailed => "connector-failed",
             Kind::ConnectorLimit => "connector-limit",
             Kind::ConnectorOutput => "connector-output",
@@ -89,7 +92,7 @@ impl Kind {
             Kind::NotFound => 3,
             Kind::ApprovalNeeded | Kind::ConsentNeeded | Kind::ReconnectNeeded => 4,
             Kind::Denied => 5,
-            Kind::ServiceFailed | Kind::RateLimited | Kind::Unreachable | Kind::Timeout => 6,
+            Kind::ServiceFailed | Kind::RateLimited | Kind::Unreachable | Kind::Timeout | Kind::TooLarge => 6,
             Kind::ConnectorFailed | Kind::ConnectorLimit | Kind::ConnectorOutput => 7,
             Kind::StoreLocked | Kind::WrongKey | Kind::StoreDamaged | Kind::StoreUnavailable => 8,
         }

@@ -1,10 +1,47 @@
 //! Attaché: a runtime host for connectors that never hold a secret.
-pub mod error;
-pub mod origin;
-pub mod secret;
+//!
+//! A connector is a WebAssembly component that declares how its service is authenticated. The host keeps the credential,
+//! gives the connector a way out that is judged at every step, and attaches the credential after the connector has let go
+//! of the request. [`Host`] is what the command line works through, and what somebody embeds.
+//!
+//! # The map of this house
+//!
+//! From the outside in; each part calls only what stands below it.
+//!
+//! - [`cli`]: one file per verb.
+//! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`connect`] (making a connection)
+//!   and [`call`] (the way of a call, to be read from top to bottom).
+//! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
+//! - [`consent`]: who agreed to what, and what a connection may do because of it.
+//! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
+//! - [`credential`]: one file per attachment; puts it on a request that is about to leave.
+//! - [`transport`]: resolves once, judges every address, pins, sends, and stops at the caps.
+//! - [`manifest`]: what a connector declares, checked once into types that cannot be wrong; the template language.
+//! - [`audit`]: the hash chain of everything that was done.
+//! - [`store`]: sealed records, and where their key comes from.
+//! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.
+//! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
 
+pub mod approve;
 pub mod audit;
 pub mod build;
+pub mod call;
+pub mod cli;
+pub mod connect;
+pub mod consent;
+pub mod credential;
+pub mod digest;
+pub mod egress;
+pub mod error;
+pub mod host;
 pub mod manifest;
+pub mod origin;
+pub mod runtime;
+pub mod secret;
+pub mod settings;
 pub mod store;
+pub mod text;
 pub mod transport;
+
+pub use error::{Error, Kind, Result};
+pub use host::Host;

@@ -1,1 +1,13 @@
-//! audit
+//! What was done, when, and for whom: one line for every use of a credential before the request leaves, and for everything
+//! that somebody agreed to or took back. The lines form a chain under a keyed hash.
+//!
+//! It may call only the shared words. What must never happen here: a query string, a header's value, a body or a secret in
+//! a line; a line changed after it was written; a use of a credential that has no line.
+
+mod chain;
+mod event;
+mod log;
+
+pub use chain::{Filter, Head, read};
+pub use event::{Event, Subject};
+pub use log::Audit;

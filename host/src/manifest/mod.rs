@@ -1,2 +1,97 @@
-//! manifest
+//! What a connector declares, parsed and validated once into types that cannot be wrong: names that exist, templates that
+//! parse, patterns that compile, schemas that are schemas, and the promises about secrets kept.
+//!
+//! It may call nothing but the shared words (error, origin, secret). It does not run connectors and does not know
+//! connections. What must never happen here: a manifest accepted in which a secret could reach the connector, or a value
+//! could choose where a credential goes beyond what its kind allows.
+
+pub mod audience;
+mod check;
+pub mod declared;
+mod operation;
+mod parameter;
 pub mod template;
+mod values;
+
+pub use declared::{Effect, ValueKind};
+pub use operation::Operation;
+pub use parameter::Parameter;
+pub use values::Values;
+
+use audience::OriginTemplate;
+use template::Template;
+
+/// A manifest that was checked.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Lower-kebab-case.
+    pub name: String,
+    /// As the author counts.
+    pub version: String,
+    /// One line for people.
+    pub title: String,
+    /// For people.
+    pub description: String,
+    /// At least one.
+    pub options: Vec<AuthOption>,
+    /// Origins that are called without a credential.
+    pub open_hosts: Vec<OriginTemplate>,
+    /// At least one.
+    pub operations: Vec<Operation>,
+}
+
+/// One way to connect.
+#[derive(Debug, Clone)]
+pub struct AuthOption {
+    /// Lower-kebab-case, unique in the connector.
+    pub id: String,
+    /// One line for people.
+    pub title: String,
+    /// What somebody types.
+    pub parameters: Vec<Parameter>,
+    /// What is put on a request, in order.
+    pub attach: Vec<Attachment>,
+    /// The only origins that `attach` is used for.
+    pub audience: Vec<OriginTemplate>,
+}
+
+/// Something that the host puts on a request as it leaves.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the contract documents its own fields")]
+pub enum Attachment {
+    Header { name: Template, value: Template },
+    Query { name: Template, value: Template },
+    Basic { user: Template, password: Template },
+    AzureSharedKey { account: Template, key: Template },
+}
+
+impl Attachment {
+    /// Where it goes, for people: `header X-Api-Key`. Templates stand as they are.
+    pub fn place(&self) -> String {
+        match self {
+            Attachment::Header { name, .. } => format!("header {name}"),
+            Attachment::Query { name, .. } => format!("query {name}"),
+            Attachment::Basic { .. } => "header Authorization (Basic)".into(),
+            Attachment::AzureSharedKey { .. } => "header Authorization (Azure SharedKey)".into(),
+        }
+    }
+}
+
+impl Manifest {
+    /// The auth option of that id.
+    pub fn option(&self, id: &str) -> Option<&AuthOption> {
+        self.options.iter().find(|option| option.id == id)
+    }
+
+    /// The operation of that id.
+    pub fn operation(&self, id: &str) -> Option<&Operation> {
+        self.operations.iter().find(|operation| operation.id == id)
+    }
+}
+
+impl AuthOption {
+    /// The parameter of that name.
+    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+}

@@ -1,1 +1,162 @@
-//! transport
+//! The way out: one request to one origin, and its answer.
+//!
+//! **Responsible for** where bytes go and how many come back. It judges the URL, resolves the name once for each
+//! connection, judges every address, connects to what was judged and to nothing else, sends the request once, and reads
+//! the answer under limits. It keeps connections open for each pool key apart, and closes them when told.
+//!
+//! **May call** `origin` and `error`, the HTTP client, TLS and the machine's resolver. `egress` and `consent` call it;
+//! it knows nothing of connectors, credentials or the store.
+//!
+//! **Must never** follow a redirect, send anything twice, use a proxy, connect to an address that was not judged, or put
+//! a path, a query, a header field or a body into an error, a log line or a `Debug` output.
+//!
+//! | file | one thought |
+//! |---|---|
+//! | `address` | what an address is |
+//! | `private` | what the operator allowed |
+//! | `resolver` | from a name to addresses |
+//! | `guard` | one look-up for each connection, judged and pinned |
+//! | `tls` | whom to trust |
+//! | `pool` | clients, kept apart by key |
+//! | `request` | what goes out and comes back |
+//! | `upload` | how far a request's body got |
+//! | `exchange` | one request and its answer |
+//! | `coding` | content codings, undone under a cap |
+//! | `limits` | the numbers |
+//! | `fault` | what can go wrong |
+
+mod address;
+mod coding;
+mod exchange;
+mod fault;
+mod guard;
+pub mod limits;
+mod pool;
+mod private;
+mod request;
+mod resolver;
+mod tls;
+mod upload;
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::time::Instant;
+
+pub use self::{
+    address::{Reach, judge},
+    fault::{Fault, Part, Stage},
+    limits::Limits,
+    pool::PoolKey,
+    private::{HostPort, PrivateAllowed},
+    request::{Incoming, Outgoing},
+    resolver::{Resolver, SystemResolver},
+};
+use self::{
+    exchange::Exchange,
+    guard::{Guard, Policy},
+    pool::{Pooled, Pools, Terms},
+    tls::Tls,
+};
+use crate::origin::Origin;
+
+/// Sends requests. One for a process is enough; it is shared by reference.
+pub struct Transport {
+    resolver: Arc<dyn Resolver>,
+    tls: Tls,
+    pools: Pools,
+}
+
+impl Transport {
+    /// A transport that asks this resolver for addresses, and trusts the machine's certificate authorities and those in
+    /// the PEM file `extra_authorities`. The file is read with the first https request.
+    pub fn new(resolver: Arc<dyn Resolver>, extra_authorities: Option<PathBuf>) -> Self {
+        Self { resolver, tls: Tls::new(extra_authorities), pools: Pools::default() }
+    }
+
+    /// Sends a request once and reads its whole answer, over the connections of `pool`.
+    ///
+    /// A redirect is an answer like any other: whoever follows it sends a new request, which is judged anew.
+    ///
+    /// # Errors
+    ///
+    /// See [`Fault`]. [`Fault::Denied`] comes before anything has left; after any other error the service may have
+    /// received the request.
+    pub async fn send(
+        &self,
+        pool: &PoolKey,
+        allowed: &PrivateAllowed,
+        request: Outgoing,
+        limits: &Limits,
+    ) -> Result<Incoming, Fault> {
+        let began = Instant::now();
+        let origin = request.origin()?;
+        let pooled = self.pooled(pool, &origin, Policy::of(&origin, allowed)?, limits).await?;
+        pooled.guard.admit_literal()?;
+        let exchange = Exchange { origin: &origin, limits, began };
+        let outcome = tokio::select! {
+            biased;
+            () = pooled.closed() => Err(Fault::Denied {
+                what: format!("The connection to `{origin}` was closed while the request was under way."),
+                allow: "Look whether its consent was revoked or the connection was removed, then connect again.".into(),
+            }),
+            outcome = exchange.run(&pooled, request) => outcome,
+        };
+        if let Err(fault) = &outcome {
+            tracing::debug!(%origin, %fault, "no answer");
+            // What else is on a connection that broke the rules is nobody's answer.
+            if matches!(fault, Fault::Protocol(_)) {
+                self.pools.forget(pool, &pooled);
+            }
+        }
+        outcome
+    }
+
+    /// What an origin's addresses are, without sending anything: [`Reach::Public`], or [`Reach::Private`] where the
+    /// operator allowed it. The addresses may be others by the time a request is sent, and are judged then.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Denied`] with what would allow it, [`Fault::Unreachable`] or [`Fault::Timeout`] if the name has no address.
+    pub async fn would_reach(
+        &self,
+        origin: &Origin,
+        allowed: &PrivateAllowed,
+        limits: &Limits,
+    ) -> Result<Reach, Fault> {
+        let policy = Policy::of(origin, allowed)?;
+        let guard = Guard::new(origin.clone(), policy, self.resolver.clone(), limits.resolve);
+        guard.look_up().await.map(|(_, reach)| reach)
+    }
+
+    /// Closes every connection of a pool and ends the requests that are under way on them. A later request under the same
+    /// key opens new ones.
+    pub fn close(&self, pool: &PoolKey) {
+        self.pools.close(pool);
+    }
+
+    async fn pooled(
+        &self,
+        pool: &PoolKey,
+        origin: &Origin,
+        policy: Policy,
+        limits: &Limits,
+    ) -> Result<Arc<Pooled>, Fault> {
+        let terms = Terms::new(policy, limits);
+        if let Some(pooled) = self.pools.find(pool, origin, &terms) {
+            return Ok(pooled);
+        }
+        let tls = self.tls.config(origin.scheme()).await?;
+        let guard = Guard::new(origin.clone(), policy, self.resolver.clone(), limits.resolve);
+        Ok(self.pools.keep(pool, origin, Pooled::new(guard, terms, tls)?))
+    }
+}
+
+impl Default for Transport {
+    /// The system's resolver, and the machine's own authorities.
+    fn default() -> Self {
+        Self::new(Arc::new(SystemResolver), None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

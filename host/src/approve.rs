@@ -1,0 +1,135 @@
+//! Adding a connector: look at the file, show what it would be allowed, and keep it once the operator agrees. The looking
+//! and the keeping are two steps, so that nothing is held open while a person reads.
+
+use crate::{
+    audit::Event,
+    consent::{Approval, Connection, Difference, Terms, now},
+    digest::Digest,
+    error::{Kind, Result},
+    host::Host,
+    manifest::{Manifest, declared},
+    runtime::{Component, Inspected},
+};
+
+/// A connector that was looked at and is not approved yet.
+pub struct Proposal {
+    /// What it is.
+    pub manifest: Manifest,
+    /// What approving it allows.
+    pub terms: Terms,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// What was approved before under its name, and how this differs.
+    pub upgrade: Option<Upgrade>,
+    environment: String,
+    declared: declared::Connector,
+    bytes: Vec<u8>,
+    inspected: Inspected,
+}
+
+/// What an approval would replace.
+#[derive(Debug, Clone)]
+pub struct Upgrade {
+    /// The version before.
+    pub from_version: String,
+    /// The digest before.
+    pub from_digest: Digest,
+    /// What changes.
+    pub difference: Difference,
+}
+
+impl Proposal {
+    /// Whether approving it would let a connector that is there already do more.
+    pub fn widens(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(|upgrade| !upgrade.difference.widened.is_empty())
+    }
+}
+
+impl Host {
+    /// Looks at a file that somebody wants to add.
+    ///
+    /// # Errors
+    /// `invalid-connector`, `denied` or `connector-failed`, with a sentence that says why it is refused.
+    pub async fn propose_connector(&self, environment: &str, bytes: Vec<u8>) -> Result<Proposal> {
+        let book = self.book(environment)?;
+        let digest = Digest::of(&bytes);
+        let inspected = Component::inspect(self.runtime()?, bytes.clone()).await?;
+        let manifest = Manifest::check(&inspected.declared)?;
+        let terms = Terms::of(&manifest, &inspected.imports);
+        let upgrade = book.find_approval(&manifest.name)?.map(|before| Upgrade {
+            difference: terms.since(&before.terms),
+            from_version: before.version,
+            from_digest: before.digest,
+        });
+        Ok(Proposal {
+            terms,
+            digest,
+            upgrade,
+            environment: environment.to_owned(),
+            declared: inspected.declared.clone(),
+            manifest,
+            bytes,
+            inspected,
+        })
+    }
+
+    /// Keeps a connector that the operator has agreed to.
+    ///
+    /// # Errors
+    /// `approval-needed` where another version was approved meanwhile; those of the store.
+    pub fn approve_connector(&self, proposal: &Proposal, approved_by: &str) -> Result<Approval> {
+        let book = self.book(&proposal.environment)?;
+        let name = &proposal.manifest.name;
+        let before = book.find_approval(name)?;
+        if before.as_ref().map(|before| before.digest) != proposal.upgrade.as_ref().map(|upgrade| upgrade.from_digest) {
+            return Err(Kind::ApprovalNeeded
+                .error(format!("The connector `{name}` was changed by somebody else in the meantime."))
+                .hint("Add it again, to be shown the difference from what is there now."));
+        }
+        let digest = self.library.keep(self.runtime()?, &proposal.bytes, &proposal.inspected)?;
+        let approval = Approval {
+            connector: name.clone(),
+            version: proposal.manifest.version.clone(),
+            digest,
+            declared: proposal.declared.clone(),
+            terms: proposal.terms.clone(),
+            approved: now(),
+            approved_by: approved_by.to_owned(),
+        };
+        self.audit.write(&Event::connector_approved(&proposal.environment, name, digest, approved_by))?;
+        book.put_approval(&approval)?;
+        if let Some(before) = before.filter(|before| before.digest != digest) {
+            self.forget_unused(before.digest)?;
+        }
+        Ok(approval)
+    }
+
+    /// Removes a connector that no connection uses.
+    ///
+    /// # Errors
+    /// `not-found`; `denied` while connections use it.
+    pub fn remove_connector(&self, environment: &str, name: &str, caller: &str) -> Result<()> {
+        let book = self.book(environment)?;
+        let approval = book.approval(name)?;
+        let users: Vec<String> =
+            book.connections()?.into_iter().filter(|it: &Connection| it.connector == name).map(|it| it.name).collect();
+        if !users.is_empty() {
+            return Err(Kind::Denied
+                .error(format!("The connector `{name}` is used by {}.", users.join(", ")))
+                .hint("Remove the connections first: `attache connection remove NAME`."));
+        }
+        self.audit.write(&Event::connector_removed(environment, name, approval.digest, caller))?;
+        book.remove_approval(name)?;
+        self.forget_unused(approval.digest)
+    }
+
+    /// Removes the files of a digest that no environment has approved any longer.
+    fn forget_unused(&self, digest: Digest) -> Result<()> {
+        for environment in self.environments()? {
+            if self.book(&environment.name)?.approvals()?.iter().any(|approval| approval.digest == digest) {
+                return Ok(());
+            }
+        }
+        self.library.remove(digest)
+    }
+}

@@ -1,0 +1,162 @@
+//! The chain: each line carries the HMAC-SHA256 of the one before it and of itself, so that a line changed, dropped, swapped
+//! or put in is found by whoever has the key. That the tail was not cut off is known from the head, which the sealed store
+//! keeps.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+};
+
+use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    error::{Error, Kind, Result},
+    secret::Secret,
+};
+
+/// A line is longer than this only where it is not one of ours.
+pub(super) const LONGEST_LINE: u64 = 64 << 10;
+/// What stands between a line's content and its MAC.
+const SEAM: &str = ",\"mac\":\"";
+
+/// The last line of the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its number, from 1.
+    pub seq: u64,
+    /// Its MAC, in hex.
+    pub mac: String,
+}
+
+/// Which lines to read.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this environment.
+    pub environment: Option<String>,
+    /// Only of this connection.
+    pub connection: Option<String>,
+    /// Only so many, the newest.
+    pub limit: usize,
+}
+
+/// Computes lines and their MACs.
+pub(super) struct Chain {
+    key: hmac::Key,
+}
+
+impl Chain {
+    pub(super) fn new(key: &Secret) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) }
+    }
+
+    /// Finishes a line: `content` is a JSON object that ends in `}`.
+    pub(super) fn line(&self, previous: &str, content: &str) -> (String, String) {
+        let open = content.strip_suffix('}').unwrap_or(content);
+        let mac = self.mac(previous, open);
+        (format!("{open}{SEAM}{mac}\"}}\n"), mac)
+    }
+
+    fn mac(&self, previous: &str, open: &str) -> String {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(previous.as_bytes());
+        context.update(b"\n");
+        context.update(open.as_bytes());
+        hex::encode(context.sign())
+    }
+
+    /// Walks a whole chain and gives its head.
+    pub(super) fn verify(&self, path: &Path, anchor: Option<&Head>) -> Result<Option<Head>> {
+        let mut head: Option<Head> = None;
+        let mut met_anchor = anchor.is_none();
+        for (number, line) in lines(path)?.enumerate() {
+            let line = line?;
+            let expected_seq = head.as_ref().map_or(1, |head| head.seq + 1);
+            let wrong = |why: &str| -> Error {
+                Kind::StoreDamaged
+                    .error(format!("The audit is not what was written: line {} {why}.", number + 1))
+                    .hint("Keep the file as it is for whoever looks into it; lines before that one are good.")
+            };
+            let (open, mac) = split(&line).ok_or_else(|| wrong("is not a line of the audit"))?;
+            let seq = serde_json::from_str::<Value>(&line)
+                .ok()
+                .and_then(|line| line["seq"].as_u64())
+                .ok_or_else(|| wrong("has no number"))?;
+            if seq != expected_seq {
+                return Err(wrong(&format!(
+                    "has the number {seq} where {expected_seq} belongs: lines were dropped, swapped or put in"
+                )));
+            }
+            let previous = head.as_ref().map_or("", |head| head.mac.as_str());
+            if self.mac(previous, open) != mac {
+                return Err(wrong("was changed, or the one before it was"));
+            }
+            let here = Head { seq, mac: mac.to_owned() };
+            if anchor.is_some_and(|anchor| anchor.seq == seq) {
+                met_anchor = anchor == Some(&here);
+            }
+            head = Some(here);
+        }
+        if !met_anchor {
+            let last = head.as_ref().map_or(0, |head| head.seq);
+            let noted = anchor.map_or(0, |anchor| anchor.seq);
+            return Err(Kind::StoreDamaged
+                .error(format!(
+                    "The audit is not what was written: it ends at line {last}, and line {noted} was written."
+                ))
+                .hint("Its end was cut off, or another audit was put in its place."));
+        }
+        Ok(head)
+    }
+}
+
+/// Reads lines as JSON, the newest last. It does not check the chain.
+///
+/// # Errors
+/// `store-unavailable` where the file cannot be read.
+pub fn read(path: &Path, filter: &Filter) -> Result<Vec<Value>> {
+    let mut found = std::collections::VecDeque::new();
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let is = |line: &Value, member: &str, wanted: &Option<String>| {
+        wanted.as_ref().is_none_or(|wanted| line[member] == **wanted)
+    };
+    for line in lines(path)? {
+        let Ok(mut line) = serde_json::from_str::<Value>(&line?) else { continue };
+        if is(&line, "environment", &filter.environment) && is(&line, "connection", &filter.connection) {
+            if let Some(members) = line.as_object_mut() {
+                members.remove("mac");
+            }
+            found.push_back(line);
+            if found.len() > filter.limit {
+                found.pop_front();
+            }
+        }
+    }
+    Ok(found.into())
+}
+
+/// The content that a MAC is over, and the MAC.
+pub(super) fn split(line: &str) -> Option<(&str, &str)> {
+    let (open, tail) = line.trim_end_matches('\n').rsplit_once(SEAM)?;
+    let mac = tail.strip_suffix("\"}")?;
+    (mac.len() == 64).then_some((open, mac))
+}
+
+fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String>>> {
+    let unreadable =
+        |error: std::io::Error| Kind::StoreUnavailable.error(format!("The audit cannot be read: {error}."));
+    let file = File::open(path).map_err(unreadable)?;
+    let mut reader = BufReader::new(file);
+    Ok(std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match std::io::Read::take(&mut reader, LONGEST_LINE).read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(String::from_utf8_lossy(&line).into_owned())),
+            Err(error) => Some(Err(unreadable(error))),
+        }
+    }))
+}

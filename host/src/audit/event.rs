@@ -1,0 +1,150 @@
+//! The events that there are lines for.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Map, Value, json};
+use url::Url;
+use uuid::Uuid;
+
+use crate::{digest::Digest, origin::Origin, text};
+
+/// Names and reasons in a line are no longer than this; a path may be.
+const LONGEST: usize = 500;
+
+/// Who and what a call's lines are about.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The environment's name.
+    pub environment: String,
+    /// The connection's name.
+    pub connection: String,
+    /// The connector's name.
+    pub connector: String,
+    /// The connector's digest.
+    pub digest: Digest,
+    /// The operation's id; `check` for a check, empty where there is none.
+    pub operation: String,
+    /// The same in every line of one call.
+    pub call: Uuid,
+    /// Who asked.
+    pub caller: String,
+}
+
+impl Subject {
+    fn members(&self) -> Map<String, Value> {
+        let mut members = Map::from_iter([
+            ("environment".to_owned(), json!(self.environment)),
+            ("connection".to_owned(), json!(self.connection)),
+            ("connector".to_owned(), json!(self.connector)),
+            ("digest".to_owned(), json!(self.digest.short())),
+            ("call".to_owned(), json!(self.call)),
+            ("caller".to_owned(), json!(self.caller)),
+        ]);
+        if !self.operation.is_empty() {
+            members.insert("operation".into(), json!(self.operation));
+        }
+        members
+    }
+}
+
+/// One event; its members are all that a line says beside its place in the chain.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub(super) name: &'static str,
+    pub(super) members: Map<String, Value>,
+}
+
+impl Event {
+    /// An operator agreed to a connector.
+    pub fn connector_approved(environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
+        Self::of_connector("connector-approved", environment, connector, digest, caller)
+    }
+
+    /// An operator removed a connector.
+    pub fn connector_removed(environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
+        Self::of_connector("connector-removed", environment, connector, digest, caller)
+    }
+
+    /// An owner consented, and a connection was made.
+    pub fn connected(subject: &Subject) -> Self {
+        Self::about("connected", subject, [])
+    }
+
+    /// An owner consented anew, and a connection's credential was replaced.
+    pub fn reconnected(subject: &Subject) -> Self {
+        Self::about("reconnected", subject, [])
+    }
+
+    /// A connection was removed.
+    pub fn connection_removed(subject: &Subject) -> Self {
+        Self::about("connection-removed", subject, [])
+    }
+
+    /// A consent was taken back.
+    pub fn consent_revoked(subject: &Subject) -> Self {
+        Self::about("consent-revoked", subject, [])
+    }
+
+    /// A request is about to leave: `credential-used` where something was attached, else `request`.
+    pub fn request(subject: &Subject, method: &Method, url: &Url, hop: usize, attached: &[String]) -> Self {
+        let name = if attached.is_empty() { "request" } else { "credential-used" };
+        let mut event = Self::about(name, subject, to(method, url));
+        if hop > 0 {
+            event.members.insert("hop".into(), json!(hop));
+        }
+        if !attached.is_empty() {
+            event.members.insert("attached".into(), json!(attached));
+        }
+        event
+    }
+
+    /// A request was refused before it left.
+    pub fn denied(subject: &Subject, method: &Method, url: &Url, reason: &str) -> Self {
+        let mut event = Self::about("request-denied", subject, to(method, url));
+        event.members.insert("reason".into(), json!(text::foreign(reason, LONGEST)));
+        event
+    }
+
+    /// A service answered.
+    pub fn answer(subject: &Subject, status: u16, bytes: usize, masked: u64) -> Self {
+        Self::about("answer", subject, [("status", json!(status)), ("bytes", json!(bytes)), ("masked", json!(masked))])
+    }
+
+    /// A request left, or tried to, and there was no answer that could be used.
+    pub fn fault(subject: &Subject, reason: &str) -> Self {
+        Self::about("request-failed", subject, [("reason", json!(text::foreign(reason, LONGEST)))])
+    }
+
+    /// A call is over.
+    pub fn call_ended(subject: &Subject, outcome: &str, took: Duration) -> Self {
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        Self::about("call-ended", subject, [("outcome", json!(outcome)), ("milliseconds", json!(milliseconds))])
+    }
+
+    fn about(name: &'static str, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        let mut members = subject.members();
+        members.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        Self { name, members }
+    }
+
+    fn of_connector(name: &'static str, environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
+        let members = [
+            ("environment", json!(environment)),
+            ("connector", json!(connector)),
+            ("digest", json!(digest)),
+            ("caller", json!(caller)),
+        ];
+        Self { name, members: members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
+    }
+}
+
+/// Where a request goes, without its query: keys and personal data stand there.
+fn to(method: &Method, url: &Url) -> [(&'static str, Value); 3] {
+    let origin = Origin::of(url).map_or_else(|_| url.scheme().to_owned(), |origin| origin.to_string());
+    [
+        ("method", json!(text::foreign(method.as_str(), 40))),
+        ("origin", json!(text::foreign(&origin, LONGEST))),
+        ("path", json!(text::foreign(url.path(), LONGEST))),
+    ]
+}

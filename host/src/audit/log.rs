@@ -1,0 +1,370 @@
+//! Writing the audit: a line is in the file when `write` returns, and on the disk at most 50 ms later.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{
+    Event,
+    chain::{Chain, Head, LONGEST_LINE, split},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    secret::Secret,
+};
+
+/// Lines are synced in groups: the most that a power cut can take.
+const GROUP: Duration = Duration::from_millis(50);
+
+/// The audit of one data directory, open for writing.
+pub struct Audit {
+    shared: Arc<Shared>,
+    chain: Chain,
+    syncer: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    file: File,
+    head: Option<Head>,
+    /// Lines written since the last sync.
+    unsynced: bool,
+    /// Once the audit could not be written, nothing may happen that it would not know of.
+    broken: bool,
+    closing: bool,
+}
+
+impl Audit {
+    /// Where it is.
+    pub fn path(data_directory: &Path) -> PathBuf {
+        data_directory.join("audit.log")
+    }
+
+    /// Opens it to append. A last line that a crash tore is set aside into a file of its own, and the chain goes on from
+    /// the one before it: a torn line was never reported as written.
+    ///
+    /// # Errors
+    /// `store-unavailable` where it cannot be written, `store-damaged` where its last line is not one.
+    pub fn open(data_directory: &Path, key: Secret) -> Result<Self> {
+        let path = Self::path(data_directory);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| unwritable(&error))?;
+        let head = last_line(&mut file, &path)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { file, head, unsynced: false, broken: false, closing: false }),
+            changed: Condvar::new(),
+        });
+        let syncing = shared.clone();
+        let syncer = std::thread::Builder::new()
+            .name("attache-audit".into())
+            .spawn(move || sync_in_groups(&syncing))
+            .map_err(|error| unwritable(&error))?;
+        Ok(Self { shared, chain: Chain::new(&key), syncer: Some(syncer) })
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// `store-unavailable` where it cannot be written now, or could not be before: then nothing else is done either.
+    pub fn write(&self, event: &Event) -> Result<()> {
+        let mut state = self.shared.lock();
+        if state.broken {
+            return Err(refused());
+        }
+        let seq = state.head.as_ref().map_or(1, |head| head.seq + 1);
+        let previous = state.head.as_ref().map_or(String::new(), |head| head.mac.clone());
+        let (line, mac) = self.chain.line(&previous, &content(seq, event));
+        if let Err(error) = state.file.write_all(line.as_bytes()) {
+            tracing::error!(%error, "the audit cannot be written");
+            state.broken = true;
+            return Err(refused());
+        }
+        state.head = Some(Head { seq, mac });
+        state.unsynced = true;
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until everything written is on the disk.
+    ///
+    /// # Errors
+    /// `store-unavailable`.
+    pub fn sync(&self) -> Result<()> {
+        let mut state = self.shared.lock();
+        if state.unsynced && !state.broken {
+            sync_now(&mut state);
+        }
+        if state.broken { Err(refused()) } else { Ok(()) }
+    }
+
+    /// The last line, if there is one.
+    pub fn head(&self) -> Option<Head> {
+        self.shared.lock().head.clone()
+    }
+
+    /// Walks the whole chain. The anchor is the head that was noted when a command ended.
+    ///
+    /// # Errors
+    /// `store-damaged` with the first line that is not what was written.
+    pub fn verify(path: &Path, key: &Secret, anchor: Option<&Head>) -> Result<u64> {
+        Ok(Chain::new(key).verify(path, anchor)?.map_or(0, |head| head.seq))
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.changed.notify_all();
+        if let Some(syncer) = self.syncer.take() {
+            // A thread that panicked has nothing left to sync.
+            let _ = syncer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is changed only after the file was, so a panic elsewhere leaves it true.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sync_in_groups(shared: &Shared) {
+    let mut state = shared.lock();
+    loop {
+        state = shared
+            .changed
+            .wait_while(state, |state| !state.unsynced && !state.closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        if !state.closing {
+            // Lines that come within the group share one sync.
+            state = shared
+                .changed
+                .wait_timeout_while(state, GROUP, |state| !state.closing)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        if state.unsynced && !state.broken {
+            sync_now(&mut state);
+        }
+        if state.closing {
+            return;
+        }
+        if state.broken {
+            state.unsynced = false;
+        }
+    }
+}
+
+fn sync_now(state: &mut State) {
+    match state.file.sync_data() {
+        Ok(()) => state.unsynced = false,
+        Err(error) => {
+            tracing::error!(%error, "the audit cannot be synced");
+            state.broken = true;
+        }
+    }
+}
+
+fn content(seq: u64, event: &Event) -> String {
+    let mut members = Map::new();
+    members.insert("seq".into(), seq.into());
+    members.insert("time".into(), Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string().into());
+    members.insert("event".into(), event.name.into());
+    members.extend(event.members.clone());
+    Value::Object(members).to_string()
+}
+
+/// Finds the last line, and sets a torn one aside.
+fn last_line(file: &mut File, path: &Path) -> Result<Option<Head>> {
+    let length = file.metadata().map_err(|error| unwritable(&error))?.len();
+    if length == 0 {
+        return Ok(None);
+    }
+    // Two of the longest lines: the last whole one is in there, whatever was torn behind it.
+    let from = length.saturating_sub(2 * LONGEST_LINE);
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut tail)).map_err(|error| unwritable(&error))?;
+    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    if whole < tail.len() {
+        set_aside(file, path, from + whole as u64, &tail[whole..])?;
+    }
+    let lines = String::from_utf8_lossy(&tail[..whole]).into_owned();
+    let Some(last) = lines.lines().last() else { return Ok(None) };
+    let head = split(last).and_then(|(_, mac)| {
+        let seq = serde_json::from_str::<Value>(last).ok()?["seq"].as_u64()?;
+        Some(Head { seq, mac: mac.to_owned() })
+    });
+    head.map(Some).ok_or_else(|| {
+        Kind::StoreDamaged.error(format!("The last line of {} is not a line of the audit.", path.display())).hint(
+            "Move the file away to begin a new audit; `attache audit verify` will tell that the old one is missing.",
+        )
+    })
+}
+
+fn set_aside(file: &File, path: &Path, from: u64, torn: &[u8]) -> Result<()> {
+    let aside = path.with_extension(format!("torn-{}", Timestamp::now().as_millisecond()));
+    tracing::warn!(aside = %aside.display(), "the audit's last line was torn by a crash; it is set aside");
+    let keep = || -> std::io::Result<()> {
+        fs::write(&aside, torn)?;
+        File::open(&aside)?.sync_all()?;
+        file.set_len(from)?;
+        file.sync_all()
+    };
+    keep().map_err(|error| unwritable(&error))
+}
+
+fn unwritable(error: &std::io::Error) -> Error {
+    Kind::StoreUnavailable
+        .error(format!("The audit cannot be written: {error}."))
+        .hint("Calls are refused until it can be: see to the disk and the permissions of the data directory.")
+}
+
+fn refused() -> Error {
+    Kind::StoreUnavailable
+        .error("The audit cannot be written, so nothing is done that it would have to know of.")
+        .hint("See to the disk and the permissions of the data directory.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::event::Subject, *};
+    use crate::digest::Digest;
+
+    fn key() -> Secret {
+        Secret::new([7; 32])
+    }
+
+    fn event(connection: &str) -> Event {
+        Event::connected(&Subject {
+            environment: "default".into(),
+            connection: connection.into(),
+            connector: "c".into(),
+            digest: Digest::of(b""),
+            operation: String::new(),
+            call: uuid::Uuid::nil(),
+            caller: "test".into(),
+        })
+    }
+
+    /// Writes some lines and gives the head that a finished command would note.
+    fn written(folder: &Path, lines: usize) -> Head {
+        let audit = Audit::open(folder, key()).unwrap();
+        for line in 0..lines {
+            audit.write(&event(&format!("c{line}"))).unwrap();
+        }
+        audit.sync().unwrap();
+        audit.head().unwrap()
+    }
+
+    fn verify(folder: &Path, anchor: &Head) -> std::result::Result<u64, String> {
+        Audit::verify(&Audit::path(folder), &key(), Some(anchor)).map_err(|error| error.to_string())
+    }
+
+    /// Changes the file's lines, and says what verifying finds.
+    fn after(change: impl FnOnce(&mut Vec<String>)) -> std::result::Result<u64, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let head = written(folder.path(), 4);
+        let path = Audit::path(folder.path());
+        let mut lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+        change(&mut lines);
+        fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        verify(folder.path(), &head)
+    }
+
+    #[test]
+    fn a_chain_goes_on_when_it_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), 2);
+        let head = written(folder.path(), 2);
+        assert_eq!(head.seq, 4);
+        assert_eq!(verify(folder.path(), &head), Ok(4));
+    }
+
+    #[test]
+    fn a_changed_dropped_swapped_added_or_cut_line_is_found() {
+        assert_eq!(after(|_| {}), Ok(4));
+        assert!(after(|lines| lines[1] = lines[1].replace("c1", "c9")).unwrap_err().contains("line 2 was changed"));
+        assert!(after(|lines| drop(lines.remove(1))).unwrap_err().contains("line 2 has the number 3"));
+        assert!(after(|lines| lines.swap(1, 2)).unwrap_err().contains("line 2 has the number 3"));
+        assert!(after(|lines| lines.insert(1, lines[1].clone())).unwrap_err().contains("line 3 has the number 2"));
+        assert!(after(|lines| drop(lines.pop())).unwrap_err().contains("ends at line 3"));
+        assert!(after(|lines| lines.clear()).unwrap_err().contains("ends at line 0"));
+        assert!(after(|lines| lines[2] = "{}".into()).unwrap_err().contains("line 3 is not a line"));
+    }
+
+    #[test]
+    fn another_key_does_not_continue_the_chain_unnoticed() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), 1);
+        let audit = Audit::open(folder.path(), Secret::new([8; 32])).unwrap();
+        audit.write(&event("forged")).unwrap();
+        audit.sync().unwrap();
+        assert!(
+            Audit::verify(&Audit::path(folder.path()), &key(), None)
+                .unwrap_err()
+                .message()
+                .contains("line 2 was changed")
+        );
+    }
+
+    #[test]
+    fn a_line_torn_by_a_crash_is_set_aside_and_the_chain_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), 2);
+        let path = Audit::path(folder.path());
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"seq\":3,\"ti").unwrap();
+        let head = written(folder.path(), 1);
+        assert_eq!(verify(folder.path(), &head), Ok(3));
+        let aside: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .flatten()
+            .filter(|it| it.file_name().to_string_lossy().contains("torn"))
+            .collect();
+        assert_eq!(fs::read(aside[0].path()).unwrap(), b"{\"seq\":3,\"ti");
+    }
+
+    #[test]
+    fn an_audit_that_cannot_be_written_refuses_everything_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path(), key()).unwrap();
+        // A file that is open for reading only stands for a disk that takes no more.
+        audit.shared.lock().file = File::open(Audit::path(folder.path())).unwrap();
+        for _ in 0..2 {
+            assert_eq!(audit.write(&event("c")).unwrap_err().kind(), Kind::StoreUnavailable);
+        }
+        assert_eq!(audit.sync().unwrap_err().kind(), Kind::StoreUnavailable);
+    }
+
+    #[test]
+    fn many_tasks_write_one_chain() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path(), key()).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let audit = &audit;
+                scope.spawn(move || (0..50).for_each(|_| audit.write(&event(&format!("t{thread}"))).unwrap()));
+            }
+        });
+        audit.sync().unwrap();
+        assert_eq!(verify(folder.path(), &audit.head().unwrap()), Ok(200));
+    }
+}

@@ -1,0 +1,304 @@
+//! The way of a call, from a caller's words to the connector's answer.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    audit::{Event, Subject},
+    consent::{self, Approval, Connection},
+    egress::{Access, Preview, Request, Session},
+    error::{Error, Kind, Result},
+    host::Host,
+    manifest::{Manifest, Operation, Values},
+    runtime::{Component, Failure, GuestRequest, GuestResponse, Invoked, SendError, WayOut},
+    text,
+};
+
+/// What a caller asks for.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The environment's name.
+    pub environment: String,
+    /// The connection's name.
+    pub connection: String,
+    /// The operation's id.
+    pub operation: String,
+    /// The operation's input.
+    pub input: Value,
+    /// Who asks, for the audit.
+    pub caller: String,
+}
+
+/// How much of a service's or connector's own words is repeated in an error.
+const FOREIGN_WORDS: usize = 1_000;
+
+impl Host {
+    /// Calls an operation of a connection.
+    ///
+    /// # Errors
+    /// Every kind: what is missing or refused on the way, what the service or the connector failed with.
+    pub async fn call(&self, call: &Call) -> Result<Value> {
+        let prepared = self.prepare(call)?;
+        let started = Instant::now();
+        let result = self.run(call, &prepared).await;
+        let outcome = result.as_ref().map_or_else(|error| error.kind().name(), |_| "done");
+        self.audit.write(&Event::call_ended(&prepared.subject, outcome, started.elapsed()))?;
+        result
+    }
+
+    /// Runs an operation up to its first request, which is shown and not sent.
+    ///
+    /// # Errors
+    /// As for [`Host::call`]; `connector-failed` where the operation ends without a request.
+    pub async fn dry_run(&self, call: &Call) -> Result<Preview> {
+        let prepared = self.prepare(call)?;
+        let component = self.library.load(self.runtime()?, prepared.approval.digest).await?;
+        let session = self.session(&prepared)?.dry_run();
+        let (preview, fault) = (session.preview(), session.fault());
+        let way_out = Box::new(ToService::new(session, &prepared));
+        let ended = component
+            .invoke(&prepared.connection.connector, way_out, call.operation.clone(), call.input.to_string())
+            .await;
+        if let Some(preview) = preview.and_then(|preview| lock(&preview).take()) {
+            return Ok(preview);
+        }
+        finish(ended, &fault, &prepared.operation)?;
+        Err(Kind::ConnectorFailed.error("The operation ended without sending a request, so there is nothing to show."))
+    }
+
+    /// Consent, then the manifest: everything that can be refused before the connector runs.
+    fn prepare(&self, call: &Call) -> Result<Prepared> {
+        let book = self.book(&call.environment)?;
+        let connection = book.connection(&call.connection)?;
+        let approval = book.find_approval(&connection.connector)?.ok_or_else(|| {
+            Kind::ApprovalNeeded
+                .error(format!("The connector `{}` of this connection is not approved here.", connection.connector))
+                .hint("Add it with `attache connector add FILE`.")
+        })?;
+        let manifest = self.manifest(&approval)?;
+        let access = consent::access(
+            &manifest,
+            &approval,
+            &connection,
+            book.credential(connection.id)?,
+            book.consent(connection.id)?,
+            self.settings.transport_limits(),
+        )?;
+        let operation = operation(&manifest, &call.operation)?.clone();
+        accept_input(&operation, &call.input, self.settings.limits.value.input_bytes)?;
+        let subject = subject(&call.environment, &connection, &approval, &call.operation, &call.caller);
+        Ok(Prepared { connection, approval, operation, access: Arc::new(access), subject })
+    }
+
+    async fn run(&self, call: &Call, prepared: &Prepared) -> Result<Value> {
+        let component = self.library.load(self.runtime()?, prepared.approval.digest).await?;
+        let session = self.session(prepared)?;
+        let fault = session.fault();
+        let way_out = Box::new(ToService::new(session, prepared));
+        let ended = component
+            .invoke(&prepared.connection.connector, way_out, call.operation.clone(), call.input.to_string())
+            .await;
+        finish(ended, &fault, &prepared.operation)
+    }
+
+    fn session(&self, prepared: &Prepared) -> Result<Session> {
+        Ok(Session::new(
+            prepared.access.clone(),
+            self.transport()?.clone(),
+            self.audit.clone(),
+            prepared.subject.clone(),
+        ))
+    }
+
+    /// Runs a connector's `check` with an access that need not be stored yet. The answer names the account.
+    pub(crate) async fn check_access(
+        &self,
+        component: &Component,
+        connection: &Connection,
+        access: Arc<Access>,
+        subject: Subject,
+    ) -> Result<String> {
+        let session = Session::new(access.clone(), self.transport()?.clone(), self.audit.clone(), subject);
+        let fault = session.fault();
+        let way_out = Box::new(ToService { session, option: connection.option.clone(), access });
+        match component.check(&connection.connector, way_out).await? {
+            Invoked::Returned(Ok(account)) => Ok(text::foreign(account.trim(), 200)),
+            Invoked::Returned(Err(failure)) => Err(report(failure, &fault)),
+            Invoked::Stopped => Err(Kind::Internal.error("A check was stopped.")),
+        }
+    }
+}
+
+/// What the first half of the way found out.
+struct Prepared {
+    connection: Connection,
+    approval: Approval,
+    operation: Operation,
+    access: Arc<Access>,
+    subject: Subject,
+}
+
+/// Who and what the audit's lines of one call are about.
+pub(crate) fn subject(
+    environment: &str,
+    connection: &Connection,
+    approval: &Approval,
+    operation: &str,
+    caller: &str,
+) -> Subject {
+    Subject {
+        environment: environment.to_owned(),
+        connection: connection.name.clone(),
+        connector: connection.connector.clone(),
+        digest: approval.digest,
+        operation: operation.to_owned(),
+        call: Uuid::new_v4(),
+        caller: caller.to_owned(),
+    }
+}
+
+/// Finds an operation.
+///
+/// # Errors
+/// `not-found`, with the operations that there are.
+pub(crate) fn operation<'a>(manifest: &'a Manifest, id: &str) -> Result<&'a Operation> {
+    manifest.operation(id).ok_or_else(|| {
+        let known: Vec<_> = manifest.operations.iter().map(|operation| operation.id.as_str()).collect();
+        Kind::NotFound
+            .error(format!("The connector `{}` has no operation `{}`.", manifest.name, text::foreign(id, 64)))
+            .hint(format!("It has {}.", known.join(", ")))
+    })
+}
+
+fn accept_input(operation: &Operation, input: &Value, limit: u64) -> Result<()> {
+    let bytes = input.to_string().len() as u64;
+    if bytes > limit {
+        return Err(Kind::InvalidInput
+            .error(format!("The input has {bytes} bytes; it may have {limit}."))
+            .hint("Raise `limits.input-bytes` in attache.toml."));
+    }
+    match operation.input.faults(input)? {
+        None => Ok(()),
+        Some(faults) => Err(Kind::InvalidInput
+            .error(format!("The input does not fit `{}`: {}.", operation.id, text::foreign(&faults, FOREIGN_WORDS)))
+            .hint(format!("`attache call CONNECTION {} --help` shows what it takes.", operation.id))),
+    }
+}
+
+fn finish(ended: Result<Invoked>, fault: &Mutex<Option<Error>>, operation: &Operation) -> Result<Value> {
+    let output = match ended? {
+        Invoked::Returned(Ok(output)) => output,
+        Invoked::Returned(Err(failure)) => return Err(report(failure, fault)),
+        Invoked::Stopped => return Err(Kind::Internal.error("The call was stopped.")),
+    };
+    let wrong = |why: String| {
+        Kind::ConnectorOutput.error(format!("The connector's answer {why}.")).hint("This is a defect of the connector.")
+    };
+    let output: Value = serde_json::from_str(&output).map_err(|error| wrong(format!("is not JSON ({error})")))?;
+    match operation.output.faults(&output)? {
+        None => Ok(output),
+        Some(faults) => Err(wrong(format!("does not fit its own schema: {}", text::foreign(&faults, FOREIGN_WORDS)))),
+    }
+}
+
+/// What a caller is told of a connector's failure. Where the host refused a request on the way, that is the cause, in the
+/// host's own words; the connector's are labelled as its own.
+fn report(failure: Failure, fault: &Mutex<Option<Error>>) -> Error {
+    if let Some(cause) = lock(fault).take() {
+        return cause;
+    }
+    let quoted = |words: &str| match text::foreign(words, FOREIGN_WORDS) {
+        words if words.is_empty() => String::new(),
+        words => format!(" It says: “{words}”"),
+    };
+    match failure {
+        Failure::InvalidInput(words) => Kind::InvalidInput.error(format!("The connector refuses the input.{}", quoted(&words))),
+        Failure::NotFound(words) => Kind::NotFound.error(format!("The service has no such thing.{}", quoted(&words))),
+        Failure::Unauthorized(words) => Kind::ServiceFailed
+            .error(format!("The service refuses the credential.{}", quoted(&words)))
+            .hint("`attache connection check NAME` tells whether it is still good; `attache connection reconnect NAME` replaces it."),
+        Failure::RateLimited(Some(seconds)) => {
+            Kind::RateLimited.error(format!("The service says to wait {seconds} s.")).hint("Call again after that.")
+        }
+        Failure::RateLimited(None) => Kind::RateLimited.error("The service says that there were too many calls."),
+        Failure::Upstream(status, words) => {
+            Kind::ServiceFailed.error(format!("The service answered with status {status}.{}", quoted(&words)))
+        }
+        Failure::Other(words) => Kind::ConnectorFailed.error(format!("The connector failed.{}", quoted(&words))),
+    }
+}
+
+/// The way out of one call: the connection as the connector may see it, and `egress` behind `send`.
+struct ToService {
+    session: Session,
+    option: String,
+    access: Arc<Access>,
+}
+
+impl ToService {
+    fn new(session: Session, prepared: &Prepared) -> Self {
+        Self { session, option: prepared.connection.option.clone(), access: prepared.access.clone() }
+    }
+
+    fn values(&self) -> &Values {
+        &self.access.values
+    }
+}
+
+#[async_trait]
+impl WayOut for ToService {
+    fn parameter(&self, name: &str) -> Option<String> {
+        self.values().public().get(name).cloned()
+    }
+
+    fn audience(&self) -> Vec<String> {
+        self.access.reachable.audience.iter().map(ToString::to_string).collect()
+    }
+
+    fn auth_option(&self) -> String {
+        self.option.clone()
+    }
+
+    fn scopes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn send(&mut self, request: GuestRequest) -> std::result::Result<GuestResponse, SendError> {
+        let GuestRequest { method, url, headers, body, attach } = request;
+        match self.session.send(Request { method, url, headers, body, attach }).await {
+            Ok(response) => {
+                Ok(GuestResponse { status: response.status, headers: response.headers, body: response.body })
+            }
+            Err(error) => Err(for_guest(&error)),
+        }
+    }
+
+    fn stop(&self) -> bool {
+        self.session.is_over()
+    }
+}
+
+fn for_guest(error: &Error) -> SendError {
+    let sentence = match error.mend() {
+        Some(mend) => format!("{} {mend}", error.message()),
+        None => error.message().to_owned(),
+    };
+    match error.kind() {
+        Kind::Timeout => SendError::Timeout(sentence),
+        Kind::TooLarge => SendError::TooLarge(sentence),
+        Kind::Unreachable | Kind::ServiceFailed => SendError::Unreachable(sentence),
+        Kind::InvalidInput => SendError::InvalidRequest(sentence),
+        Kind::ReconnectNeeded | Kind::ConsentNeeded => SendError::NeedsReconnect(sentence),
+        _ => SendError::Denied(sentence),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,288 @@
+//! `attache connect`, and what reconnecting shares with it: asking for what is missing, showing what would be agreed to.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{self, Read},
+};
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{Answer, Context, print, prompt};
+use crate::{
+    connect::{ConnectProposal, ConnectRequest, find_option},
+    consent::Connection,
+    error::{Kind, Result},
+    manifest::{AuthOption, Manifest, Parameter},
+    secret::Secret,
+    text,
+    transport::PrivateAllowed,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Connect {
+    /// The connector
+    connector: String,
+    /// What to call the connection; the connector's name unless given
+    #[arg(long)]
+    name: Option<String>,
+    /// Which of the connector's auth options to use
+    #[arg(long, value_name = "OPTION")]
+    auth: Option<String>,
+    #[command(flatten)]
+    values: ValueArguments,
+}
+
+const HELP: &str = "\
+Examples:
+  attache connect weather
+  attache connect weather --name work --secret key=env:WEATHER_KEY --yes
+  attache connect http --auth basic --set base-url=https://api.example.com --set username=jo --secret password=-
+  attache connect http --auth none --set base-url=http://127.0.0.1:8080 --allow-private 127.0.0.1:8080";
+
+/// What `connect` and `connection reconnect` take alike.
+#[derive(Debug, clap::Args)]
+pub(super) struct ValueArguments {
+    /// A parameter that the connector can read
+    #[arg(long = "set", value_name = "K=V", value_parser = pair)]
+    set: Vec<(String, String)>,
+    /// A secret parameter and where it is: env:NAME, file:PATH, or - for standard input
+    #[arg(long = "secret", value_name = "K=SOURCE", value_parser = pair)]
+    secret: Vec<(String, String)>,
+    /// A private address that this connection may reach
+    #[arg(long, value_name = "HOST:PORT")]
+    allow_private: Vec<String>,
+    /// Agree without being asked
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Connect {
+    pub(super) async fn run(self, context: &Context) -> Result<Answer> {
+        let (approval, manifest) = context
+            .with_host(async |host| {
+                let approval = host.book(context.environment())?.approval(&self.connector)?;
+                let manifest = host.manifest(&approval)?;
+                Ok((approval, manifest))
+            })
+            .await?;
+        let option = choose_option(&manifest, self.auth.as_deref())?;
+        let request = ConnectRequest {
+            environment: context.environment().to_owned(),
+            name: self.name.unwrap_or_else(|| approval.connector.clone()),
+            connector: approval.connector,
+            option: option.id.clone(),
+            caller: context.caller.clone(),
+            ..ConnectRequest::default()
+        };
+        connect(context, option, request, self.values).await
+    }
+}
+
+/// Asks, shows, and connects; used for a new connection and for one that is made good again.
+pub(super) async fn connect(
+    context: &Context,
+    option: &AuthOption,
+    mut request: ConnectRequest,
+    arguments: ValueArguments,
+) -> Result<Answer> {
+    let allowed = PrivateAllowed::parse(&arguments.allow_private)?;
+    request.private = request.private.iter().chain(allowed.iter()).cloned().collect();
+    request.parameters.extend(arguments.set);
+    for (name, secret) in read_secrets(arguments.secret)? {
+        request.secrets.insert(name, secret);
+    }
+    ask_for_missing(option, &mut request)?;
+    let proposal = context.with_host(async |host| host.propose_connection(request).await).await?;
+    agree(&proposal, arguments.yes)?;
+    let connection = context.with_host(async |host| host.connect(proposal).await).await?;
+    let text = format!("Connected `{}`: {}.", connection.name, connection.account);
+    Ok(Answer::new(summary(&connection), text))
+}
+
+/// What programs are told of a connection; its secrets are not in it.
+pub(super) fn summary(connection: &Connection) -> serde_json::Value {
+    json!({
+        "id": connection.id,
+        "name": connection.name,
+        "connector": connection.connector,
+        "auth-option": connection.option,
+        "account": connection.account,
+        "parameters": connection.parameters,
+        "private": connection.private,
+        "created": connection.created,
+    })
+}
+
+fn choose_option<'a>(manifest: &'a Manifest, named: Option<&str>) -> Result<&'a AuthOption> {
+    if named.is_none() && manifest.options.len() > 1 && prompt::has_person() {
+        let list =
+            manifest.options.iter().map(|option| format!("{:<16} {}", option.id, text::foreign(&option.title, 100)));
+        prompt::show(&print::section("ways to connect", list));
+        return find_option(manifest, &prompt::line("Which one")?);
+    }
+    find_option(manifest, named.unwrap_or_default())
+}
+
+fn ask_for_missing(option: &AuthOption, request: &mut ConnectRequest) -> Result<()> {
+    if !prompt::has_person() {
+        // What is missing is named by whoever checks the values.
+        return Ok(());
+    }
+    for parameter in &option.parameters {
+        let name = &parameter.name;
+        let kept = request.secrets.contains_key(name) || request.parameters.contains_key(name);
+        if (kept && !request.again) || (kept && !parameter.is_secret()) {
+            continue;
+        }
+        let typed = ask(parameter, kept)?;
+        match typed {
+            None => {}
+            Some(value) if parameter.is_secret() => {
+                request.secrets.insert(name.clone(), value);
+            }
+            Some(value) => {
+                request.parameters.insert(name.clone(), String::from_utf8_lossy(value.expose()).into_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks until the answer fits; None where nothing was typed and nothing is needed.
+fn ask(parameter: &Parameter, kept: bool) -> Result<Option<Secret>> {
+    if let Some(description) = &parameter.description {
+        prompt::show(&format!("  {}\n", text::foreign(description, 500)));
+    }
+    let title = text::foreign(&parameter.title, 200);
+    let aside = match (&parameter.default, kept, parameter.optional) {
+        (_, true, _) => "; Enter keeps the one that is stored".to_owned(),
+        (Some(default), _, _) => format!("; Enter for {}", text::foreign(default, 200)),
+        (None, _, true) => "; Enter for none".to_owned(),
+        _ => String::new(),
+    };
+    loop {
+        let value = match parameter.is_secret() {
+            true => prompt::secret(&format!("{title} ({}{aside})", parameter.name))?,
+            false => {
+                Secret::new(prompt::line(&format!("{title} ({}; the connector can read this{aside})", parameter.name))?)
+            }
+        };
+        if value.is_empty() && !aside.is_empty() {
+            return Ok(None);
+        }
+        let accepted = std::str::from_utf8(value.expose())
+            .map_err(|_| Kind::InvalidInput.error("That is not text."))
+            .and_then(|text| parameter.accept(text));
+        match accepted {
+            Ok(()) => return Ok(Some(value)),
+            Err(error) => prompt::show(&format!("  {error}\n")),
+        }
+    }
+}
+
+fn agree(proposal: &ConnectProposal, yes: bool) -> Result<()> {
+    let shown = shown(proposal);
+    let name = &proposal.connection.name;
+    if yes {
+        // Shown all the same: whoever reads the log sees what was agreed to.
+        prompt::show(&shown);
+        return Ok(());
+    }
+    if !prompt::has_person() {
+        return Err(Kind::ConsentNeeded
+            .error(format!("The connection `{name}` needs its owner's consent:\n{}", shown.trim_end()))
+            .hint("Without a terminal, `--yes` gives it."));
+    }
+    prompt::show(&shown);
+    match prompt::confirm("Connect?")? {
+        true => Ok(()),
+        false => Err(Kind::ConsentNeeded.error(format!("The connection `{name}` was not made."))),
+    }
+}
+
+fn shown(proposal: &ConnectProposal) -> String {
+    let (approval, consent) = (&proposal.approval, &proposal.consent);
+    let mut text = format!(
+        "{} {} ({}) asks to connect `{}`\n",
+        approval.connector,
+        approval.version,
+        approval.digest.short(),
+        proposal.connection.name
+    );
+    if let Some(account) = &proposal.account_before {
+        text += &format!("  again, for the account {account}\n");
+    }
+    match consent.placements.is_empty() {
+        true => text += "  with no credential\n",
+        false => {
+            text += &print::section("the credential goes to", &consent.origins);
+            text += &print::section("as", &consent.placements);
+        }
+    }
+    if consent.placements.is_empty() {
+        text += &print::section("it calls", &consent.origins);
+    }
+    text += &print::section("without the credential it may call", &consent.open_hosts);
+    text += &print::section("private addresses that were allowed", &proposal.private_origins);
+    text += &print::section(
+        "the connector can read",
+        proposal.readable.iter().map(|(name, value)| format!("{name} = {}", text::foreign(value, 200))),
+    );
+    text += &print::section("too short to be recognised if the service sends it back", &proposal.short_secrets);
+    text
+}
+
+fn read_secrets(sources: Vec<(String, String)>) -> Result<BTreeMap<String, Secret>> {
+    let mut secrets = BTreeMap::new();
+    let mut standard_input_taken = false;
+    for (name, source) in sources {
+        let shown = text::foreign(&name, 64);
+        let bytes = match source.split_once(':') {
+            _ if source == "-" => {
+                if std::mem::replace(&mut standard_input_taken, true) {
+                    return Err(Kind::Usage.error("Standard input can give one secret only."));
+                }
+                let mut bytes = Zeroizing::new(Vec::new());
+                io::stdin()
+                    .lock()
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| Kind::Usage.error(format!("Standard input cannot be read: {error}.")))?;
+                bytes
+            }
+            Some(("env", variable)) => Zeroizing::new(
+                env::var(variable)
+                    .map_err(|_| {
+                        Kind::Usage.error(format!(
+                            "The environment variable `{}` for the secret `{shown}` is not set, or not text.",
+                            text::foreign(variable, 64)
+                        ))
+                    })?
+                    .into_bytes(),
+            ),
+            Some(("file", path)) => Zeroizing::new(fs::read(path).map_err(|error| {
+                Kind::Usage.error(format!("The file for the secret `{shown}` cannot be read: {error}."))
+            })?),
+            // What stands there may be the secret itself, so it is not repeated.
+            _ => {
+                return Err(Kind::Usage
+                    .error(format!("A secret is never an argument, since other processes can read those; say where `{shown}` is."))
+                    .hint(format!("`--secret {shown}=env:NAME`, `--secret {shown}=file:PATH`, `--secret {shown}=-`, or leave it out to be asked.")));
+            }
+        };
+        // Files and pipes end in a line break that is not part of the secret.
+        let trimmed = bytes.strip_suffix(b"\n").map_or(&bytes[..], |bytes| bytes.strip_suffix(b"\r").unwrap_or(bytes));
+        if secrets.insert(name, Secret::new(trimmed)).is_some() {
+            return Err(Kind::Usage.error(format!("The secret `{shown}` is given twice.")));
+        }
+    }
+    Ok(secrets)
+}
+
+fn pair(argument: &str) -> std::result::Result<(String, String), String> {
+    // The argument is not repeated: somebody may have written a secret there.
+    let (name, value) = argument.split_once('=').ok_or("it has no `=` between name and value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,233 @@
+//! `attache connector add|list|show|remove`.
+
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    time::Duration,
+};
+
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+
+use super::{Answer, Context, print, prompt};
+use crate::{
+    approve::Proposal,
+    consent::Approval,
+    digest::Digest,
+    error::{Kind, Result},
+    manifest::Manifest,
+    text,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Connector {
+    /// Look at a connector, show what it may do, and add it once you agree
+    #[command(after_help = ADD_HELP)]
+    Add {
+        /// The connector's .wasm
+        file: PathBuf,
+        /// Agree without being asked; never to a connector that may do more than the one that is there
+        #[arg(long)]
+        yes: bool,
+        /// Agree to exactly these bytes, whatever they may do
+        #[arg(long, value_name = "SHA256")]
+        digest: Option<Digest>,
+    },
+    /// List the connectors that are approved here
+    List,
+    /// Show what a connector may do
+    Show { connector: String },
+    /// Remove a connector that no connection uses
+    Remove { connector: String },
+}
+
+const ADD_HELP: &str = "\
+Examples:
+  attache connector add weather.wasm
+  attache connector add weather.wasm --digest 5f2c…   (in a script: these bytes and no others)";
+
+impl Connector {
+    pub(super) async fn run(self, context: &Context) -> Result<Answer> {
+        match self {
+            Connector::Add { file, yes, digest } => add(context, file, yes, digest).await,
+            Connector::List => {
+                let all = context.with_host(async |host| host.book(context.environment())?.approvals()).await?;
+                let rows: Vec<_> = all
+                    .iter()
+                    .map(|it| {
+                        vec![
+                            it.connector.clone(),
+                            it.version.clone(),
+                            it.digest.short(),
+                            it.approved.clone(),
+                            it.approved_by.clone(),
+                        ]
+                    })
+                    .collect();
+                let json: Vec<Value> = all.iter().map(summary).collect();
+                Ok(Answer::new(json!(json), print::table(&["CONNECTOR", "VERSION", "DIGEST", "APPROVED", "BY"], &rows)))
+            }
+            Connector::Show { connector } => {
+                context
+                    .with_host(async |host| {
+                        let approval = host.book(context.environment())?.approval(&connector)?;
+                        let manifest = host.manifest(&approval)?;
+                        let shown = describe(
+                            &manifest,
+                            approval.digest,
+                            &approval.terms.imports.iter().cloned().collect::<Vec<_>>(),
+                        );
+                        Ok(Answer::new(json!({ "approval": summary(&approval), "manifest": approval.declared }), shown))
+                    })
+                    .await
+            }
+            Connector::Remove { connector } => {
+                context
+                    .with_host(async |host| {
+                        host.remove_connector(context.environment(), &connector, &context.caller)?;
+                        Ok(Answer::new(
+                            json!({ "removed": connector }),
+                            format!("The connector `{connector}` is gone."),
+                        ))
+                    })
+                    .await
+            }
+        }
+    }
+}
+
+async fn add(context: &Context, file: PathBuf, yes: bool, digest: Option<Digest>) -> Result<Answer> {
+    let bytes = read(context, &file)?;
+    if let Some(pinned) = digest {
+        let actual = Digest::of(&bytes);
+        if actual != pinned {
+            return Err(Kind::Denied.error(format!("{} has the digest {actual}, not {pinned}.", file.display())).hint(
+                "It is not the file that was agreed to; get the right one, or look at this one without --digest.",
+            ));
+        }
+    }
+    let working = progress("Compiling and looking at the connector");
+    let proposal = context.with_host(async |host| host.propose_connector(context.environment(), bytes).await).await;
+    working.finish_and_clear();
+    let proposal = proposal?;
+    let shown = shown(&proposal);
+    agree(&proposal, &shown, yes, digest.is_some())?;
+    let approval = context.with_host(async |host| host.approve_connector(&proposal, &context.caller)).await?;
+    let text = format!("Added {} {} (sha256:{}).", approval.connector, approval.version, approval.digest);
+    // What was agreed to unseen belongs in the record of whoever reads the output.
+    Ok(Answer::new(summary(&approval), if yes || digest.is_some() { format!("{shown}{text}") } else { text }))
+}
+
+fn agree(proposal: &Proposal, shown: &str, yes: bool, pinned: bool) -> Result<()> {
+    let name = &proposal.manifest.name;
+    if pinned || (yes && !proposal.widens()) {
+        return Ok(());
+    }
+    let pin = format!("In a script, pin what was read: `--digest {}`.", proposal.digest);
+    if !prompt::has_person() || yes {
+        let why = match proposal.widens() {
+            true => format!("This version of `{name}` may do more than the one that is there:\n{}", widened(proposal)),
+            false => format!("The connector `{name}` needs approval:\n{shown}"),
+        };
+        return Err(Kind::ApprovalNeeded.error(why.trim_end()).hint(pin));
+    }
+    prompt::show(shown);
+    match prompt::confirm("Add it?")? {
+        true => Ok(()),
+        false => Err(Kind::ApprovalNeeded.error(format!("The connector `{name}` was not added."))),
+    }
+}
+
+fn read(context: &Context, file: &PathBuf) -> Result<Vec<u8>> {
+    let unreadable = |error: io::Error| {
+        let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Usage };
+        kind.error(format!("{} cannot be read: {error}.", file.display()))
+    };
+    // A file over the limit is refused by its size, before it is in memory.
+    let (size, limit) = (fs::metadata(file).map_err(unreadable)?.len(), context.settings.limits.value.component_bytes);
+    if size > limit {
+        return Err(Kind::Denied
+            .error(format!("{} has {size} bytes; a connector may have {limit}.", file.display()))
+            .hint("Build it in release mode and stripped, or raise `limits.component-bytes` in attache.toml."));
+    }
+    fs::read(file).map_err(unreadable)
+}
+
+fn progress(what: &'static str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner().with_message(what);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn shown(proposal: &Proposal) -> String {
+    let imports: Vec<String> = proposal.terms.imports.iter().cloned().collect();
+    let mut text = describe(&proposal.manifest, proposal.digest, &imports);
+    if let Some(upgrade) = &proposal.upgrade {
+        text += &format!("\n  replaces version {} ({})\n", upgrade.from_version, upgrade.from_digest.short());
+        text += &print::section("MAY DO MORE THAN BEFORE", &upgrade.difference.widened);
+        text += &print::section("other changes", &upgrade.difference.other);
+        if upgrade.difference.widened.is_empty() && upgrade.difference.other.is_empty() {
+            text += "    what it may do is the same\n";
+        }
+    }
+    text + "\n"
+}
+
+fn widened(proposal: &Proposal) -> String {
+    let upgrade = proposal.upgrade.as_ref();
+    upgrade.map(|upgrade| print::section("new", &upgrade.difference.widened)).unwrap_or_default()
+}
+
+/// Everything that an operator agrees to, in the connector's own words where they are its own.
+fn describe(manifest: &Manifest, digest: Digest, imports: &[String]) -> String {
+    let foreign = |words: &str| text::foreign(words, 500);
+    let mut shown = format!("{} {} — it says: “{}”\n", manifest.name, manifest.version, foreign(&manifest.title));
+    if !manifest.description.is_empty() {
+        shown += &format!("  “{}”\n", foreign(&manifest.description));
+    }
+    shown += &format!("  sha256:{digest}\n\n");
+    for option in &manifest.options {
+        shown += &format!("auth option {} — “{}”\n", option.id, foreign(&option.title));
+        let (secret, readable): (Vec<_>, Vec<_>) =
+            option.parameters.iter().partition(|parameter| parameter.is_secret());
+        let named = |parameters: &[&crate::manifest::Parameter]| -> Vec<String> {
+            parameters
+                .iter()
+                .map(|it| {
+                    format!(
+                        "{} ({}){} — “{}”",
+                        it.name,
+                        it.kind.name(),
+                        if it.optional { ", optional" } else { "" },
+                        foreign(&it.title)
+                    )
+                })
+                .collect()
+        };
+        shown += &print::section("asks for, and never shows the connector", named(&secret));
+        shown += &print::section("asks for, and the connector can read", named(&readable));
+        shown += &print::section("sends the credential to", option.audience.iter().map(ToString::to_string));
+        shown += &print::section("as", option.attach.iter().map(|attachment| attachment.place()));
+        shown.push('\n');
+    }
+    shown += &print::section("calls without a credential", manifest.open_hosts.iter().map(ToString::to_string));
+    let operations =
+        manifest.operations.iter().map(|it| format!("{:<12} {} — “{}”", it.effect.name(), it.id, foreign(&it.title)));
+    shown += &print::section("operations", operations);
+    shown + &print::section("imports", imports)
+}
+
+fn summary(approval: &Approval) -> Value {
+    json!({
+        "connector": approval.connector,
+        "version": approval.version,
+        "digest": approval.digest,
+        "approved": approval.approved,
+        "approved-by": approval.approved_by,
+        "terms": approval.terms,
+    })
+}

@@ -1,0 +1,284 @@
+//! The command line: one file per verb. It turns arguments into calls of [`crate::Host`], asks people, and prints; results
+//! go to standard output, everything else to standard error.
+//!
+//! What must never happen here: a credential printed, or taken from an argument; a person waited for while the store is
+//! open; a decision about what is allowed, which is the host's alone.
+
+mod audit;
+mod build;
+mod call;
+mod completions;
+mod config;
+mod connect;
+mod connection;
+mod connector;
+mod consent;
+mod demo;
+mod environment;
+mod print;
+mod prompt;
+mod schema;
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, ErrorKind, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum, parser::ValueSource};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Error, Kind, Result},
+    host::Host,
+    settings::{Given, Settings, Source, Sourced},
+    text,
+};
+
+/// A connector runtime host: connectors call services with credentials that they never see.
+#[derive(Debug, Parser)]
+#[command(name = "attache", version, disable_help_subcommand = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Arguments {
+    /// Where the store, the audit and the connectors' files are
+    #[arg(long, global = true, value_name = "DIR", env = "ATTACHE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Where the key that seals the store comes from: file:PATH, env:NAME or command:CMD
+    #[arg(long, global = true, value_name = "SOURCE", env = "ATTACHE_KEY", hide_env_values = true)]
+    key: Option<String>,
+
+    /// The environment to work in
+    #[arg(long, global = true, value_name = "NAME", env = "ATTACHE_ENVIRONMENT")]
+    environment: Option<String>,
+
+    /// How results and errors are printed
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  attache connector add weather.wasm
+  attache connect weather --secret key=env:WEATHER_KEY
+  attache call weather forecast --input '{\"city\": \"Oslo\"}'
+  attache call weather forecast --help
+
+Exit codes: 0 done, 1 internal, 2 usage or invalid input, 3 no such thing, 4 approval, consent or reconnect
+needed, 5 denied by policy, 6 the service refused or failed, 7 the connector failed, 8 store locked, damaged
+or wrong key. ATTACHE_LOG=debug logs to standard error.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs; a failure is {\"error\": {\"kind\", \"message\", \"hint\"}} on standard error
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Compile a connector's Rust source to a component
+    Build(build::Build),
+    /// Add, list, show and remove connectors
+    #[command(subcommand)]
+    Connector(connector::Connector),
+    /// Make a connection
+    Connect(connect::Connect),
+    /// List, show, check, reconnect and remove connections
+    #[command(subcommand)]
+    Connection(connection::Connection),
+    /// Call an operation of a connection
+    Call(call::Call),
+    /// List, show and revoke consents
+    #[command(subcommand)]
+    Consent(consent::Consent),
+    /// List and verify the audit
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Create, list and remove environments
+    #[command(subcommand)]
+    Environment(environment::Environment),
+    /// Show the settings and where each value came from
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Show on this machine, in a minute, what Attaché does
+    Demo(demo::Demo),
+    /// Print a shell's completions
+    Completions(completions::Completions),
+}
+
+/// What a verb has to say: the same thing for programs and for people.
+struct Answer {
+    json: Value,
+    text: String,
+}
+
+impl Answer {
+    fn new(json: Value, text: impl Into<String>) -> Self {
+        Self { json, text: text.into() }
+    }
+}
+
+/// What every verb works with.
+struct Context {
+    settings: Settings,
+    /// Who is at the terminal, for consents and the audit.
+    caller: String,
+}
+
+impl Context {
+    /// Opens the host for as long as `work` takes: never while a person is asked.
+    async fn with_host<T>(&self, work: impl AsyncFnOnce(&Host) -> Result<T>) -> Result<T> {
+        let host = Host::open(&self.settings)?;
+        let result = work(&host).await;
+        let closed = host.close();
+        // What the work failed with matters more than that closing failed too.
+        result.and_then(|value| closed.map(|()| value))
+    }
+
+    fn environment(&self) -> &str {
+        &self.settings.environment.value
+    }
+}
+
+/// Runs the command line of this process and gives its exit code.
+pub fn run() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let wants_json = wants_json(&arguments);
+    let parsed = match parse(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse_usage(&error, wants_json),
+    };
+    start_logging();
+    let format = parsed.0.output;
+    match work(parsed.0, parsed.1) {
+        Ok(answer) => print_answer(&answer, format),
+        Err(error) => {
+            print_error(&error, format);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn work(arguments: Arguments, given: Given) -> Result<Answer> {
+    let context = Context { settings: Settings::load(given)?, caller: caller() };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Kind::Internal.error(format!("The async runtime could not be started: {error}.")))?;
+    let result = runtime.block_on(dispatch(arguments.verb, &context));
+    // A compilation that was given up on must not hold the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
+    match verb {
+        Verb::Build(verb) => verb.run(),
+        Verb::Connector(verb) => verb.run(context).await,
+        Verb::Connect(verb) => verb.run(context).await,
+        Verb::Connection(verb) => verb.run(context).await,
+        Verb::Call(verb) => verb.run(context).await,
+        Verb::Consent(verb) => verb.run(context).await,
+        Verb::Audit(verb) => verb.run(context).await,
+        Verb::Environment(verb) => verb.run(context).await,
+        Verb::Config(verb) => verb.run(context),
+        Verb::Demo(verb) => verb.run().await,
+        Verb::Completions(verb) => verb.run(),
+    }
+}
+
+fn parse(arguments: &[OsString]) -> Result<(Arguments, Given), clap::Error> {
+    use clap::{CommandFactory, FromArgMatches};
+    let matches = Arguments::command().try_get_matches_from(arguments)?;
+    let source = |id: &str| match matches.value_source(id) {
+        Some(ValueSource::EnvVariable) => Source::Variable,
+        _ => Source::Flag,
+    };
+    let (data_dir, key, environment) = (source("data_dir"), source("key"), source("environment"));
+    let parsed = Arguments::from_arg_matches(&matches)?;
+    let given = Given {
+        data_dir: parsed.data_dir.clone().map(|value| Sourced { value, source: data_dir }),
+        key: parsed.key.clone().map(|value| Sourced { value, source: key }),
+        environment: parsed.environment.clone().map(|value| Sourced { value, source: environment }),
+    };
+    Ok((parsed, given))
+}
+
+/// Whether errors of the arguments themselves are to be JSON, which has to be known before they parse.
+fn wants_json(arguments: &[OsString]) -> bool {
+    arguments.iter().any(|it| it == "--output=json")
+        || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
+}
+
+fn refuse_usage(error: &clap::Error, wants_json: bool) -> ExitCode {
+    if error.use_stderr() && wants_json {
+        let message = error.to_string();
+        let first = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        print_error(&Kind::Usage.error(first).hint("`attache --help` shows what there is."), Format::Json);
+        return ExitCode::from(Kind::Usage.exit_code());
+    }
+    // Nothing to be done where even that cannot be printed.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { Kind::Usage.exit_code() } else { 0 })
+}
+
+fn start_logging() {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let directives = env::var("ATTACHE_LOG").unwrap_or_else(|_| "warn".into());
+    let colour = io::IsTerminal::is_terminal(&io::stderr()) && env::var_os("NO_COLOR").is_none();
+    let filter = EnvFilter::builder().parse_lossy(directives);
+    fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour).init();
+}
+
+fn print_answer(answer: &Answer, format: Format) -> ExitCode {
+    let mut text = match format {
+        Format::Text => answer.text.clone(),
+        Format::Json => answer.json.to_string(),
+    };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&Kind::Internal.error(format!("The result could not be printed: {error}.")), format);
+            ExitCode::from(Kind::Internal.exit_code())
+        }
+    }
+}
+
+fn print_error(error: &Error, format: Format) {
+    let printed = match format {
+        Format::Json => {
+            let mut inner = json!({ "kind": error.kind().name(), "message": error.message() });
+            if let Some(hint) = error.mend() {
+                inner["hint"] = hint.into();
+            }
+            json!({ "error": inner }).to_string()
+        }
+        Format::Text => {
+            let style = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
+            let hint = error.mend().map(|hint| format!("\n  {hint}")).unwrap_or_default();
+            format!("{style}error:{style:#} {}{hint}", error.message())
+        }
+    };
+    // Standard error may be closed; there is nobody to tell then.
+    let _ = writeln!(anstream::stderr(), "{printed}");
+}
+
+fn caller() -> String {
+    let user = env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_default();
+    match text::foreign(&user, 64) {
+        user if user.is_empty() => format!("cli:{}", rustix::process::getuid().as_raw()),
+        user => format!("cli:{user}"),
+    }
+}

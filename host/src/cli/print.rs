@@ -1,0 +1,23 @@
+//! Tables and lists for people.
+
+/// Columns padded to their widest cell, with a line of headings.
+pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([headings[column].chars().count()]).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let line = |cells: &[&str]| {
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(headings)];
+    lines.extend(rows.iter().map(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>())));
+    lines.join("\n")
+}
+
+/// A heading with a list under it; nothing where the list is empty.
+pub(super) fn section<T: AsRef<str>>(heading: &str, items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| format!("    {}\n", item.as_ref())).collect();
+    if items.is_empty() { String::new() } else { format!("  {heading}\n{}", items.concat()) }
+}

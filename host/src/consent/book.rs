@@ -1,0 +1,232 @@
+//! The records of one environment by name: the one place that knows where in the store each of them is.
+
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::{Approval, Connection, Consent, Credential, Environment, now};
+use crate::{
+    error::{Kind, Result},
+    store::{Changes, Place, Vault},
+    text,
+};
+
+/// The environment that is always there.
+const DEFAULT: &str = "default";
+
+/// One environment's records.
+pub struct Book<'a> {
+    vault: &'a Vault,
+    environment: String,
+}
+
+impl<'a> Book<'a> {
+    /// Opens an environment.
+    ///
+    /// # Errors
+    /// `not-found` where there is none of that name.
+    pub fn open(vault: &'a Vault, environment: &str) -> Result<Self> {
+        let there = environment == DEFAULT || vault.get::<Environment>(&environment_place(environment)?)?.is_some();
+        if !there {
+            return Err(Kind::NotFound
+                .error(format!("There is no environment `{}`.", text::foreign(environment, 64)))
+                .hint(format!(
+                    "`attache environment list` shows them; `attache environment create {environment}` makes one."
+                )));
+        }
+        Ok(Self { vault, environment: environment.to_owned() })
+    }
+
+    /// Every environment, `default` first.
+    pub fn environments(vault: &Vault) -> Result<Vec<Environment>> {
+        let mut all = vec![Environment { name: DEFAULT.into(), created: String::new() }];
+        all.extend(vault.list::<Environment>(&Place::new(["environments"])?)?.into_iter().map(|(_, it)| it));
+        Ok(all)
+    }
+
+    /// Makes an environment.
+    pub fn create_environment(vault: &Vault, name: &str) -> Result<Environment> {
+        proper_name(name)?;
+        let place = environment_place(name)?;
+        if name == DEFAULT || vault.get::<Environment>(&place)?.is_some() {
+            return Err(Kind::AlreadyExists.error(format!("The environment `{name}` is there already.")));
+        }
+        let environment = Environment { name: name.to_owned(), created: now() };
+        vault.commit(Changes::new().put(place, &environment)?)?;
+        Ok(environment)
+    }
+
+    /// Removes an environment that has nothing in it.
+    pub fn remove_environment(vault: &Vault, name: &str) -> Result<()> {
+        let book = Book::open(vault, name)?;
+        if name == DEFAULT {
+            return Err(Kind::Denied.error("The environment `default` is always there."));
+        }
+        let (connections, connectors) = (book.connections()?.len(), book.approvals()?.len());
+        if connections + connectors > 0 {
+            return Err(Kind::Denied
+                .error(format!(
+                    "The environment `{name}` still has {connections} connections and {connectors} connectors."
+                ))
+                .hint(format!("Remove them first: `attache --environment {name} connection list`.")));
+        }
+        // Consents that were revoked stay as long as the environment does.
+        let mut changes = Changes::new().delete(environment_place(name)?);
+        for (place, _) in vault.list::<Consent>(&book.place("consent", None)?)? {
+            changes = changes.delete(place);
+        }
+        vault.commit(changes)
+    }
+
+    /// Its name.
+    pub fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    /// The approval of a connector.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn approval(&self, connector: &str) -> Result<Approval> {
+        self.find_approval(connector)?.ok_or_else(|| {
+            Kind::NotFound
+                .error(format!(
+                    "There is no connector `{}` in the environment `{}`.",
+                    text::foreign(connector, 64),
+                    self.environment
+                ))
+                .hint("`attache connector list` shows them; `attache connector add FILE` adds one.")
+        })
+    }
+
+    /// The approval of a connector, if there is one.
+    pub fn find_approval(&self, connector: &str) -> Result<Option<Approval>> {
+        self.find("approval", connector)
+    }
+
+    /// All approvals, by connector.
+    pub fn approvals(&self) -> Result<Vec<Approval>> {
+        self.all("approval")
+    }
+
+    /// The connection of a name.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn connection(&self, name: &str) -> Result<Connection> {
+        self.find_connection(name)?.ok_or_else(|| {
+            Kind::NotFound
+                .error(format!(
+                    "There is no connection `{}` in the environment `{}`.",
+                    text::foreign(name, 64),
+                    self.environment
+                ))
+                .hint("`attache connection list` shows them; `attache connect CONNECTOR` makes one.")
+        })
+    }
+
+    /// The connection of a name, if there is one.
+    pub fn find_connection(&self, name: &str) -> Result<Option<Connection>> {
+        self.find("connection", name)
+    }
+
+    /// All connections, by name.
+    pub fn connections(&self) -> Result<Vec<Connection>> {
+        self.all("connection")
+    }
+
+    /// The secrets of a connection; none where they were taken away by a revocation.
+    pub fn credential(&self, connection: Uuid) -> Result<Option<Credential>> {
+        self.vault.get(&self.place("credential", Some(&connection.to_string()))?)
+    }
+
+    /// The consent of a connection.
+    pub fn consent(&self, connection: Uuid) -> Result<Option<Consent>> {
+        self.vault.get(&self.place("consent", Some(&connection.to_string()))?)
+    }
+
+    /// All consents, the revoked ones too.
+    pub fn consents(&self) -> Result<Vec<Consent>> {
+        self.all("consent")
+    }
+
+    /// Writes an approval.
+    pub fn put_approval(&self, approval: &Approval) -> Result<()> {
+        self.vault.commit(Changes::new().put(self.place("approval", Some(&approval.connector))?, approval)?)
+    }
+
+    /// Removes an approval.
+    pub fn remove_approval(&self, connector: &str) -> Result<()> {
+        self.vault.commit(Changes::new().delete(self.place("approval", Some(connector))?))
+    }
+
+    /// Writes a connection with its secrets and its consent, all or nothing.
+    pub fn put_connection(&self, connection: &Connection, credential: &Credential, consent: &Consent) -> Result<()> {
+        let id = connection.id.to_string();
+        self.vault.commit(
+            Changes::new()
+                .put(self.place("connection", Some(&connection.name))?, connection)?
+                .put(self.place("credential", Some(&id))?, credential)?
+                .put(self.place("consent", Some(&id))?, consent)?,
+        )
+    }
+
+    /// Ends a consent: it is marked, and the secrets are gone.
+    pub fn revoke(&self, consent: &Consent) -> Result<()> {
+        let id = consent.connection.to_string();
+        let revoked = Consent { revoked: Some(now()), ..consent.clone() };
+        self.vault.commit(
+            Changes::new()
+                .put(self.place("consent", Some(&id))?, &revoked)?
+                .delete(self.place("credential", Some(&id))?),
+        )
+    }
+
+    /// Removes a connection, its secrets and its consent.
+    pub fn remove_connection(&self, connection: &Connection) -> Result<()> {
+        let id = connection.id.to_string();
+        self.vault.commit(
+            Changes::new()
+                .delete(self.place("connection", Some(&connection.name))?)
+                .delete(self.place("credential", Some(&id))?)
+                .delete(self.place("consent", Some(&id))?),
+        )
+    }
+
+    fn find<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>> {
+        // A name that could not have been given cannot be there.
+        match proper_name(name) {
+            Ok(()) => self.vault.get(&self.place(kind, Some(name))?),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn all<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<T>> {
+        Ok(self.vault.list(&self.place(kind, None)?)?.into_iter().map(|(_, record)| record).collect())
+    }
+
+    fn place(&self, kind: &str, name: Option<&str>) -> Result<Place> {
+        Place::new(["environment", self.environment.as_str(), kind].into_iter().chain(name))
+    }
+}
+
+fn environment_place(name: &str) -> Result<Place> {
+    Place::new(["environments", name])
+}
+
+/// A name that a person chooses for a connection or an environment.
+///
+/// # Errors
+/// `usage` with what a name may be.
+pub fn proper_name(name: &str) -> Result<()> {
+    let good = !name.is_empty()
+        && name.len() <= 64
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if good {
+        return Ok(());
+    }
+    Err(Kind::Usage.error(format!(
+        "`{}` is not a name: it has letters, digits, `.`, `_` and `-`, begins with a letter or digit, and is no longer than 64.",
+        text::foreign(name, 64)
+    )))
+}

@@ -1,0 +1,114 @@
+//! What is kept, each as one sealed record.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Terms;
+use crate::{digest::Digest, manifest::declared, secret::Secret, transport::PrivateAllowed};
+
+/// A container of everything else; nothing crosses it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Environment {
+    /// Lower-kebab-case.
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// The operator's yes to one digest of a connector.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Approval {
+    /// The connector's name.
+    pub connector: String,
+    /// Its version.
+    pub version: String,
+    /// What was approved.
+    pub digest: Digest,
+    /// What it said of itself, as it was when approved.
+    pub declared: declared::Connector,
+    /// What the approval is for.
+    pub terms: Terms,
+    /// RFC 3339.
+    pub approved: String,
+    /// Who said yes.
+    pub approved_by: String,
+}
+
+/// Parameters of one account, made through one auth option of one connector. Its secrets are in [`Credential`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Connection {
+    /// Stays the same through reconnecting.
+    pub id: Uuid,
+    /// Unique in the environment.
+    pub name: String,
+    /// The connector's name.
+    pub connector: String,
+    /// The auth option's id.
+    pub option: String,
+    /// What the connector may read.
+    pub parameters: BTreeMap<String, String>,
+    /// Private addresses that the operator allowed for it.
+    pub private: PrivateAllowed,
+    /// Whose it is, in the service's words.
+    pub account: String,
+    /// Counts how often it was connected.
+    pub generation: u64,
+    /// RFC 3339.
+    pub created: String,
+}
+
+/// The secrets of a connection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Credential {
+    /// By parameter.
+    #[serde(with = "crate::secret::in_sealed_record")]
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// The account owner's yes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Consent {
+    /// The connection's id.
+    pub connection: Uuid,
+    /// The connection's name, for people.
+    pub name: String,
+    /// The digest that was shown.
+    pub digest: Digest,
+    /// Resolved origins that receive the credential.
+    pub origins: Vec<String>,
+    /// Resolved origins that are called without it.
+    pub open_hosts: Vec<String>,
+    /// Where the credential is placed.
+    pub placements: Vec<String>,
+    /// Scopes, where the scheme has them.
+    pub scopes: Vec<String>,
+    /// Whose account.
+    pub account: String,
+    /// Who consented, and how.
+    pub caller: String,
+    /// RFC 3339.
+    pub given: String,
+    /// RFC 3339; none for until it is revoked.
+    pub until: Option<String>,
+    /// RFC 3339, once it is.
+    pub revoked: Option<String>,
+}
+
+impl Consent {
+    /// Whether it still stands.
+    pub fn is_live(&self) -> bool {
+        let over = self
+            .until
+            .as_deref()
+            .and_then(|until| until.parse::<jiff::Timestamp>().ok())
+            .is_some_and(|until| until <= jiff::Timestamp::now());
+        self.revoked.is_none() && !over
+    }
+}
+
+/// The time as records have it: RFC 3339, UTC, to the second.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

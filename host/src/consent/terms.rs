@@ -1,0 +1,95 @@
+//! What an approval is for, as sets that can be compared: an upgrade that adds to one of them is a widening.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{Attachment, Effect, Manifest};
+
+/// Everything about a connector that widens what it can do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Origins that a credential may go to, as templates, each with its auth option.
+    pub audience: BTreeSet<String>,
+    /// Origins that are called without one.
+    pub open_hosts: BTreeSet<String>,
+    /// Where credentials are placed, each with its auth option and template.
+    pub placements: BTreeSet<String>,
+    /// What the connector can read of what is typed.
+    pub readable: BTreeSet<String>,
+    /// What the component imports.
+    pub imports: BTreeSet<String>,
+    /// Operations and what they do.
+    pub operations: BTreeMap<String, Effect>,
+}
+
+/// How one version's terms differ from another's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// What is new and lets the connector do more. Asked about, whatever `--yes` says.
+    pub widened: Vec<String>,
+    /// What it no longer does, and new operations that only read.
+    pub other: Vec<String>,
+}
+
+impl Terms {
+    /// The terms of a manifest and its component's imports.
+    pub fn of(manifest: &Manifest, imports: &[String]) -> Self {
+        let mut terms = Self {
+            open_hosts: manifest.open_hosts.iter().map(ToString::to_string).collect(),
+            imports: imports.iter().cloned().collect(),
+            operations: manifest.operations.iter().map(|operation| (operation.id.clone(), operation.effect)).collect(),
+            ..Self::default()
+        };
+        for option in &manifest.options {
+            let of = |what: String| format!("{what} ({})", option.id);
+            terms.audience.extend(option.audience.iter().map(|origin| of(origin.to_string())));
+            terms.placements.extend(option.attach.iter().map(|attachment| of(placement(attachment))));
+            let readable = option.parameters.iter().filter(|parameter| !parameter.is_secret());
+            terms.readable.extend(readable.map(|parameter| of(parameter.name.clone())));
+        }
+        terms
+    }
+
+    /// What is different from what was approved before.
+    pub fn since(&self, before: &Self) -> Difference {
+        let mut difference = Difference::default();
+        let mut compare = |what: &str, before: &BTreeSet<String>, after: &BTreeSet<String>| {
+            difference.widened.extend(after.difference(before).map(|it| format!("new {what}: {it}")));
+            difference.other.extend(before.difference(after).map(|it| format!("no longer {what}: {it}")));
+        };
+        compare("origin that receives the credential", &before.audience, &self.audience);
+        compare("open host", &before.open_hosts, &self.open_hosts);
+        compare("placement", &before.placements, &self.placements);
+        compare("value that the connector can read", &before.readable, &self.readable);
+        compare("import", &before.imports, &self.imports);
+        for (operation, effect) in &self.operations {
+            match before.operations.get(operation) {
+                None if *effect == Effect::Read => {
+                    difference.other.push(format!("new operation that reads: {operation}"))
+                }
+                None => difference.widened.push(format!("new operation: {operation} ({})", effect.name())),
+                Some(was) if effect > was => {
+                    difference.widened.push(format!("operation {operation}: was {}, is {}", was.name(), effect.name()));
+                }
+                Some(was) if effect < was => {
+                    difference.other.push(format!("operation {operation}: was {}, is {}", was.name(), effect.name()));
+                }
+                Some(_) => {}
+            }
+        }
+        let gone = before.operations.keys().filter(|operation| !self.operations.contains_key(*operation));
+        difference.other.extend(gone.map(|operation| format!("no longer operation: {operation}")));
+        difference
+    }
+}
+
+/// The place and what is put there, so that a different template in the same place is seen.
+fn placement(attachment: &Attachment) -> String {
+    let place = attachment.place();
+    match attachment {
+        Attachment::Header { value, .. } | Attachment::Query { value, .. } => format!("{place}: {value}"),
+        Attachment::Basic { user, password } => format!("{place}: {user} and {password}"),
+        Attachment::AzureSharedKey { account, key } => format!("{place}: {account}, signed with {key}"),
+    }
+}

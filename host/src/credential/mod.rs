@@ -1,0 +1,143 @@
+//! Puts a credential on a request that is about to leave, or signs it: one file per attachment of the contract.
+//!
+//! It may call `manifest` (the templates) and uses `transport`'s request. It does not know where the request goes nor
+//! why; `egress` has decided that before. What must never happen here: a value written where a guest, a log or an error
+//! could read it; a request that leaves without what its auth option says.
+
+mod azure_shared_key;
+mod basic;
+mod header;
+mod query;
+
+use crate::{
+    error::{Error, Kind, Result},
+    manifest::{
+        Attachment,
+        template::{FillError, Landing, Moment, Scope, Template, Value},
+    },
+    secret::Secret,
+    transport::Outgoing,
+};
+
+/// What was put on a request.
+#[derive(Debug, Default)]
+pub struct Attached {
+    /// Where, as people read it: `header X-Api-Key`. Never a value.
+    pub places: Vec<String>,
+    /// Every value that was written, and the secrets behind it: what must not come back to the guest.
+    pub values: Vec<Secret>,
+}
+
+impl Attached {
+    fn note(&mut self, place: String, values: impl IntoIterator<Item = Secret>) {
+        self.places.push(place);
+        self.values.extend(values);
+    }
+}
+
+/// What stood on the request before, under a name that an attachment writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// The guest wrote it: refused, since one of the two would be lost.
+    Refuse,
+    /// A service wrote it into a redirect: replaced.
+    Replace,
+}
+
+/// Puts every attachment on, in order; a signature sees what came before it.
+///
+/// # Errors
+/// `denied` where the guest wrote what is the host's, `reconnect-needed` where a value is missing or does not fit.
+pub fn attach(
+    attachments: &[Attachment],
+    scope: &dyn Scope,
+    moment: &Moment,
+    existing: Existing,
+    request: &mut Outgoing,
+) -> Result<Attached> {
+    let mut attached = Attached::default();
+    for attachment in attachments {
+        match attachment {
+            Attachment::Header { name, value } => {
+                header::attach(name, value, &Filler { scope, moment }, existing, request, &mut attached)?
+            }
+            Attachment::Query { name, value } => {
+                query::attach(name, value, &Filler { scope, moment }, existing, request, &mut attached)?
+            }
+            Attachment::Basic { user, password } => {
+                basic::attach(user, password, &Filler { scope, moment }, request, &mut attached)?
+            }
+            Attachment::AzureSharedKey { account, key } => {
+                azure_shared_key::attach(account, key, &Filler { scope, moment }, request, &mut attached)?
+            }
+        }
+    }
+    Ok(attached)
+}
+
+/// Fills templates for one request: the connection's values, the request's own, and one moment for all.
+struct Filler<'a> {
+    scope: &'a dyn Scope,
+    moment: &'a Moment,
+}
+
+impl Filler<'_> {
+    /// None where no alternative of the template has all its values: a header or query is left out then.
+    fn fill(&self, template: &Template, landing: Landing, request: &Outgoing) -> Result<Option<Value>> {
+        let scope = WithRequest { values: self.scope, request };
+        template.fill(&scope, landing, self.moment).map_err(|error| does_not_fit(template, &error))
+    }
+
+    /// Where leaving it out would send the request without its credential.
+    fn require(&self, template: &Template, landing: Landing, request: &Outgoing) -> Result<Value> {
+        self.fill(template, landing, request)?.ok_or_else(|| {
+            Kind::ReconnectNeeded
+                .error(format!(
+                    "`{template}` has no value in this connection, so the request cannot carry its credential."
+                ))
+                .hint("Supply it with `attache connection reconnect NAME`.")
+        })
+    }
+}
+
+fn does_not_fit(template: &Template, error: &FillError) -> Error {
+    Kind::ReconnectNeeded
+        .error(format!("`{template}` cannot be filled in: {error}."))
+        .hint("Correct the value with `attache connection reconnect NAME`.")
+}
+
+/// Adds `request.*` to the names of a connection.
+struct WithRequest<'a> {
+    values: &'a dyn Scope,
+    request: &'a Outgoing,
+}
+
+impl Scope for WithRequest<'_> {
+    fn value(&self, name: &str) -> Option<Value> {
+        let Some(part) = name.strip_prefix("request.") else { return self.values.value(name) };
+        let url = &self.request.url;
+        Some(Value::public(match part {
+            "method" => self.request.method.as_str().as_bytes().to_vec(),
+            "host" => authority(url).into_bytes(),
+            "path" => url.path().as_bytes().to_vec(),
+            "query" => url.query().unwrap_or_default().as_bytes().to_vec(),
+            "sorted-query" => sorted_query(url.query().unwrap_or_default()).into_bytes(),
+            "body" => self.request.body.to_vec(),
+            _ => return None,
+        }))
+    }
+}
+
+/// The `Host` header's value (RFC 9110 section 7.2).
+fn authority(url: &url::Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (host, _) => host.unwrap_or_default().to_owned(),
+    }
+}
+
+fn sorted_query(query: &str) -> String {
+    let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    pairs.sort_unstable();
+    pairs.join("&")
+}

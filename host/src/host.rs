@@ -1,0 +1,171 @@
+//! [`Host`]: the store, the audit, the engine and the transport, opened together. The command line, and whoever embeds
+//! the library, work through it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use crate::{
+    audit::{Audit, Head},
+    consent::{Approval, Book, Environment},
+    error::{Kind, Result},
+    manifest::Manifest,
+    runtime::{Library, Runtime},
+    settings::Settings,
+    store::{Changes, KeySource, Place, Vault},
+    transport::{SystemResolver, Transport},
+};
+
+/// How long another process's lock is waited for: longer than any command holds it.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// One data directory, opened. It has one owner at a time; drop it before waiting for a person.
+pub struct Host {
+    pub(crate) vault: Vault,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) library: Library,
+    pub(crate) settings: Settings,
+    runtime: OnceLock<Arc<Runtime>>,
+    transport: OnceLock<Arc<Transport>>,
+}
+
+impl Host {
+    /// Opens the data directory, and makes it (and the key file) on first use.
+    ///
+    /// # Errors
+    /// The kinds of the store: `store-locked`, `wrong-key`, `store-damaged`, `store-unavailable`.
+    pub fn open(settings: &Settings) -> Result<Self> {
+        let key = match &settings.key {
+            Some(key) => key.value.parse::<KeySource>()?,
+            None => KeySource::own_file()?,
+        };
+        let data_dir = &settings.data_dir.value;
+        let vault = Vault::open(data_dir, &key, LOCK_WAIT)?;
+        let audit = Arc::new(Audit::open(data_dir, vault.subkey(b"audit"))?);
+        let library = Library::open(data_dir, &vault.subkey(b"compiled code"))?;
+        Ok(Self {
+            vault,
+            audit,
+            library,
+            settings: settings.clone(),
+            runtime: OnceLock::new(),
+            transport: OnceLock::new(),
+        })
+    }
+
+    /// The records of an environment.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn book(&self, environment: &str) -> Result<Book<'_>> {
+        Book::open(&self.vault, environment)
+    }
+
+    /// Every environment.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn environments(&self) -> Result<Vec<Environment>> {
+        Book::environments(&self.vault)
+    }
+
+    /// Makes an environment.
+    ///
+    /// # Errors
+    /// `usage`, `already-exists`.
+    pub fn create_environment(&self, name: &str) -> Result<Environment> {
+        Book::create_environment(&self.vault, name)
+    }
+
+    /// Removes an environment that is empty.
+    ///
+    /// # Errors
+    /// `not-found`, `denied`.
+    pub fn remove_environment(&self, name: &str) -> Result<()> {
+        Book::remove_environment(&self.vault, name)
+    }
+
+    /// The audit's file.
+    pub fn audit_path(&self) -> PathBuf {
+        Audit::path(&self.settings.data_dir.value)
+    }
+
+    /// The audit's key and the last head that a finished command noted: what [`Audit::verify`] needs.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn audit_anchor(&self) -> Result<Option<Head>> {
+        self.vault.get(&anchor_place()?)
+    }
+
+    /// Checks the audit's chain from its first line to its last.
+    ///
+    /// # Errors
+    /// `store-damaged` with the first line that is not what was written; `store-unavailable` where it cannot be read.
+    pub fn verify_audit(&self) -> Result<u64> {
+        let anchor = self.audit_anchor()?;
+        self.audit.sync()?;
+        Audit::verify(&self.audit_path(), &self.vault.subkey(b"audit"), anchor.as_ref())
+    }
+
+    /// Makes everything written durable and notes the audit's head, so that a tail cut off later is found.
+    ///
+    /// # Errors
+    /// `store-unavailable`.
+    pub fn close(&self) -> Result<()> {
+        self.audit.sync()?;
+        match self.audit.head() {
+            Some(head) if self.audit_anchor()?.is_none_or(|noted| noted.seq != head.seq) => {
+                self.vault.commit(Changes::new().put(anchor_place()?, &head)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The engine; made when something first needs it.
+    pub(crate) fn runtime(&self) -> Result<&Arc<Runtime>> {
+        made_once(&self.runtime, || {
+            Ok(Arc::new(Runtime::new(&self.settings.limits.value, self.settings.concurrency.value)?))
+        })
+    }
+
+    /// The transport; made when something first needs it.
+    pub(crate) fn transport(&self) -> Result<&Arc<Transport>> {
+        made_once(&self.transport, || {
+            let ca_file = self.settings.ca_file.as_ref().map(|it| it.value.clone());
+            Ok(Arc::new(Transport::new(Arc::new(SystemResolver), ca_file)))
+        })
+    }
+
+    /// The manifest of an approved connector.
+    pub(crate) fn manifest(&self, approval: &Approval) -> Result<Manifest> {
+        Manifest::check(&approval.declared).map_err(|error| {
+            Kind::ApprovalNeeded
+                .error(format!(
+                    "This version of Attaché no longer accepts the connector `{}`: {}",
+                    approval.connector,
+                    error.message()
+                ))
+                .hint("Add a newer version of it with `attache connector add FILE`.")
+        })
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.settings.data_dir.value
+    }
+}
+
+fn anchor_place() -> Result<Place> {
+    Place::new(["audit", "head"])
+}
+
+fn made_once<'a, T>(cell: &'a OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&'a T> {
+    if let Some(made) = cell.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
+}

@@ -1,0 +1,313 @@
+//! From what a connector says to what the host works with. Everything that could break a promise is refused here, once,
+//! when the connector is added; a manifest that came through is never looked at again.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Attachment, AuthOption, Manifest, Operation, Parameter, ValueKind,
+    audience::{NameInfo, OriginTemplate},
+    declared,
+    template::Template,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    text,
+};
+
+/// Names that people type and that stand in paths of the store.
+const LONGEST_NAME: usize = 64;
+const LONGEST_TITLE: usize = 200;
+const LONGEST_DESCRIPTION: usize = 8 << 10;
+/// All texts of a manifest together: more than a thousand operations with their schemas.
+const LARGEST_MANIFEST: usize = 4 << 20;
+/// Names that templates of a request may use besides the connection's own.
+const OF_REQUEST: [&str; 6] =
+    ["request.method", "request.host", "request.path", "request.query", "request.sorted-query", "request.body"];
+
+impl Manifest {
+    /// Checks what a connector says of itself.
+    ///
+    /// # Errors
+    /// `invalid-connector` for what cannot be understood, `denied` for what would break a promise. The sentence says
+    /// where in the manifest.
+    pub fn check(declared: &declared::Connector) -> Result<Self> {
+        let size = serde_json::to_string(declared).map_or(usize::MAX, |text| text.len());
+        if size > LARGEST_MANIFEST {
+            return Err(
+                invalid(format!("it has {size} bytes, and may have {LARGEST_MANIFEST}")).context("The manifest")
+            );
+        }
+        named(&declared.name).map_err(|error| error.context("The connector's name"))?;
+        readable(&declared.title, &declared.description).map_err(|error| error.context("The connector"))?;
+        if declared.version.is_empty()
+            || declared.version.len() > LONGEST_NAME
+            || !declared.version.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
+        {
+            return Err(
+                invalid("it is letters, digits and `.`, `_`, `+`, `-`".into()).context("The connector's version")
+            );
+        }
+        unique(declared.auth.iter().map(|option| option.id.as_str()), "auth option")?;
+        unique(declared.operations.iter().map(|operation| operation.id.as_str()), "operation")?;
+        if declared.auth.is_empty() {
+            return Err(invalid("The manifest has no auth option.".into())
+                .hint("A service that needs none has the option `none` with nothing in it."));
+        }
+        if declared.operations.is_empty() {
+            return Err(invalid("The manifest has no operation.".into()));
+        }
+        let options = declared
+            .auth
+            .iter()
+            .map(|option| {
+                check_option(option).map_err(|error| error.context(format!("The auth option `{}`", shown(&option.id))))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let operations = declared
+            .operations
+            .iter()
+            .map(|operation| {
+                check_operation(operation)
+                    .map_err(|error| error.context(format!("The operation `{}`", shown(&operation.id))))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let open_hosts = check_open_hosts(declared, &options).map_err(|error| error.context("The open hosts"))?;
+        Ok(Self {
+            name: declared.name.clone(),
+            version: declared.version.clone(),
+            title: declared.title.clone(),
+            description: declared.description.clone(),
+            options,
+            open_hosts,
+            operations,
+        })
+    }
+}
+
+fn check_operation(declared: &declared::Operation) -> Result<Operation> {
+    named(&declared.id)?;
+    readable(&declared.title, &declared.description)?;
+    let operation = Operation::check(declared)?;
+    operation.input.prove().map_err(|error| error.context("its input"))?;
+    operation.output.prove().map_err(|error| error.context("its output"))?;
+    Ok(operation)
+}
+
+fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
+    named(&declared.id)?;
+    readable(&declared.title, "")?;
+    match &declared.scheme {
+        declared::Scheme::Direct => {}
+        declared::Scheme::Oauth2(_) => return Err(not_yet("the scheme `oauth2`")),
+        declared::Scheme::Login(_) => return Err(not_yet("the scheme `login`")),
+    }
+    if !declared.jwts.is_empty() {
+        return Err(not_yet("`jwts`"));
+    }
+    unique(declared.parameters.iter().map(|parameter| parameter.name.as_str()), "parameter")?;
+    let mut parameters = Vec::new();
+    for parameter in &declared.parameters {
+        let checked = check_parameter(parameter)
+            .map_err(|error| error.context(format!("its parameter `{}`", shown(&parameter.name))))?;
+        parameters.push(checked);
+    }
+    let names = Names { parameters: &parameters };
+    let attach = declared
+        .attach
+        .iter()
+        .map(|attachment| {
+            check_attachment(attachment, &names)
+                .map_err(|error| error.context(format!("its attachment `{}`", shown(attachment.name()))))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let audience = declared
+        .audience
+        .iter()
+        .map(|entry| names.origin(entry).map_err(|error| error.context(format!("its audience `{}`", shown(entry)))))
+        .collect::<Result<Vec<_>>>()?;
+    if audience.is_empty() && !attach.is_empty() {
+        return Err(denied("it attaches a credential but names no audience, and an empty audience allows nothing"));
+    }
+    Ok(AuthOption { id: declared.id.clone(), title: declared.title.clone(), parameters, attach, audience })
+}
+
+fn check_parameter(declared: &declared::Parameter) -> Result<Parameter> {
+    let mut characters = declared.name.chars();
+    let first = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
+    // The grammar's names may have dots too, but a parameter's own would look like a group of another's pattern.
+    if !first
+        || declared.name.len() > LONGEST_NAME
+        || !characters.all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    {
+        return Err(invalid("its name is a letter, then letters, digits, `_` and `-`".into()));
+    }
+    readable(&declared.title, "")?;
+    Parameter::check(declared)
+}
+
+fn check_attachment(declared: &declared::Attachment, names: &Names<'_>) -> Result<Attachment> {
+    Ok(match declared {
+        declared::Attachment::Header(name, value) => {
+            let (name, value) = (names.public(name)?, names.any(value)?);
+            let carries_a_password = matches!(
+                name.to_string().to_ascii_lowercase().as_str(),
+                "authorization" | "proxy-authorization" | "cookie"
+            );
+            if carries_a_password && value.names().next().is_some() && !names.has_secret(&value) {
+                return Err(denied(
+                    "a credential made only of values that the connector can read is none; give the parameter the kind `secret`",
+                ));
+            }
+            Attachment::Header { name, value }
+        }
+        declared::Attachment::Query(name, value) => {
+            Attachment::Query { name: names.public(name)?, value: names.any(value)? }
+        }
+        declared::Attachment::Basic(user, password) => {
+            Attachment::Basic { user: names.any(user)?, password: names.secret(password)? }
+        }
+        declared::Attachment::AzureSharedKey { account, key } => {
+            Attachment::AzureSharedKey { account: names.any(account)?, key: names.secret(key)? }
+        }
+        declared::Attachment::Other(..) => {
+            return Err(invalid("the host does not know it".into())
+                .hint("A newer Attaché may; the contract's version is 0.1.0."));
+        }
+        other => return Err(not_yet(&format!("`{}`", other.name()))),
+    })
+}
+
+fn check_open_hosts(declared: &declared::Connector, options: &[AuthOption]) -> Result<Vec<OriginTemplate>> {
+    // A name in an open host has to mean the same whichever option was chosen, so it must stand in all of them.
+    let mut checked = Vec::new();
+    for entry in &declared.open_hosts {
+        let context = |error: Error| error.context(format!("`{}`", shown(entry)));
+        for option in options {
+            Names { parameters: &option.parameters }.origin(entry).map_err(context)?;
+        }
+        let first = options.first().map_or(&[][..], |option| &option.parameters);
+        checked.push(Names { parameters: first }.origin(entry).map_err(context)?);
+    }
+    Ok(checked)
+}
+
+/// The names that templates of one auth option may use.
+struct Names<'a> {
+    parameters: &'a [Parameter],
+}
+
+impl Names<'_> {
+    /// A template that may use secrets.
+    fn any(&self, text: &str) -> Result<Template> {
+        let template =
+            Template::parse(text).map_err(|error| invalid(format!("`{}` is no template: {error}", shown(text))))?;
+        for name in template.names() {
+            if !OF_REQUEST.contains(&name) && self.info(name).is_none() {
+                return Err(invalid(format!("`{}` uses `{}`, which is no parameter of it", shown(text), shown(name))));
+            }
+        }
+        Ok(template)
+    }
+
+    /// A template that may not use secrets: it names where something goes.
+    fn public(&self, text: &str) -> Result<Template> {
+        let template = self.any(text)?;
+        if let Some(name) = template.names().find(|name| self.is_secret(name)) {
+            return Err(denied(&format!("a secret (`{}`) cannot stand in a name that is shown", shown(name))));
+        }
+        Ok(template)
+    }
+
+    /// A template of nothing but secrets: a password or a key.
+    fn secret(&self, text: &str) -> Result<Template> {
+        let template = self.any(text)?;
+        if let Some(name) = template.names().find(|name| !self.is_secret(name)) {
+            return Err(denied(&format!(
+                "a password or key may use only secrets, and `{}` is one that the connector can read; give it the kind `secret`",
+                shown(name)
+            )));
+        }
+        Ok(template)
+    }
+
+    fn origin(&self, text: &str) -> Result<OriginTemplate> {
+        let template = self.any(text)?;
+        if let Some(name) = template.names().find(|name| self.is_secret(name) && self.group_of(name).is_none()) {
+            return Err(denied(&format!("a secret (`{}`) cannot stand in a host", shown(name))));
+        }
+        OriginTemplate::parse(&template, &|name| self.info(name))
+            .map_err(|error| invalid(format!("`{}` is no origin: {error}", shown(text))))
+    }
+
+    fn has_secret(&self, template: &Template) -> bool {
+        template.names().any(|name| self.is_secret(name))
+    }
+
+    fn is_secret(&self, name: &str) -> bool {
+        let owner = self.group_of(name).or_else(|| self.parameters.iter().find(|parameter| parameter.name == name));
+        owner.is_some_and(Parameter::is_secret)
+    }
+
+    fn group_of(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| parameter.groups().any(|group| group == name))
+    }
+
+    fn info(&self, name: &str) -> Option<NameInfo> {
+        if self.group_of(name).is_some() {
+            return Some(NameInfo { kind: ValueKind::Label, bounded: true, is_pattern_group: true });
+        }
+        let parameter = self.parameters.iter().find(|parameter| parameter.name == name)?;
+        let bounded = parameter.pattern.is_some() || !parameter.choices.is_empty();
+        Some(NameInfo { kind: parameter.kind, bounded, is_pattern_group: false })
+    }
+}
+
+/// Lower-kebab-case: what may stand in a command, a URL and a path of the store.
+fn named(name: &str) -> Result<()> {
+    let good = !name.is_empty()
+        && name.len() <= LONGEST_NAME
+        && name
+            .split('-')
+            .all(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()))
+        && name.starts_with(|c: char| c.is_ascii_lowercase());
+    if good {
+        return Ok(());
+    }
+    Err(invalid(format!("`{}` is not lower-kebab-case of at most {LONGEST_NAME} characters", shown(name))))
+}
+
+fn readable(title: &str, description: &str) -> Result<()> {
+    if title.trim().is_empty() || title.len() > LONGEST_TITLE {
+        return Err(invalid(format!("its title is empty or longer than {LONGEST_TITLE} bytes")));
+    }
+    if description.len() > LONGEST_DESCRIPTION {
+        return Err(invalid(format!("its description is longer than {LONGEST_DESCRIPTION} bytes")));
+    }
+    Ok(())
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(invalid(format!("The {what} `{}` is declared twice.", shown(name))));
+        }
+    }
+    Ok(())
+}
+
+fn shown(name: &str) -> String {
+    text::foreign(name, 100)
+}
+
+fn invalid(why: String) -> Error {
+    Kind::InvalidConnector.error(why)
+}
+
+fn denied(why: &str) -> Error {
+    Kind::Denied.error(why)
+}
+
+fn not_yet(what: &str) -> Error {
+    invalid(format!("{what} is part of the contract, but this version of Attaché does not do it yet"))
+}

@@ -1,0 +1,159 @@
+//! A parameter: what somebody types when making a connection, and what it must look like.
+
+use regex::Regex;
+use url::Url;
+
+use super::{ValueKind, audience, declared};
+use crate::{
+    error::{Error, Kind, Result},
+    text,
+};
+
+/// A value that is no secret: a host, a path, a tenant.
+const VALUE_BYTES: usize = 4 << 10;
+/// A secret may be a PEM key with its certificates.
+const SECRET_BYTES: usize = 64 << 10;
+
+/// One thing that is supplied when making a connection.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// Its name in templates.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// For people.
+    pub description: Option<String>,
+    /// What kind of text it is.
+    pub kind: ValueKind,
+    /// Used where nothing is typed.
+    pub default: Option<String>,
+    /// Allowed values; empty allows any.
+    pub choices: Vec<String>,
+    /// Anchored at both ends.
+    pub pattern: Option<Regex>,
+    /// Whether it may be left out.
+    pub optional: bool,
+}
+
+impl Parameter {
+    pub(super) fn check(declared: &declared::Parameter) -> Result<Self> {
+        let mut parameter = Self {
+            name: declared.name.clone(),
+            title: declared.title.clone(),
+            description: None,
+            kind: declared.kind,
+            default: None,
+            choices: Vec::new(),
+            pattern: None,
+            optional: false,
+        };
+        for setting in &declared.settings {
+            use declared::ParameterSetting as Its;
+            match setting {
+                Its::Description(text) => parameter.description = Some(text.clone()),
+                Its::Default(value) => parameter.default = Some(value.clone()),
+                Its::Choices(choices) if choices.is_empty() => {
+                    return Err(invalid("its choices are empty, so no value would fit"));
+                }
+                Its::Choices(choices) => parameter.choices = choices.clone(),
+                Its::Pattern(pattern) => {
+                    let anchored = format!("^(?:{pattern})$");
+                    let compiled = Regex::new(&anchored)
+                        .map_err(|error| invalid(&format!("its pattern is no regular expression ({error})")))?;
+                    parameter.pattern = Some(compiled);
+                }
+                Its::Optional => parameter.optional = true,
+                Its::OfApp => {
+                    return Err(invalid("`of-app` has a meaning only with apps, which this version does not have yet"));
+                }
+                Its::Several => return Err(invalid("`several` is not supported by this version yet")),
+            }
+        }
+        if parameter.kind == ValueKind::Secret && (parameter.default.is_some() || !parameter.choices.is_empty()) {
+            return Err(invalid("a secret has no default and no choices, since the manifest is public"));
+        }
+        if let Some(default) = &parameter.default {
+            parameter
+                .accept(default)
+                .map_err(|error| invalid(&format!("its default does not fit: {}", error.message())))?;
+        }
+        Ok(parameter)
+    }
+
+    /// The names that its pattern's groups add: `api_key.dc`.
+    pub fn groups(&self) -> impl Iterator<Item = String> {
+        let groups = self.pattern.iter().flat_map(|pattern| pattern.capture_names().flatten());
+        groups.map(|group| format!("{}.{group}", self.name))
+    }
+
+    /// Whether the connector never sees it.
+    pub fn is_secret(&self) -> bool {
+        self.kind == ValueKind::Secret
+    }
+
+    /// Checks what somebody typed.
+    ///
+    /// # Errors
+    /// `invalid-input` with what is wrong; the value itself is never repeated.
+    pub fn accept(&self, value: &str) -> Result<()> {
+        let wrong = |why: &str| {
+            Err(Kind::InvalidInput.error(format!("The value for `{}` {why}.", text::foreign(&self.name, 64))))
+        };
+        let longest = if self.is_secret() { SECRET_BYTES } else { VALUE_BYTES };
+        if value.is_empty() {
+            return wrong("is empty");
+        }
+        if value.len() > longest {
+            return wrong(&format!("has {} bytes; it may have {longest}", value.len()));
+        }
+        match self.kind {
+            // A secret may be a PEM text of many lines; where it lands decides what it may hold.
+            ValueKind::Secret if value.contains('\0') => return wrong("holds a NUL"),
+            ValueKind::Secret => {}
+            ValueKind::Text if value.chars().any(char::is_control) => return wrong("holds a control character"),
+            ValueKind::Text => {}
+            ValueKind::Label if !audience::is_label(value) => {
+                return wrong(
+                    "is not a label of a host name: letters, digits and hyphens, 63 at most, no hyphen at an end",
+                );
+            }
+            ValueKind::Label => {}
+            ValueKind::Host if !value.split('.').all(audience::is_label) => return wrong("is not a host name"),
+            ValueKind::Host => {}
+            ValueKind::Url => {
+                if let Err(why) = acceptable_url(value) {
+                    return wrong(why);
+                }
+            }
+            ValueKind::Integer if value.parse::<i64>().is_err() => return wrong("is not a whole number"),
+            ValueKind::Integer => {}
+            ValueKind::Boolean if !matches!(value, "true" | "false") => return wrong("is neither `true` nor `false`"),
+            ValueKind::Boolean => {}
+        }
+        if !self.choices.is_empty() && !self.choices.iter().any(|choice| choice == value) {
+            return wrong(&format!("is none of {}", self.choices.join(", ")));
+        }
+        match &self.pattern {
+            Some(pattern) if !pattern.is_match(value) => wrong("does not look as the connector says it must"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn acceptable_url(value: &str) -> Result<(), &'static str> {
+    let url = Url::parse(value).map_err(|_| "is not a URL")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("is not an http or https URL");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user name or password, which a URL must not; credentials have parameters of their own");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("holds a query or a fragment; it is the beginning of a URL");
+    }
+    Ok(())
+}
+
+fn invalid(why: &str) -> Error {
+    Kind::InvalidConnector.error(why)
+}

@@ -1,0 +1,147 @@
+//! The engine that every component runs on, its ticker, and the linker that says what a component may import.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    component::{HasSelf, Linker},
+};
+
+use super::{Limits, bindings::v0_1, instance::Guest};
+use crate::error::{Kind, Result};
+
+/// How often a computing guest is asked whether it may go on. A limit is kept to within one tick.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+
+/// Address space kept for one memory, so that it grows in place and bounds checks stay cheap. A setting above it raises
+/// it; it is part of what compiled code depends on, so it is not made smaller with a smaller limit.
+const MEMORY_RESERVATION: u64 = 128 << 20;
+/// Behind each memory; accesses up to this far out trap without a check.
+const MEMORY_GUARD: u64 = 32 << 20;
+/// What stays mapped in a slot between two instances, so that a small guest costs no system call to reset.
+const KEEP_RESIDENT: usize = 1 << 20;
+/// The same for tables.
+const TABLE_KEEP_RESIDENT: usize = 64 << 10;
+/// Stack of a guest; wasmtime's own default. Deeper recursion is a trap.
+const WASM_STACK: usize = 512 << 10;
+/// Core instances, memories and tables in one component. A Python component has some 30 instances and 2 memories.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
+const MEMORIES_PER_COMPONENT: u32 = 4;
+const TABLES_PER_COMPONENT: u32 = 16;
+/// Bookkeeping of one instance of one component.
+const INSTANCE_BYTES: usize = 4 << 20;
+
+/// Compiles and runs components under one configuration.
+pub struct Runtime {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<Guest>,
+    pub(super) limits: Limits,
+    _ticker: Ticker,
+}
+
+impl Runtime {
+    /// Makes the engine. `concurrency` is how many instances may live at once; it costs address space, not memory.
+    ///
+    /// # Errors
+    /// `internal` where the machine cannot give what the configuration asks for.
+    pub fn new(limits: &Limits, concurrency: u32) -> Result<Self> {
+        let engine = Engine::new(&configuration(limits, concurrency)).map_err(|error| {
+            Kind::Internal
+                .error(format!("The WebAssembly engine could not be started: {error:#}."))
+                .hint("Lower `concurrency` or `limits.memory-bytes` if the address space of this machine is limited.")
+        })?;
+        let linker =
+            linker(&engine).map_err(|error| Kind::Internal.error(format!("Linking the host failed: {error:#}.")))?;
+        let ticker = Ticker::start(&engine)?;
+        Ok(Self { engine, linker, limits: limits.clone(), _ticker: ticker })
+    }
+
+    /// The limits that instances run under.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+fn configuration(limits: &Limits, concurrency: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(concurrency)
+        .total_core_instances(concurrency.saturating_mul(4).max(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(concurrency.max(MEMORIES_PER_COMPONENT))
+        .total_tables(concurrency.saturating_mul(2).max(TABLES_PER_COMPONENT))
+        .total_stacks(concurrency)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_component_instance_size(INSTANCE_BYTES)
+        .max_core_instance_size(INSTANCE_BYTES)
+        .table_elements(usize::try_from(limits.table_elements).unwrap_or(usize::MAX))
+        .max_memory_size(usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
+        .decommit_batch_size(1);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_reservation(MEMORY_RESERVATION.max(limits.memory_bytes))
+        .memory_guard_size(MEMORY_GUARD)
+        .memory_init_cow(true)
+        .max_wasm_stack(WASM_STACK)
+        .epoch_interruption(true)
+        // A backtrace of a guest is of no use to an operator, and costs time on every trap.
+        .wasm_backtrace_max_frames(None)
+        // QuickJS guests are built with it; it is not offered for anything that waits on the host.
+        .wasm_component_model_async(true);
+    config
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    v0_1::Connector::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Ok(linker)
+}
+
+/// Moves the engine's epoch on, from a thread of its own, for as long as the runtime lives.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: &Engine) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let engine = engine.weak();
+        let thread = std::thread::Builder::new()
+            .name("attache-epoch".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(TICK);
+                    match engine.upgrade() {
+                        Some(engine) => engine.increment_epoch(),
+                        None => return,
+                    }
+                }
+            })
+            .map_err(|error| Kind::Internal.error(format!("The epoch ticker could not be started: {error}.")))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A ticker that panicked has nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! One instance of a connector, from its making to its end: what it may use is counted here, and nothing of it is left
+//! when a call is over.
+
+use std::fmt;
+
+use wasmtime::{
+    AsContextMut, ResourceLimiter, Store, UpdateDeadline,
+    component::{InstancePre, ResourceTable},
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::{GuestRequest, GuestResponse, Limits, Runtime, SendError, WayOut, bindings::v0_1, engine::TICK};
+use crate::{
+    error::{Error, Kind, Result},
+    text,
+};
+
+/// What copying values between guest and host may cost in one host call; four bytes a character and some for each list
+/// member above the largest body.
+const HOSTCALL_FUEL_FACTOR: u64 = 4;
+/// Handles that a guest may hold at once (streams, pollables).
+const HANDLES: usize = 1_000;
+/// One line of a connector's log.
+const LOG_LINE_CHARACTERS: usize = 2_000;
+
+/// What an operation of a connector can fail with: the contract's `operations.failure`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the contract documents its own cases")]
+pub enum Failure {
+    InvalidInput(String),
+    NotFound(String),
+    Unauthorized(String),
+    RateLimited(Option<u32>),
+    Upstream(u16, String),
+    Other(String),
+}
+
+/// How a call of a guest ended, when it was not the host that ended it.
+#[derive(Debug)]
+pub enum Invoked {
+    /// It returned.
+    Returned(std::result::Result<String, Failure>),
+    /// The way out said to stop.
+    Stopped,
+}
+
+/// The state behind one instance's imports.
+pub(super) struct Guest {
+    pub(super) way_out: Box<dyn WayOut>,
+    connector: String,
+    limits: Limits,
+    used: Used,
+    exceeded: Option<Exceeded>,
+    stopped: bool,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+#[derive(Default)]
+struct Used {
+    requests: u32,
+    host_calls: u32,
+    response_bytes: u64,
+    log_lines: u32,
+    ticks: u64,
+}
+
+/// Which limit ended the call, and the setting that would raise it.
+#[derive(Debug, Clone)]
+struct Exceeded {
+    what: String,
+    setting: &'static str,
+}
+
+impl Exceeded {
+    fn into_error(self) -> Error {
+        Kind::ConnectorLimit
+            .error(format!("The connector was stopped: {}.", self.what))
+            .hint(format!("Raise `limits.{}` in attache.toml if that is too little for it.", self.setting))
+    }
+}
+
+/// The error with which the host ends a guest's run; what it means is noted in [`Guest`].
+#[derive(Debug)]
+struct Ended;
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ended by the host")
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// One instance, used for one call and then dropped with everything in it.
+pub(super) struct Instance {
+    store: Store<Guest>,
+    exports: v0_1::Connector,
+}
+
+impl Instance {
+    /// Makes an instance. The way out stays with it until it is dropped.
+    pub(super) async fn new(
+        runtime: &Runtime,
+        component: &InstancePre<Guest>,
+        connector: &str,
+        limits: Limits,
+        way_out: Box<dyn WayOut>,
+    ) -> Result<Self> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let fuel = limits.response_bytes.max(limits.input_bytes).max(limits.output_bytes).max(limits.request_bytes);
+        let compute_ticks = ticks(limits.compute_seconds);
+        let guest = Guest {
+            way_out,
+            connector: connector.to_owned(),
+            limits,
+            used: Used::default(),
+            exceeded: None,
+            stopped: false,
+            wasi: nothing_to_reach(),
+            table,
+        };
+        let mut store = Store::new(&runtime.engine, guest);
+        store.limiter(|guest| guest);
+        store.set_hostcall_fuel(usize::try_from(fuel.saturating_mul(HOSTCALL_FUEL_FACTOR)).unwrap_or(usize::MAX));
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |mut store| {
+            let guest = store.data_mut();
+            guest.used.ticks += 1;
+            if guest.used.ticks > compute_ticks {
+                let seconds = guest.limits.compute_seconds;
+                return Err(guest.exceed("compute-seconds", format!("it computed for more than {seconds} s")));
+            }
+            // Yielding lets other calls run, and lets the wall-time limit end this one.
+            Ok(UpdateDeadline::Yield(1))
+        });
+        let exports = v0_1::ConnectorPre::new(component.clone()).map_err(|error| {
+            Kind::InvalidConnector.error(format!("The component does not fit the contract: {error:#}."))
+        })?;
+        let exports = match exports.instantiate_async(&mut store).await {
+            Ok(exports) => exports,
+            Err(error) => return Err(explain(store.data(), &error)),
+        };
+        Ok(Self { store, exports })
+    }
+
+    /// Asks what the connector is.
+    pub(super) async fn describe(&mut self) -> Result<crate::manifest::declared::Connector> {
+        let answer = {
+            let exports = self.exports.attache_connector_manifest();
+            let wall = self.store.data().limits.wall();
+            tokio::time::timeout(wall, exports.call_describe(self.store.as_context_mut())).await
+        };
+        match answer {
+            Ok(Ok(connector)) => Ok(connector.into()),
+            Ok(Err(error)) => Err(explain(self.store.data(), &error)),
+            Err(_) => Err(self.too_slow()),
+        }
+    }
+
+    /// Runs one operation. The wall time of the limits ends it.
+    pub(super) async fn invoke(&mut self, operation: &String, input: &String) -> Result<Invoked> {
+        let wall = self.store.data().limits.wall();
+        let call =
+            self.exports.attache_connector_operations().call_invoke(self.store.as_context_mut(), operation, input);
+        let answer = tokio::time::timeout(wall, call).await;
+        self.ended(answer)
+    }
+
+    /// Asks whether the connection is good, and whose it is.
+    pub(super) async fn check(&mut self) -> Result<Invoked> {
+        let wall = self.store.data().limits.wall();
+        let call = self.exports.attache_connector_operations().call_check(self.store.as_context_mut());
+        let answer = tokio::time::timeout(wall, call).await;
+        self.ended(answer)
+    }
+
+    fn ended(
+        &self,
+        answer: std::result::Result<
+            wasmtime::Result<std::result::Result<String, v0_1::Failure>>,
+            tokio::time::error::Elapsed,
+        >,
+    ) -> Result<Invoked> {
+        let guest = self.store.data();
+        match answer {
+            Err(_) => Err(self.too_slow()),
+            Ok(Err(_)) if guest.stopped => Ok(Invoked::Stopped),
+            Ok(Err(error)) => Err(explain(guest, &error)),
+            Ok(Ok(Ok(output))) if output.len() as u64 > guest.limits.output_bytes => Err(Exceeded {
+                what: format!("its answer has {} bytes, over the limit of {}", output.len(), guest.limits.output_bytes),
+                setting: "output-bytes",
+            }
+            .into_error()),
+            Ok(Ok(result)) => Ok(Invoked::Returned(result.map_err(Failure::from))),
+        }
+    }
+
+    fn too_slow(&self) -> Error {
+        let seconds = self.store.data().limits.wall_seconds;
+        Exceeded { what: format!("it took longer than {seconds} s"), setting: "wall-seconds" }.into_error()
+    }
+}
+
+impl From<v0_1::Failure> for Failure {
+    fn from(failure: v0_1::Failure) -> Self {
+        match failure {
+            v0_1::Failure::InvalidInput(why) => Failure::InvalidInput(why),
+            v0_1::Failure::NotFound(why) => Failure::NotFound(why),
+            v0_1::Failure::Unauthorized(why) => Failure::Unauthorized(why),
+            v0_1::Failure::RateLimited(seconds) => Failure::RateLimited(seconds),
+            v0_1::Failure::Upstream((status, why)) => Failure::Upstream(status, why),
+            v0_1::Failure::Other(why) => Failure::Other(why),
+        }
+    }
+}
+
+/// Why a guest's run ended without an answer. Only the host's own words: a trap's text can hold what the guest wrote.
+fn explain(guest: &Guest, error: &wasmtime::Error) -> Error {
+    if let Some(exceeded) = &guest.exceeded {
+        return exceeded.clone().into_error();
+    }
+    match error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::StackOverflow) => {
+            Kind::ConnectorFailed.error("The connector trapped: its stack overflowed.")
+        }
+        Some(trap) => Kind::ConnectorFailed
+            .error(format!("The connector trapped: {trap}."))
+            .hint("A panic in a connector is a trap; its last lines in the log may say why (ATTACHE_LOG=debug)."),
+        None => {
+            Kind::ConnectorFailed.error(format!("The connector failed: {}.", text::foreign(&format!("{error:#}"), 500)))
+        }
+    }
+}
+
+impl Guest {
+    /// Counts a call that is not a request; ends the run when there were too many.
+    pub(super) fn count_host_call(&mut self) -> wasmtime::Result<()> {
+        self.used.host_calls += 1;
+        if self.used.host_calls > self.limits.host_calls {
+            let limit = self.limits.host_calls;
+            return Err(self.exceed("host-calls", format!("it called the host more than {limit} times")));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: GuestRequest,
+    ) -> wasmtime::Result<std::result::Result<GuestResponse, SendError>> {
+        self.used.requests += 1;
+        if self.used.requests > self.limits.requests {
+            let limit = self.limits.requests;
+            return Err(self.exceed("requests", format!("it made more than {limit} requests in one call")));
+        }
+        let body = request.body.as_ref().map_or(0, Vec::len) as u64;
+        if body > self.limits.request_bytes {
+            let limit = self.limits.request_bytes;
+            return Ok(Err(SendError::TooLarge(format!(
+                "The request's body has {body} bytes, over the limit of {limit} (limits.request-bytes)."
+            ))));
+        }
+        let answer = self.way_out.send(request).await;
+        if self.way_out.stop() {
+            self.stopped = true;
+            return Err(Ended.into());
+        }
+        if let Ok(response) = &answer {
+            self.used.response_bytes += response.body.len() as u64;
+            if self.used.response_bytes > self.limits.total_response_bytes {
+                let limit = self.limits.total_response_bytes;
+                return Err(
+                    self.exceed("total-response-bytes", format!("it was given more than {limit} bytes of answers"))
+                );
+            }
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn log(&mut self, level: tracing::Level, message: &str) {
+        self.used.log_lines += 1;
+        let limit = self.limits.log_lines;
+        if self.used.log_lines > limit {
+            if self.used.log_lines == limit + 1 {
+                tracing::warn!(target: "attache::connector", connector = %self.connector, limit, "the connector logs too much; the rest is dropped");
+            }
+            return;
+        }
+        let connector = &self.connector;
+        let message = text::foreign(message, LOG_LINE_CHARACTERS);
+        match level {
+            tracing::Level::ERROR => tracing::error!(target: "attache::connector", %connector, "{message}"),
+            tracing::Level::WARN => tracing::warn!(target: "attache::connector", %connector, "{message}"),
+            tracing::Level::INFO => tracing::info!(target: "attache::connector", %connector, "{message}"),
+            _ => tracing::debug!(target: "attache::connector", %connector, "{message}"),
+        }
+    }
+
+    fn exceed(&mut self, setting: &'static str, what: String) -> wasmtime::Error {
+        self.exceeded = Some(Exceeded { what, setting });
+        Ended.into()
+    }
+}
+
+impl ResourceLimiter for Guest {
+    fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // A module's own maximum is its own business; what the host set is worth a sentence.
+        if desired as u64 > self.limits.memory_bytes {
+            let limit = self.limits.memory_bytes;
+            return Err(self.exceed("memory-bytes", format!("it needs more than {limit} bytes of memory")));
+        }
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired as u64 > self.limits.table_elements {
+            let limit = self.limits.table_elements;
+            return Err(self.exceed("table-elements", format!("it needs more than {limit} table elements")));
+        }
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// WASI with nothing in it: no files, no environment, no arguments, no sockets; clocks and random numbers are real.
+fn nothing_to_reach() -> WasiCtx {
+    WasiCtxBuilder::new().allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false).build()
+}
+
+fn ticks(seconds: u64) -> u64 {
+    seconds.saturating_mul(1_000) / TICK.as_millis() as u64
+}

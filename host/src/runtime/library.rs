@@ -1,0 +1,174 @@
+//! The connectors' files: the bytes as they were added, and beside them what was compiled of them.
+//!
+//! Compiled code runs as it is, so a file of it is loaded only if this host wrote it: each carries an HMAC under a key
+//! from the sealed store, over the connector's digest, the engine's own hash of its version and configuration, and the
+//! code. A file that fails that is not an error but a file to write again from the bytes, whose digest is checked too.
+
+use std::{
+    fs,
+    hash::{Hash, Hasher},
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use aws_lc_rs::hmac;
+
+use super::{Component, Inspected, Runtime};
+use crate::{
+    digest::Digest,
+    error::{Error, Kind, Result},
+    secret::Secret,
+};
+
+const MAC_BYTES: usize = 32;
+
+/// Where connectors are kept, below the data directory.
+pub struct Library {
+    directory: PathBuf,
+    key: hmac::Key,
+}
+
+impl Library {
+    /// Opens the library below a data directory. The key is one that only the sealed store has.
+    ///
+    /// # Errors
+    /// `store-unavailable` where its directories cannot be made.
+    pub fn open(data_directory: &Path, key: &Secret) -> Result<Self> {
+        let directory = data_directory.join("connectors");
+        fs::create_dir_all(&directory).map_err(|error| unavailable(&directory, &error))?;
+        Ok(Self { directory, key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) })
+    }
+
+    /// Keeps a connector that was inspected: its bytes, and the compiled form.
+    ///
+    /// # Errors
+    /// `store-unavailable` where the files cannot be written.
+    pub fn keep(&self, runtime: &Runtime, bytes: &[u8], inspected: &Inspected) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        write_whole(&self.bytes_path(digest), &[bytes])?;
+        self.keep_compiled(runtime, digest, &inspected.compiled)?;
+        Ok(digest)
+    }
+
+    /// Removes a connector's files; what is not there is no error.
+    ///
+    /// # Errors
+    /// `store-unavailable` where they cannot be removed.
+    pub fn remove(&self, digest: Digest) -> Result<()> {
+        let prefix = digest.to_string();
+        let entries = fs::read_dir(&self.directory).map_err(|error| unavailable(&self.directory, &error))?;
+        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(unavailable(&entry.path(), &error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads a connector: the compiled file where it is good, else compiled again from the bytes and kept.
+    ///
+    /// # Errors
+    /// `store-damaged` where the bytes are gone or are not those that were approved.
+    pub async fn load(&self, runtime: &Arc<Runtime>, digest: Digest) -> Result<Component> {
+        if let Some(component) = self.load_compiled(runtime, digest) {
+            return Component::link(runtime, &component);
+        }
+        tracing::info!(digest = %digest.short(), "compiling the connector");
+        let path = self.bytes_path(digest);
+        let bytes = fs::read(&path).map_err(|error| {
+            Kind::StoreDamaged
+                .error(format!("The connector's file {} cannot be read: {error}.", path.display()))
+                .hint("Add the connector again with `attache connector add FILE`.")
+        })?;
+        if Digest::of(&bytes) != digest {
+            return Err(Kind::StoreDamaged
+                .error(format!("The connector's file {} is not the one that was approved.", path.display()))
+                .hint("Add the connector again with `attache connector add FILE`."));
+        }
+        let inspected = Component::inspect(runtime, bytes).await?;
+        if let Err(error) = self.keep_compiled(runtime, digest, &inspected.compiled) {
+            tracing::warn!(%error, "the compiled connector was not kept");
+        }
+        Ok(inspected.component)
+    }
+
+    fn keep_compiled(&self, runtime: &Runtime, digest: Digest, code: &[u8]) -> Result<()> {
+        let mac = self.mac(digest, engine_hash(runtime), code);
+        write_whole(&self.compiled_path(runtime, digest), &[mac.as_ref(), code])
+    }
+
+    fn load_compiled(&self, runtime: &Runtime, digest: Digest) -> Option<wasmtime::component::Component> {
+        let path = self.compiled_path(runtime, digest);
+        let file = match fs::read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the compiled connector cannot be read");
+                return None;
+            }
+        };
+        let (mac, code) = file.split_at_checked(MAC_BYTES)?;
+        let written_here = self.signed(digest, engine_hash(runtime), code);
+        if hmac::verify(&self.key, &written_here, mac).is_err() {
+            tracing::warn!(path = %path.display(), "the compiled connector is not what this host wrote; compiling it again");
+            return None;
+        }
+        deserialize(runtime, code)
+    }
+
+    fn mac(&self, digest: Digest, engine: u64, code: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.key, &self.signed(digest, engine, code))
+    }
+
+    /// What the HMAC is over: fixed-size fields first, so that no two inputs read the same. The code goes in as its own
+    /// digest, which saves a copy of it.
+    fn signed(&self, digest: Digest, engine: u64, code: &[u8]) -> Vec<u8> {
+        [digest.as_bytes().as_slice(), &engine.to_be_bytes(), Digest::of(code).as_bytes()].concat()
+    }
+
+    fn bytes_path(&self, digest: Digest) -> PathBuf {
+        self.directory.join(format!("{digest}.wasm"))
+    }
+
+    fn compiled_path(&self, runtime: &Runtime, digest: Digest) -> PathBuf {
+        self.directory.join(format!("{digest}-{:016x}.cwasm", engine_hash(runtime)))
+    }
+}
+
+/// wasmtime's own statement of which compiled code it can run: its version, the target and every setting that matters.
+fn engine_hash(runtime: &Runtime) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    runtime.engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[allow(
+    unsafe_code,
+    reason = "wasmtime runs compiled code as it is; the HMAC checked above says that this host wrote it"
+)]
+fn deserialize(runtime: &Runtime, code: &[u8]) -> Option<wasmtime::component::Component> {
+    // SAFETY: `code` is what `Component::serialize` gave this host, for an engine of the same hash.
+    let component = unsafe { wasmtime::component::Component::deserialize(&runtime.engine, code) };
+    component.inspect_err(|error| tracing::warn!(%error, "the compiled connector does not load")).ok()
+}
+
+/// Writes a file that is there whole or not at all, also after a crash.
+fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        fs::File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| unavailable(path, &error))
+}
+
+fn unavailable(path: &Path, error: &std::io::Error) -> Error {
+    Kind::StoreUnavailable.error(format!("{} cannot be written: {error}.", path.display()))
+}

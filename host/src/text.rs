@@ -1,0 +1,45 @@
+//! Text that somebody else wrote: a connector, a service, a provider. Before a person sees it, or it goes into a log, it loses
+//! what could make it look like something else.
+
+/// Strips control characters and those that change the direction or the look of what stands around them (Unicode TR 36,
+/// UAX 9), turns line breaks into spaces, and cuts at so many characters.
+pub fn foreign(text: &str, longest: usize) -> String {
+    let mut clean = String::new();
+    let mut taken = 0;
+    for c in text.chars() {
+        let c = if matches!(c, '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}') { ' ' } else { c };
+        if c.is_control() || misleads(c) {
+            continue;
+        }
+        if taken == longest {
+            clean.push('…');
+            break;
+        }
+        clean.push(c);
+        taken += 1;
+    }
+    clean
+}
+
+/// Bidirectional controls, zero-width characters, and tags.
+fn misleads(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_misleads_is_gone_and_the_rest_stays() {
+        assert_eq!(foreign("a\u{1b}[31mred\u{7}\u{9b}b", 50), "a[31mredb");
+        assert_eq!(foreign("safe\u{202e}gpj.exe\u{200b}\u{feff}", 50), "safegpj.exe");
+        assert_eq!(foreign("one\r\ntwo\tthree", 50), "one  two three");
+        assert_eq!(foreign("Grüße, 世界 🙂", 50), "Grüße, 世界 🙂");
+        assert_eq!(foreign("abcdef", 3), "abc…");
+        assert_eq!(foreign("abc", 3), "abc");
+    }
+}

@@ -1,0 +1,277 @@
+//! Connections that are kept open, apart for every connection of a person's: none is ever shared, and all of them close
+//! when it is revoked.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustls::ClientConfig;
+use tokio::sync::watch;
+
+use super::{
+    fault::Fault,
+    guard::{Guard, Pinned, Policy},
+    limits::Limits,
+};
+use crate::origin::Origin;
+
+/// Clients that are kept: as many origins as a busy host speaks to at a time. Beyond that, the one that was used least
+/// recently goes, which costs its next call a handshake.
+const CLIENTS: usize = 512;
+
+/// Idle sockets kept for one client: more calls at once than one connection sees, so that a burst reuses them.
+const IDLE_SOCKETS: usize = 128;
+
+/// How long an idle socket is kept: less than the 60 s after which load balancers commonly close theirs, since a request
+/// that meets a closing socket fails.
+const IDLE_TIME: Duration = Duration::from_secs(50);
+
+/// How often TCP asks whether a silent peer is still there: below the 350 s after which cloud NATs forget a connection.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Header fields that the HTTP/1.1 parser takes without being told, and without allocating.
+const PARSER_HEADERS: usize = 100;
+
+/// Whose connections these are: a connection's id, or whatever else must not share sockets with anything.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PoolKey(Arc<str>);
+
+impl PoolKey {
+    /// Two keys are one pool if their texts are equal.
+    pub fn new(key: impl Into<Arc<str>>) -> Self {
+        Self(key.into())
+    }
+}
+
+/// What a client was made for besides its origin. It serves no request that was sent under other terms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Terms {
+    policy: Policy,
+    resolve: Duration,
+    connect: Duration,
+    header_count: usize,
+    header_bytes: usize,
+}
+
+impl Terms {
+    pub(super) fn new(policy: Policy, limits: &Limits) -> Self {
+        Self {
+            policy,
+            resolve: limits.resolve,
+            connect: limits.connect,
+            header_count: limits.header_count,
+            header_bytes: limits.header_bytes,
+        }
+    }
+}
+
+/// An HTTP client for one origin, with the guard that its connections come through.
+pub(super) struct Pooled {
+    pub(super) client: reqwest::Client,
+    pub(super) guard: Arc<Guard>,
+    terms: Terms,
+    closed: watch::Sender<bool>,
+}
+
+impl Pooled {
+    /// A client that goes nowhere but where the guard lets it, and sends what it is given once.
+    pub(super) fn new(guard: Guard, terms: Terms, tls: ClientConfig) -> Result<Self, Fault> {
+        let guard = Arc::new(guard);
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .user_agent(concat!("attache/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(Pinned(guard.clone()))
+            .connect_timeout(terms.connect)
+            .tcp_keepalive(KEEPALIVE)
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_SOCKETS)
+            .http2_max_header_list_size(u32::try_from(terms.header_bytes).unwrap_or(u32::MAX));
+        if terms.header_count > PARSER_HEADERS {
+            builder = builder.http1_max_headers(terms.header_count);
+        }
+        let client = builder
+            .build()
+            .map_err(|_| Fault::Unreachable("No HTTP client could be set up on this machine.".into()))?;
+        Ok(Self { client, guard, terms, closed: watch::Sender::new(false) })
+    }
+
+    /// Returns once the pool of this client was closed.
+    pub(super) async fn closed(&self) {
+        let mut closed = self.closed.subscribe();
+        // The sender lives as long as `self`, so this ends only when it says so.
+        let _ = closed.wait_for(|closed| *closed).await;
+    }
+}
+
+/// All clients there are.
+#[derive(Default)]
+pub(super) struct Pools(Mutex<Shelves>);
+
+#[derive(Default)]
+struct Shelves {
+    by_key: HashMap<PoolKey, Vec<Slot>>,
+    clients: usize,
+    clock: u64,
+}
+
+struct Slot {
+    origin: Origin,
+    used: u64,
+    pooled: Arc<Pooled>,
+}
+
+impl Pools {
+    /// The client that was made for this origin under these terms. One of other terms is dropped: what the operator no
+    /// longer allows keeps no socket open.
+    pub(super) fn find(&self, key: &PoolKey, origin: &Origin, terms: &Terms) -> Option<Arc<Pooled>> {
+        let mut shelves = self.lock();
+        shelves.clock += 1;
+        let now = shelves.clock;
+        let slots = shelves.by_key.get_mut(key)?;
+        let at = slots.iter().position(|slot| slot.origin == *origin)?;
+        if slots[at].pooled.terms == *terms {
+            slots[at].used = now;
+            return Some(slots[at].pooled.clone());
+        }
+        slots.swap_remove(at);
+        shelves.clients -= 1;
+        None
+    }
+
+    /// Keeps a client, unless another task was quicker with an equal one, which then is used instead.
+    pub(super) fn keep(&self, key: &PoolKey, origin: &Origin, pooled: Pooled) -> Arc<Pooled> {
+        if let Some(quicker) = self.find(key, origin, &pooled.terms) {
+            return quicker;
+        }
+        let pooled = Arc::new(pooled);
+        let mut shelves = self.lock();
+        if shelves.clients >= CLIENTS {
+            shelves.drop_least_recent();
+        }
+        let slot = Slot { origin: origin.clone(), used: shelves.clock, pooled: pooled.clone() };
+        shelves.by_key.entry(key.clone()).or_default().push(slot);
+        shelves.clients += 1;
+        pooled
+    }
+
+    /// Forgets one client; its idle sockets close, and what is under way on it ends as it will.
+    pub(super) fn forget(&self, key: &PoolKey, pooled: &Arc<Pooled>) {
+        self.lock().remove(key, |slot| Arc::ptr_eq(&slot.pooled, pooled));
+    }
+
+    /// Closes every socket of a key, and ends what is under way on them.
+    pub(super) fn close(&self, key: &PoolKey) {
+        let mut shelves = self.lock();
+        let closed = shelves.by_key.remove(key).unwrap_or_default();
+        shelves.clients -= closed.len();
+        drop(shelves);
+        for slot in closed {
+            slot.pooled.closed.send_replace(true);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelves> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelves {
+    fn remove(&mut self, key: &PoolKey, which: impl Fn(&Slot) -> bool) {
+        let Some(slots) = self.by_key.get_mut(key) else { return };
+        let before = slots.len();
+        slots.retain(|slot| !which(slot));
+        self.clients -= before - slots.len();
+        if slots.is_empty() {
+            self.by_key.remove(key);
+        }
+    }
+
+    fn drop_least_recent(&mut self) {
+        let slots = self.by_key.iter().flat_map(|(key, slots)| slots.iter().map(move |slot| (slot.used, key)));
+        if let Some((used, key)) = slots.min_by_key(|(used, _)| *used).map(|(used, key)| (used, key.clone())) {
+            self.remove(&key, |slot| slot.used == used);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::private::PrivateAllowed, *};
+    use crate::transport::SystemResolver;
+
+    fn pooled(origin: &Origin, limits: &Limits) -> Pooled {
+        let policy = Policy::of(origin, &PrivateAllowed::none()).unwrap();
+        let guard = Guard::new(origin.clone(), policy, Arc::new(SystemResolver), limits.resolve);
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        Pooled::new(guard, Terms::new(policy, limits), tls).unwrap()
+    }
+
+    fn origin(number: usize) -> Origin {
+        Origin::parse(&format!("https://{number}.example.com")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_client_belongs_to_one_key_one_origin_and_one_set_of_terms() {
+        let (pools, limits) = (Pools::default(), Limits::default());
+        let (ours, theirs) = (PoolKey::new("ours"), PoolKey::new("theirs"));
+        let kept = pools.keep(&ours, &origin(1), pooled(&origin(1), &limits));
+        let terms = kept.terms.clone();
+        assert!(Arc::ptr_eq(&kept, &pools.find(&ours, &origin(1), &terms).unwrap()));
+        assert!(pools.find(&theirs, &origin(1), &terms).is_none());
+        assert!(pools.find(&ours, &origin(2), &terms).is_none());
+        let other = Terms { connect: Duration::from_secs(1), ..terms.clone() };
+        assert!(pools.find(&ours, &origin(1), &other).is_none());
+        assert!(pools.find(&ours, &origin(1), &terms).is_none(), "the client of the old terms stayed");
+    }
+
+    #[tokio::test]
+    async fn the_least_recently_used_client_goes_first() {
+        let (pools, limits) = (Pools::default(), Limits::default());
+        let key = PoolKey::new("a");
+        let first = pools.keep(&key, &origin(0), pooled(&origin(0), &limits));
+        let terms = first.terms.clone();
+        for number in 1..CLIENTS {
+            // One client stands for all of them here; making 512 takes a second.
+            let mut shelves = pools.lock();
+            shelves.clock += 1;
+            let used = shelves.clock;
+            shelves.by_key.entry(PoolKey::new(number.to_string())).or_default().push(Slot {
+                origin: origin(number),
+                used,
+                pooled: first.clone(),
+            });
+            shelves.clients += 1;
+        }
+        assert!(pools.find(&key, &origin(0), &terms).is_some());
+        pools.keep(&key, &origin(CLIENTS), pooled(&origin(CLIENTS), &limits));
+        assert_eq!(pools.lock().clients, CLIENTS);
+        assert!(pools.find(&key, &origin(0), &terms).is_some());
+        assert!(pools.find(&PoolKey::new("1"), &origin(1), &terms).is_none());
+        assert!(pools.find(&PoolKey::new("2"), &origin(2), &terms).is_some());
+    }
+
+    #[tokio::test]
+    async fn closing_and_forgetting_leave_nothing_behind() {
+        let (pools, limits) = (Pools::default(), Limits::default());
+        let key = PoolKey::new("a");
+        let one = pools.keep(&key, &origin(1), pooled(&origin(1), &limits));
+        let two = pools.keep(&key, &origin(2), pooled(&origin(2), &limits));
+        pools.forget(&key, &one);
+        assert_eq!(pools.lock().clients, 1);
+        pools.close(&key);
+        two.closed().await;
+        assert!(pools.lock().by_key.is_empty());
+        assert_eq!(pools.lock().clients, 0);
+        pools.close(&key);
+    }
+}
