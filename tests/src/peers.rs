@@ -89,7 +89,8 @@ pub fn python() -> PathBuf {
 /// azurite's account and key are public constants of the emulator.
 pub const AZURITE_ACCOUNT: &str = "devstoreaccount1";
 /// See [`AZURITE_ACCOUNT`].
-pub const AZURITE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// Azure Storage's emulator, which verifies SharedKey.
 pub fn azurite() -> Peer {
@@ -98,7 +99,14 @@ pub fn azurite() -> Peer {
     let mut command = Command::new(installed("npm/node_modules/.bin/node", "Node.js for azurite"));
     command
         .arg(installed("npm/node_modules/azurite/dist/src/blob/main.js", "azurite"))
-        .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--skipApiVersionCheck", "--inMemoryPersistence"])
+        .args([
+            "--blobHost",
+            "127.0.0.1",
+            "--blobPort",
+            &port.to_string(),
+            "--skipApiVersionCheck",
+            "--inMemoryPersistence",
+        ])
         .current_dir(folder.path());
     Peer::start("azurite", port, folder, command)
 }
@@ -108,14 +116,19 @@ pub fn httpbin() -> Peer {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let mut command = Command::new(installed("python/bin/gunicorn", "httpbin"));
-    command.args(["--bind", &format!("127.0.0.1:{port}"), "--worker-tmp-dir", "/dev/shm", "httpbin:app"]).current_dir(folder.path());
+    command
+        .args(["--bind", &format!("127.0.0.1:{port}"), "--worker-tmp-dir", "/dev/shm", "httpbin:app"])
+        .current_dir(folder.path());
     Peer::start("httpbin", port, folder, command)
 }
 
 /// nginx that wants a user name and a password, and answers 200 with a JSON text to who has them.
 pub fn nginx_basic(user: &str, password: &str) -> Peer {
-    let nginx = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"].into_iter().find(|path| Path::new(path).exists());
-    let nginx = nginx.expect("nginx is not installed: run `apt-get install nginx-light`, or `./dev prepare --debian --peers`");
+    let nginx = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    let nginx =
+        nginx.expect("nginx is not installed: run `apt-get install nginx-light`, or `./dev prepare --debian --peers`");
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let at = folder.path().display();
