@@ -105,6 +105,7 @@ impl Attache {
             .env("HOME", home)
             .env("USER", "tester")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder())
             .stdin(Stdio::null());
         command
     }

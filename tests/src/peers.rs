@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::attache::target;
@@ -20,6 +21,7 @@ const START: Duration = Duration::from_secs(60);
 pub struct Peer {
     child: Child,
     folder: TempDir,
+    ends_when: Signal,
     /// Where it listens.
     pub port: u16,
 }
@@ -35,11 +37,11 @@ impl Peer {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn start(name: &str, port: u16, folder: TempDir, mut command: Command) -> Self {
+    fn start(name: &str, port: u16, folder: TempDir, ends_when: Signal, mut command: Command) -> Self {
         let log = fs::File::create(folder.path().join("peer.log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
         let child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        let mut peer = Self { child, folder, port };
+        let mut peer = Self { child, folder, ends_when, port };
         let began = Instant::now();
         while !answers(port) {
             let ended = peer.child.try_wait().unwrap();
@@ -54,9 +56,8 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // nginx and gunicorn end their workers when they are asked to; a kill would orphan them.
         if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = rustix::process::kill_process(pid, self.ends_when);
         }
         let _ = self.child.wait();
     }
@@ -108,7 +109,8 @@ pub fn azurite() -> Peer {
             "--inMemoryPersistence",
         ])
         .current_dir(folder.path());
-    Peer::start("azurite", port, folder, command)
+    // Asked politely, it waits for idle connections to time out.
+    Peer::start("azurite", port, folder, Signal::KILL, command)
 }
 
 /// httpbin, which reflects what it is sent.
@@ -119,7 +121,8 @@ pub fn httpbin() -> Peer {
     command
         .args(["--bind", &format!("127.0.0.1:{port}"), "--worker-tmp-dir", "/dev/shm", "httpbin:app"])
         .current_dir(folder.path());
-    Peer::start("httpbin", port, folder, command)
+    // Killed, it would leave its workers behind.
+    Peer::start("httpbin", port, folder, Signal::TERM, command)
 }
 
 /// nginx that wants a user name and a password, and answers 200 with a JSON text to who has them.
@@ -136,21 +139,24 @@ pub fn nginx_basic(user: &str, password: &str) -> Peer {
     fs::write(
         folder.path().join("nginx.conf"),
         format!(
-            "daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\n\
+            "# No `return` here: it would answer before the password is looked at.\n\
+             daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\n\
              events {{ worker_connections 64; }}\n\
              http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/f;\n\
              uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
              server {{ listen 127.0.0.1:{port}; location / {{ auth_basic \"test\"; auth_basic_user_file {at}/htpasswd;\n\
-             default_type application/json; return 200 '{{\"user\": \"$remote_user\"}}'; }} }} }}\n"
+             default_type application/json; root {at}/www; try_files /user.json =404; add_header X-User $remote_user; }} }} }}\n"
         ),
     )
     .unwrap();
+    fs::create_dir(folder.path().join("www")).unwrap();
+    fs::write(folder.path().join("www/user.json"), format!("{{\"user\": \"{user}\"}}")).unwrap();
     // Workers run as another user where the tests run as root, and must read the password file.
     let open = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
     fs::set_permissions(folder.path(), open).unwrap();
     let mut command = Command::new(nginx);
     command.arg("-c").arg(folder.path().join("nginx.conf")).arg("-e").arg(folder.path().join("error.log"));
-    Peer::start("nginx", port, folder, command)
+    Peer::start("nginx", port, folder, Signal::TERM, command)
 }
 
 /// Apache's MD5 form, as `htpasswd` writes it.

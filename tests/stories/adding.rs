@@ -86,7 +86,7 @@ fn one_that_tries_the_network_while_describing_itself_is_refused() {
 fn one_that_never_finishes_describing_itself_is_refused() {
     let attache = machine();
     attache.configure("[limits]\ndescribe-seconds = 1\n");
-    attache.run(&["connector", "add", &connector("describe-spins"), "--yes"]).refused(7, "for more than 1 s");
+    attache.run(&["connector", "add", &connector("describe-spins"), "--yes"]).refused(7, "limits.describe-seconds");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_compiled_file_that_was_changed_cut_or_swapped_is_compiled_again() {
     let mut changed = good.clone();
     let middle = changed.len() / 2;
     changed[middle] ^= 1;
-    for bad in [changed, good[..good.len() / 2].to_vec(), Vec::new(), fs::read(compiled("upgrade-a")).unwrap()] {
+    for bad in [changed, good[..good.len() / 2].to_vec(), Vec::new(), fs::read(compiled("upgrade")).unwrap()] {
         fs::write(&file, bad).unwrap();
         assert_eq!(attache.call("greedy", "wait", &json!({})), json!(true));
         // Compiling is the same every time, so the file is what it was.

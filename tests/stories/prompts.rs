@@ -18,6 +18,7 @@ struct Terminal {
     keyboard: File,
     screen: File,
     seen: String,
+    at: usize,
 }
 
 impl Terminal {
@@ -35,21 +36,23 @@ impl Terminal {
         let child =
             command.stdin(Stdio::from(open())).stdout(Stdio::from(open())).stderr(Stdio::from(open())).spawn().unwrap();
         let keyboard = File::from(controller.as_fd().try_clone_to_owned().unwrap());
-        Self { child, keyboard, screen: File::from(controller), seen: String::new() }
+        Self { child, keyboard, screen: File::from(controller), seen: String::new(), at: 0 }
     }
 
-    /// Reads on until these words are on the screen.
+    /// Reads on until these words are on the screen, behind those that were expected before.
     #[track_caller]
     fn expect(&mut self, words: &str) -> &mut Self {
-        let from = self.seen.len();
         let mut buffer = [0; 4096];
-        while !self.seen[from..].contains(words) {
+        loop {
+            if let Some(found) = self.seen[self.at..].find(words) {
+                self.at += found + words.len();
+                return self;
+            }
             match self.screen.read(&mut buffer) {
                 Ok(read) if read > 0 => self.seen.push_str(&String::from_utf8_lossy(&buffer[..read])),
                 _ => panic!("expected “{words}”, and the screen has:\n{}", self.seen),
             }
         }
-        self
     }
 
     fn type_line(&mut self, text: &str) -> &mut Self {

@@ -78,21 +78,64 @@ fn a_key_inside_the_data_directory_is_refused() {
 }
 
 #[test]
-fn a_damaged_store_is_said_to_be_and_left_as_it_is() {
+fn a_damaged_store_is_said_to_be_and_a_backup_brings_it_back() {
     let attache = machine();
     attache.run(&["environment", "create", "kept"]).done();
+    let backup = attache.folder().join("backup");
+    copy(&attache.data(), &backup);
     let path = attache.data().join("store/db");
     let good = fs::read(&path).unwrap();
-    for (what, bad) in
-        [("garbage", vec![0x5a; good.len()]), ("flipped", good.iter().map(|byte| byte ^ 0xff).collect::<Vec<u8>>())]
-    {
+    let broken = [
+        vec![0x5a; good.len()],
+        good.iter().map(|byte| byte ^ 0xff).collect(),
+        good[..good.len() / 3].to_vec(),
+        Vec::new(),
+    ];
+    for bad in broken {
         fs::write(&path, &bad).unwrap();
         let outcome = list(&attache);
-        assert_eq!(outcome.code, Some(8), "{what}: {}", outcome.err);
-        assert!(outcome.err.starts_with("error: "), "{what}: {}", outcome.err);
+        assert_eq!(outcome.code, Some(8), "{} bytes: {}", bad.len(), outcome.err);
+        assert!(outcome.err.starts_with("error: ") && !outcome.err.contains("panicked"), "{}", outcome.err);
+        fs::remove_dir_all(attache.data()).unwrap();
+        copy(&backup, &attache.data());
+        assert!(attache.run(&["environment", "list"]).done().contains("kept"));
     }
-    fs::write(&path, &good).unwrap();
-    assert!(attache.run(&["environment", "list"]).done().contains("kept"));
+}
+
+#[test]
+fn no_single_changed_byte_loses_a_record_unnoticed() {
+    let attache = machine();
+    for name in ["one", "two", "three"] {
+        attache.run(&["environment", "create", name]).done();
+    }
+    let backup = attache.folder().join("backup");
+    copy(&attache.data(), &backup);
+    let path = attache.data().join("store/db");
+    let good = fs::read(&path).unwrap();
+    let written: Vec<usize> = (0..good.len()).filter(|at| good[*at] != 0).collect();
+    let mut noticed = 0;
+    for at in written.iter().step_by(written.len() / 40 + 1) {
+        let mut bad = good.clone();
+        bad[*at] ^= 0x10;
+        fs::write(&path, bad).unwrap();
+        let outcome = attache.run(&["environment", "list"]);
+        match outcome.code {
+            Some(8) => noticed += 1,
+            Some(0) => assert!(
+                ["one", "two", "three"].iter().all(|name| outcome.out.contains(name)),
+                "byte {at}: {}",
+                outcome.out
+            ),
+            other => panic!("byte {at}: {other:?} {}", outcome.err),
+        }
+        fs::remove_dir_all(attache.data()).unwrap();
+        copy(&backup, &attache.data());
+    }
+    assert!(noticed > 0);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
 #[test]
