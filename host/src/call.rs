@@ -14,7 +14,7 @@ use crate::{
     consent::{self, Approval, Connection},
     egress::{Access, Preview, Request, Session},
     error::{Error, Kind, Result},
-    host::Host,
+    host::{Host, Loaded},
     manifest::{Manifest, Operation, Values},
     runtime::{Component, Failure, GuestRequest, GuestResponse, Invoked, SendError, WayOut},
     text,
@@ -58,7 +58,7 @@ impl Host {
     /// As for [`Host::call`]; `connector-failed` where the operation ends without a request.
     pub async fn dry_run(&self, call: &Call) -> Result<Preview> {
         let prepared = self.prepare(call)?;
-        let component = self.library.load(self.runtime()?, prepared.approval.digest).await?;
+        let component = self.component(&prepared.loaded, prepared.approval.digest).await?;
         let session = self.session(&prepared)?.dry_run();
         let (preview, fault) = (session.preview(), session.fault());
         let way_out = Box::new(ToService::new(session, &prepared));
@@ -85,23 +85,23 @@ impl Host {
                 .error(format!("The connector `{}` of this connection is not approved here.", connection.connector))
                 .hint("Add it with `attache connector add FILE`.")
         })?;
-        let manifest = self.manifest(&approval)?;
+        let loaded = self.loaded(&approval)?;
         let access = consent::access(
-            &manifest,
+            &loaded.manifest,
             &approval,
             &connection,
             book.credential(connection.id)?,
             book.consent(connection.id)?,
             self.settings.transport_limits(),
         )?;
-        let operation = operation(&manifest, &call.operation)?.clone();
+        let operation = operation(&loaded.manifest, &call.operation)?.clone();
         accept_input(&operation, &call.input, self.settings.limits.value.input_bytes)?;
         let subject = subject(&call.environment, &connection, &approval, &call.operation, &call.caller);
-        Ok(Prepared { connection, approval, operation, access: Arc::new(access), subject })
+        Ok(Prepared { connection, approval, loaded, operation, access: Arc::new(access), subject })
     }
 
     async fn run(&self, call: &Call, prepared: &Prepared) -> Result<Value> {
-        let component = self.library.load(self.runtime()?, prepared.approval.digest).await?;
+        let component = self.component(&prepared.loaded, prepared.approval.digest).await?;
         let session = self.session(prepared)?;
         let fault = session.fault();
         let way_out = Box::new(ToService::new(session, prepared));
@@ -143,6 +143,7 @@ impl Host {
 struct Prepared {
     connection: Connection,
     approval: Approval,
+    loaded: Arc<Loaded>,
     operation: Operation,
     access: Arc<Access>,
     subject: Subject,

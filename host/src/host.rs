@@ -2,21 +2,31 @@
 //! the library, work through it.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
+
+use tokio::sync::OnceCell as AsyncOnce;
 
 use crate::{
     audit::{Audit, Head},
     consent::{Approval, Book, Environment},
+    digest::Digest,
     error::{Kind, Result},
     manifest::Manifest,
-    runtime::{Library, Runtime},
+    runtime::{Component, Library, Runtime},
     settings::Settings,
     store::{Changes, KeySource, Place, Vault},
     transport::{SystemResolver, Transport},
 };
+
+/// A connector that is ready to be called.
+pub(crate) struct Loaded {
+    pub(crate) manifest: Manifest,
+    component: AsyncOnce<Component>,
+}
 
 /// How long another process's lock is waited for: longer than any command holds it.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -27,6 +37,7 @@ pub struct Host {
     pub(crate) audit: Arc<Audit>,
     pub(crate) library: Library,
     pub(crate) settings: Settings,
+    loaded: Mutex<HashMap<Digest, Arc<Loaded>>>,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -50,6 +61,7 @@ impl Host {
             audit,
             library,
             settings: settings.clone(),
+            loaded: Mutex::default(),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),
         })
@@ -141,7 +153,7 @@ impl Host {
 
     /// The manifest of an approved connector.
     pub(crate) fn manifest(&self, approval: &Approval) -> Result<Manifest> {
-        Manifest::check(&approval.declared).map_err(|error| {
+        Manifest::reload(&approval.declared).map_err(|error| {
             Kind::ApprovalNeeded
                 .error(format!(
                     "This version of Attaché no longer accepts the connector `{}`: {}",
@@ -150,6 +162,23 @@ impl Host {
                 ))
                 .hint("Add a newer version of it with `attache connector add FILE`.")
         })
+    }
+
+    /// An approved connector, made ready once in a process. What it is follows from its digest, so a change of the approval
+    /// is a change of the digest.
+    pub(crate) fn loaded(&self, approval: &Approval) -> Result<Arc<Loaded>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = loaded.get(&approval.digest) {
+            return Ok(there.clone());
+        }
+        let made = Arc::new(Loaded { manifest: self.manifest(approval)?, component: AsyncOnce::new() });
+        loaded.insert(approval.digest, made.clone());
+        Ok(made)
+    }
+
+    /// The component of a connector, loaded when it is first run.
+    pub(crate) async fn component<'a>(&self, loaded: &'a Loaded, digest: Digest) -> Result<&'a Component> {
+        loaded.component.get_or_try_init(async || self.library.load(self.runtime()?, digest).await).await
     }
 
     /// The data directory.
@@ -162,7 +191,7 @@ fn anchor_place() -> Result<Place> {
     Place::new(["audit", "head"])
 }
 
-fn made_once<'a, T>(cell: &'a OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&'a T> {
+fn made_once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if let Some(made) = cell.get() {
         return Ok(made);
     }

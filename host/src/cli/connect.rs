@@ -134,7 +134,7 @@ fn ask_for_missing(option: &AuthOption, request: &mut ConnectRequest) -> Result<
     for parameter in &option.parameters {
         let name = &parameter.name;
         let kept = request.secrets.contains_key(name) || request.parameters.contains_key(name);
-        if (kept && !request.again) || (kept && !parameter.is_secret()) {
+        if kept && !(request.again && parameter.is_secret()) {
             continue;
         }
         let typed = ask(parameter, kept)?;

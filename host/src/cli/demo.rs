@@ -85,7 +85,7 @@ impl Demo {
                     option: option.id.clone(),
                     parameters: BTreeMap::from([("base-url".into(), service.base.clone())]),
                     secrets: BTreeMap::from([("key".into(), Secret::new(key.as_str()))]),
-                    private: PrivateAllowed::parse(&[service.authority.clone()])?,
+                    private: PrivateAllowed::parse([&service.authority])?,
                     caller: "demo".into(),
                     again: false,
                 })

@@ -61,6 +61,9 @@ struct Arguments {
     verb: Verb,
 }
 
+/// What is logged unless somebody asks for more. What sled says of a damaged file is said by the error in words of ours.
+const DEFAULT_LOG: &str = "warn,sled=off";
+
 const AFTER_HELP: &str = "\
 Examples:
   attache connector add weather.wasm
@@ -230,7 +233,7 @@ fn refuse_usage(error: &clap::Error, wants_json: bool) -> ExitCode {
 
 fn start_logging() {
     use tracing_subscriber::{EnvFilter, fmt};
-    let directives = env::var("ATTACHE_LOG").unwrap_or_else(|_| "warn".into());
+    let directives = env::var("ATTACHE_LOG").unwrap_or_else(|_| DEFAULT_LOG.into());
     let colour = io::IsTerminal::is_terminal(&io::stderr()) && env::var_os("NO_COLOR").is_none();
     let filter = EnvFilter::builder().parse_lossy(directives);
     fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour).init();

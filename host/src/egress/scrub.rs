@@ -101,7 +101,7 @@ fn base64_within(bytes: &[u8], offset: usize, engine: &impl Engine) -> Vec<u8> {
     let encoded = engine.encode(&*padded).into_bytes();
     // Characters that hold bits of the prefix, or of what follows.
     let head = [0, 2, 3][offset];
-    let tail = usize::from(padded.len() % 3 != 0);
+    let tail = usize::from(!padded.len().is_multiple_of(3));
     encoded[head.min(encoded.len())..encoded.len().saturating_sub(tail).max(head.min(encoded.len()))].to_vec()
 }
 

@@ -31,6 +31,21 @@ impl Manifest {
     /// `invalid-connector` for what cannot be understood, `denied` for what would break a promise. The sentence says
     /// where in the manifest.
     pub fn check(declared: &declared::Connector) -> Result<Self> {
+        let manifest = Self::reload(declared)?;
+        for operation in &manifest.operations {
+            let of = |error: Error| error.context(format!("The operation `{}`", shown(&operation.id)));
+            operation.input.prove().map_err(|error| of(error.context("its input")))?;
+            operation.output.prove().map_err(|error| of(error.context("its output")))?;
+        }
+        Ok(manifest)
+    }
+
+    /// Checks what was approved before. Whether its schemas are schemas was found out then, and each is compiled when it is
+    /// used; everything else is as for [`Manifest::check`].
+    ///
+    /// # Errors
+    /// As for [`Manifest::check`].
+    pub fn reload(declared: &declared::Connector) -> Result<Self> {
         let size = serde_json::to_string(declared).map_or(usize::MAX, |text| text.len());
         if size > LARGEST_MANIFEST {
             return Err(
@@ -87,10 +102,7 @@ impl Manifest {
 fn check_operation(declared: &declared::Operation) -> Result<Operation> {
     named(&declared.id)?;
     readable(&declared.title, &declared.description)?;
-    let operation = Operation::check(declared)?;
-    operation.input.prove().map_err(|error| error.context("its input"))?;
-    operation.output.prove().map_err(|error| error.context("its output"))?;
-    Ok(operation)
+    Operation::check(declared)
 }
 
 fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {

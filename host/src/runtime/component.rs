@@ -125,7 +125,7 @@ impl Component {
         operation: String,
         input: String,
     ) -> Result<Invoked> {
-        self.instance(connector, self.runtime.limits.clone(), way_out).await?.invoke(&operation, &input).await
+        self.instance(connector, self.runtime.limits.clone(), way_out).await?.invoke(operation, input).await
     }
 
     /// Asks, in a fresh instance, whether the connection is good, and whose it is.

@@ -160,10 +160,10 @@ impl Instance {
     }
 
     /// Runs one operation. The wall time of the limits ends it.
-    pub(super) async fn invoke(&mut self, operation: &String, input: &String) -> Result<Invoked> {
+    pub(super) async fn invoke(&mut self, operation: String, input: String) -> Result<Invoked> {
         let wall = self.store.data().limits.wall();
         let call =
-            self.exports.attache_connector_operations().call_invoke(self.store.as_context_mut(), operation, input);
+            self.exports.attache_connector_operations().call_invoke(self.store.as_context_mut(), &operation, &input);
         let answer = tokio::time::timeout(wall, call).await;
         self.ended(answer)
     }

@@ -140,7 +140,7 @@ fn make_key_file(path: &Path) -> Result<Secret> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unavailable(folder, &error))?;
     let key = random::<KEY_BYTES>()?;
-    let text = Zeroizing::new(format!("{}\n", BASE64_STANDARD.encode(&*key)));
+    let text = Zeroizing::new(format!("{}\n", BASE64_STANDARD.encode(key.as_slice())));
     let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o600)).tempfile_in(folder)?;
         file.write_all(text.as_bytes())?;

@@ -136,7 +136,7 @@ fn explain(folder: &Path, error: sled::Error) -> Error {
 fn damaged(folder: &Path) -> Error {
     Kind::StoreDamaged
         .error(format!("The store in {} is damaged: its files are not as they were written.", folder.display()))
-        .hint("Put a backup of the data directory back. Nothing was changed now.")
+        .hint("Put a backup of the data directory back.")
 }
 
 fn unwritable(folder: &Path) -> Error {
