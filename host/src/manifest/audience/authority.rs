@@ -434,8 +434,11 @@ pub(super) fn beginning(name: &str, value: &Value) -> Result<Url, OriginError> {
         Some((host, port)) if !port.contains(']') => host,
         _ => authority,
     };
-    let as_read = url.host_str().unwrap_or_default();
-    if written.is_ascii() && !written.starts_with('[') && written.to_ascii_lowercase() != as_read {
+    let expected: Option<Vec<String>> = written
+        .split('.')
+        .map(|label| if label.is_ascii() { Some(label.to_ascii_lowercase()) } else { ascii_label(label) })
+        .collect();
+    if !written.starts_with('[') && expected.map(|labels| labels.join(".")).as_deref() != url.host_str() {
         return Err(unfit("has a host that is read as another than it is written"));
     }
     if url.port() == Some(0) {
