@@ -69,9 +69,9 @@ pub fn build(options: &Options) -> Result<Vec<Built>> {
     let target = installed_target()?;
     let modules = compile(&manifest, target, options.examples)?;
     if modules.is_empty() {
-        return Err(Kind::Usage.error("The crate builds no WebAssembly module.").hint(
-            "A connector is a library with `crate-type = [\"cdylib\"]` in its Cargo.toml.",
-        ));
+        return Err(Kind::Usage
+            .error("The crate builds no WebAssembly module.")
+            .hint("A connector is a library with `crate-type = [\"cdylib\"]` in its Cargo.toml."));
     }
     modules.iter().map(|module| make_component(module, options)).collect()
 }
@@ -82,18 +82,21 @@ fn installed_target() -> Result<&'static str> {
     for target in TARGETS {
         let asked = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output();
         let output = asked.map_err(|_| {
-            Kind::Usage.error("There is no Rust compiler here.").hint("Install Rust from https://rustup.rs, or set RUSTC.")
+            Kind::Usage
+                .error("There is no Rust compiler here.")
+                .hint("Install Rust from https://rustup.rs, or set RUSTC.")
         })?;
         let libraries = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        let has_std = fs::read_dir(libraries)
-            .is_ok_and(|mut entries| entries.any(|it| it.is_ok_and(|it| it.file_name().to_string_lossy().starts_with("libstd-"))));
+        let has_std = fs::read_dir(libraries).is_ok_and(|mut entries| {
+            entries.any(|it| it.is_ok_and(|it| it.file_name().to_string_lossy().starts_with("libstd-")))
+        });
         if output.status.success() && has_std {
             return Ok(target);
         }
     }
-    Err(Kind::Usage
-        .error("The Rust compiler here has no target for WebAssembly.")
-        .hint("`rustup target add wasm32-unknown-unknown`; in a clone of Attaché, `./dev prepare` also knows another way."))
+    Err(Kind::Usage.error("The Rust compiler here has no target for WebAssembly.").hint(
+        "`rustup target add wasm32-unknown-unknown`; in a clone of Attaché, `./dev prepare` also knows another way.",
+    ))
 }
 
 /// Runs cargo, whose messages go to standard error, and gives the modules that it made.
@@ -111,16 +114,17 @@ fn compile(manifest: &Path, target: &str, examples: bool) -> Result<Vec<PathBuf>
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC_WRAPPER")
         .stdout(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|_| Kind::Usage.error("There is no cargo here.").hint("Install Rust from https://rustup.rs, or set CARGO."))?;
+    let mut child = command.spawn().map_err(|_| {
+        Kind::Usage.error("There is no cargo here.").hint("Install Rust from https://rustup.rs, or set CARGO.")
+    })?;
     let mut modules = Vec::new();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
             modules.extend(modules_in(&line, manifest));
         }
     }
-    let status = child.wait().map_err(|error| Kind::Internal.error(format!("cargo could not be waited for: {error}.")))?;
+    let status =
+        child.wait().map_err(|error| Kind::Internal.error(format!("cargo could not be waited for: {error}.")))?;
     if !status.success() {
         return Err(Kind::Usage.error("The connector does not compile; cargo says why above."));
     }
@@ -130,9 +134,8 @@ fn compile(manifest: &Path, target: &str, examples: bool) -> Result<Vec<PathBuf>
 /// The modules of the crate itself in one of cargo's messages, not those of what it depends on.
 fn modules_in(line: &str, manifest: &Path) -> Vec<PathBuf> {
     let Ok(message) = serde_json::from_str::<Value>(line) else { return Vec::new() };
-    let same = |path: &Value| {
-        path.as_str().is_some_and(|path| fs::canonicalize(path).ok() == fs::canonicalize(manifest).ok())
-    };
+    let same =
+        |path: &Value| path.as_str().is_some_and(|path| fs::canonicalize(path).ok() == fs::canonicalize(manifest).ok());
     if message["reason"] != "compiler-artifact" || !same(&message["manifest_path"]) {
         return Vec::new();
     }
@@ -141,7 +144,8 @@ fn modules_in(line: &str, manifest: &Path) -> Vec<PathBuf> {
 }
 
 fn make_component(module: &Path, options: &Options) -> Result<Built> {
-    let unreadable = |error: std::io::Error| Kind::Internal.error(format!("{} cannot be read: {error}.", module.display()));
+    let unreadable =
+        |error: std::io::Error| Kind::Internal.error(format!("{} cannot be read: {error}.", module.display()));
     let bytes = fs::read(module).map_err(unreadable)?;
     let component = if is_component(&bytes) { bytes } else { encode(&bytes)? };
     let name = module.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-")).unwrap_or_default();
@@ -159,7 +163,7 @@ fn is_component(bytes: &[u8]) -> bool {
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|mut encoder| encoder.encode());
+    let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|encoder| encoder.encode());
     encoded.map_err(|error| -> Error {
         Kind::InvalidConnector
             .error(format!("No component can be made of the module: {error:#}."))
@@ -168,7 +172,8 @@ fn encode(module: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn write(path: &Path, component: &[u8]) -> Result<()> {
-    let unwritable = |error: std::io::Error| Kind::Usage.error(format!("{} cannot be written: {error}.", path.display()));
+    let unwritable =
+        |error: std::io::Error| Kind::Usage.error(format!("{} cannot be written: {error}.", path.display()));
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(unwritable)?;
     }

@@ -69,6 +69,10 @@ impl Host {
             return Ok(preview);
         }
         finish(ended, &fault, &prepared.operation)?;
+        // A refusal that the connector got over is still why there is nothing to show.
+        if let Some(refused) = lock(&fault).take() {
+            return Err(refused);
+        }
         Err(Kind::ConnectorFailed.error("The operation ended without sending a request, so there is nothing to show."))
     }
 

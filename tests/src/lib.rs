@@ -1,1 +1,14 @@
+//! What the stories are told with: the command line in a folder of its own, real services on free ports of loopback, and a
+//! search for secrets that proves it can find them.
 
+#![allow(clippy::print_stderr)]
+
+mod attache;
+mod canary;
+pub mod peers;
+pub mod service;
+
+pub use crate::{
+    attache::{Attache, Outcome, connector},
+    canary::Canary,
+};

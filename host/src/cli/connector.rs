@@ -210,7 +210,8 @@ fn describe(manifest: &Manifest, digest: Digest, imports: &[String]) -> String {
         };
         shown += &print::section("asks for, and never shows the connector", named(&secret));
         shown += &print::section("asks for, and the connector can read", named(&readable));
-        shown += &print::section("sends the credential to", option.audience.iter().map(ToString::to_string));
+        let reaches = if option.attach.is_empty() { "calls, with no credential" } else { "sends the credential to" };
+        shown += &print::section(reaches, option.audience.iter().map(ToString::to_string));
         shown += &print::section("as", option.attach.iter().map(|attachment| attachment.place()));
         shown.push('\n');
     }

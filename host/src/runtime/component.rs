@@ -103,7 +103,15 @@ impl Component {
                 .error(format!("The connector tried to reach `{}` while describing itself.", text::foreign(&url, 200)))
                 .hint("A connector describes itself from what is in it; only its operations may send requests."));
         }
-        described.map_err(|error: Error| error.context("The connector could not describe itself"))
+        described.map_err(|error: Error| {
+            let error = error.context("The connector could not describe itself");
+            match error.kind() {
+                Kind::ConnectorLimit => {
+                    error.hint("Raise `limits.describe-seconds` in attache.toml if that is too little for it.")
+                }
+                _ => error,
+            }
+        })
     }
 
     /// Runs one operation in a fresh instance.

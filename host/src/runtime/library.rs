@@ -19,6 +19,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     secret::Secret,
+    store::make_private_directory,
 };
 
 const MAC_BYTES: usize = 32;
@@ -36,7 +37,7 @@ impl Library {
     /// `store-unavailable` where its directories cannot be made.
     pub fn open(data_directory: &Path, key: &Secret) -> Result<Self> {
         let directory = data_directory.join("connectors");
-        fs::create_dir_all(&directory).map_err(|error| unavailable(&directory, &error))?;
+        make_private_directory(&directory)?;
         Ok(Self { directory, key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) })
     }
 

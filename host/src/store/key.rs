@@ -70,6 +70,14 @@ impl KeySource {
         Ok(Self::OwnFile(base.config_dir().join("attache").join("key")))
     }
 
+    /// Makes a key file where there is none.
+    ///
+    /// # Errors
+    /// `store-unavailable` where it cannot be written.
+    pub fn make_file(path: &Path) -> Result<()> {
+        make_key_file(path).map(drop)
+    }
+
     /// A key beside what it opens protects nothing.
     pub(super) fn refuse_inside(&self, data_directory: &Path) -> Result<()> {
         let (Self::OwnFile(path) | Self::File(path)) = self else { return Ok(()) };

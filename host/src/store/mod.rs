@@ -7,12 +7,14 @@
 mod key;
 mod lock;
 mod place;
+mod progress;
 mod sealing;
 mod sled_store;
 mod vault;
 
 pub use key::KeySource;
 pub use place::Place;
+pub(crate) use sled_store::make_directory as make_private_directory;
 pub use vault::{Changes, Vault};
 
 use crate::error::Result;

@@ -85,7 +85,7 @@ impl Store for SledStore {
 }
 
 /// Makes the data directory, for its owner only.
-pub(super) fn make_directory(path: &Path) -> Result<()> {
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
     if path.exists() && !path.is_dir() {
         return Err(Kind::StoreUnavailable
             .error(format!("{} is a file, and the data directory has to be a folder.", path.display()))

@@ -1,6 +1,11 @@
 //! Records of the host's types, sealed on their way to the store and opened on their way back.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -9,6 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     Batch, KeySource, Place, Store,
     lock::Lock,
+    progress::Progress,
     sealing::{KeyEncryptionKey, Unsealable, random},
     sled_store::{SledStore, make_directory},
 };
@@ -34,6 +40,8 @@ pub struct Vault {
     store: Box<dyn Store>,
     key: KeyEncryptionKey,
     root: Secret,
+    progress: Progress,
+    committing: Mutex<()>,
     _lock: Lock,
 }
 
@@ -78,10 +86,18 @@ impl Vault {
         let is_new = !SledStore::exists(data_directory);
         let key = KeyEncryptionKey::new(&source.read(is_new)?)?;
         let store = SledStore::open(data_directory)?;
-        Self::unlock(Box::new(store), key, lock)
+        let vault = Self::unlock(Box::new(store), key, lock, is_new, Progress::of(data_directory))?;
+        vault.progress.compare(vault.commits()?, &vault.subkey(b"progress"))?;
+        Ok(vault)
     }
 
-    fn unlock(store: Box<dyn Store>, key: KeyEncryptionKey, lock: Lock) -> Result<Self> {
+    fn unlock(
+        store: Box<dyn Store>,
+        key: KeyEncryptionKey,
+        lock: Lock,
+        is_new: bool,
+        progress: Progress,
+    ) -> Result<Self> {
         let place = Place::new(["header"])?;
         let header: Header = match store.get(&place)? {
             Some(record) => match key.open(&place, &record) {
@@ -93,9 +109,10 @@ impl Vault {
                         .hint("Give the one it was made with: --key file:PATH, env:NAME or command:CMD (`attache config show` tells which is used)."));
                 }
             },
-            None if !store.is_empty()? => {
+            // sled takes a file that it cannot read for an empty one.
+            None if !is_new || !store.is_empty()? => {
                 return Err(Kind::StoreDamaged
-                    .error("The store has records, but the one that tells its key is gone.")
+                    .error("The store is damaged: the record that every store begins with is gone.")
                     .hint("Put a backup of the data directory back."));
             }
             None => {
@@ -114,7 +131,7 @@ impl Vault {
             return Err(Unsealable::Newer.at(&place));
         }
         let root = header.keys.get("root").cloned().ok_or_else(|| Unsealable::Altered.at(&place))?;
-        Ok(Self { store, key, root, _lock: lock })
+        Ok(Self { store, key, root, progress, committing: Mutex::new(()), _lock: lock })
     }
 
     /// A key for one purpose, derived from the store's root (HMAC-SHA256 as a PRF).
@@ -144,18 +161,30 @@ impl Vault {
     /// # Errors
     /// `store-unavailable` where the disk does not take them.
     pub fn commit(&self, changes: Changes) -> Result<()> {
+        // Two commits at once would count as one.
+        let _alone = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = self.commits()? + 1;
         let mut batch = Batch::default();
-        for (place, content) in changes.0 {
+        for (place, content) in changes.put(commits_place()?, &count)?.0 {
             let record = content.map(|content| self.key.seal(&place, &content)).transpose()?;
             batch.changes.push((place, record));
         }
-        self.store.commit(batch)
+        self.store.commit(batch)?;
+        self.progress.note(count, &self.subkey(b"progress"))
+    }
+
+    fn commits(&self) -> Result<u64> {
+        Ok(self.get(&commits_place()?)?.unwrap_or_default())
     }
 
     fn read<T: DeserializeOwned>(&self, place: &Place, record: &[u8]) -> Result<T> {
         let content = self.key.open(place, record).map_err(|why| why.at(place))?;
         parse(place, &content)
     }
+}
+
+fn commits_place() -> Result<Place> {
+    Place::new(["commits"])
 }
 
 /// A record that opened and does not parse was sealed by a version whose records have another shape.

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(plain).unwrap();
         encoder.finish().unwrap()
     }
@@ -256,10 +256,10 @@ mod tests {
 
     #[test]
     fn a_bomb_stops_at_the_cap_and_takes_no_more_memory() {
-        let bomb = vec![0; 64 << 20];
+        let bomb = vec![0; 16 << 20];
         let zstd = zstd::encode_all(&bomb[..], 3).unwrap();
         for (coding, coded) in [(Coding::Gzip, gzip(&bomb)), (Coding::Zstd, zstd)] {
-            assert!(coded.len() < bomb.len() / 500);
+            assert!(coded.len() < bomb.len() / 100);
             let mut decoder = Decoder::new(coding, 1 << 20, coded.len()).unwrap();
             assert_eq!(coded.chunks(8 << 10).find_map(|piece| decoder.push(piece).err()), Some(Stop::TooLarge));
             let sink = match &decoder {

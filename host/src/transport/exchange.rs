@@ -179,3 +179,54 @@ struct Ending {
     stage: Stage,
     limit: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{str::FromStr, sync::Arc};
+
+    use reqwest::dns::Resolve;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::{
+        super::{
+            guard::{Pinned, Policy, tests::Script},
+            private::PrivateAllowed,
+        },
+        *,
+    };
+
+    #[tokio::test]
+    async fn an_answer_from_an_address_that_was_not_judged_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        });
+        let (limits, allowed) = (Limits::default(), PrivateAllowed::parse([format!("service.test:{port}")]).unwrap());
+        let origin = Origin::parse(&format!("http://service.test:{port}")).unwrap();
+        let exchange = Exchange { origin: &origin, limits: &limits, began: Instant::now() };
+        let policy = Policy::of(&origin, &allowed).unwrap();
+        let guard = Arc::new(Guard::new(
+            origin.clone(),
+            policy,
+            Script::new(&[&["127.0.0.2"], &["127.0.0.1"]]),
+            limits.resolve,
+        ));
+        // A client that goes where nobody judged anything.
+        let builder = reqwest::Client::builder().no_proxy().resolve("service.test", ([127, 0, 0, 1], port).into());
+        let answer = builder.build().unwrap().get(origin.to_string()).send().await.unwrap();
+        let look_up =
+            async || Pinned(guard.clone()).resolve(reqwest::dns::Name::from_str("service.test").unwrap()).await;
+        assert!(look_up().await.is_ok());
+        assert!(
+            matches!(exchange.judge(&guard, &answer), Err(Fault::Protocol(sentence)) if sentence.contains("judged"))
+        );
+        assert!(look_up().await.is_ok());
+        assert_eq!(exchange.judge(&guard, &answer), Ok(()));
+    }
+}

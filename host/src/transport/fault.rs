@@ -62,6 +62,8 @@ pub enum Stage {
 /// The parts of an answer that have a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
+    /// The head as a whole, which the HTTP client gave up reading: too many header fields, or endless ones.
+    Head,
     /// The number of header fields.
     HeaderCount,
     /// The bytes of the header fields.
@@ -96,11 +98,14 @@ impl Fault {
             });
         }
         if error.is_builder() {
-            return Fault::Protocol(format!("The URL for `{origin}` cannot be sent as it is."));
+            return Fault::Denied {
+                what: format!("The URL for `{origin}` cannot be sent: it is no URI of RFC 3986, or too long."),
+                allow: "Shorten it to less than 65,535 bytes, and percent-encode what is not a URL character.".into(),
+            };
         }
         match hyper {
             Some(error) if error.is_parse_too_large() => {
-                Fault::TooLarge { origin: origin.clone(), part: Part::HeaderCount, limit: limits.header_count }
+                Fault::TooLarge { origin: origin.clone(), part: Part::Head, limit: limits.header_count }
             }
             Some(error) if error.is_parse() => {
                 Fault::Protocol(format!("What `{origin}` sent is not a valid HTTP message."))
@@ -122,9 +127,11 @@ impl Fault {
 }
 
 fn tls_error<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    // An `io::Error` hides what it wraps from `source`.
-    let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    wrapped.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref())
+    // An `io::Error` hides what it wraps from `source`, and the HTTP client wraps one in another.
+    match cause.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().and_then(|inner| tls_error(inner)),
+        None => cause.downcast_ref(),
+    }
 }
 
 /// Which check failed, without the texts of a certificate, which are the peer's.
@@ -166,6 +173,7 @@ impl fmt::Display for Fault {
             }
             Fault::TooLarge { origin, part, limit } => {
                 let what = match part {
+                    Part::Head => format!("a head that is too large (at most {limit} header fields are read)"),
                     Part::HeaderCount => format!("more than {limit} header fields"),
                     Part::HeaderBytes => format!("more than {limit} bytes of header fields"),
                     Part::BodyOnWire => format!("a body of more than {limit} bytes"),
@@ -187,7 +195,7 @@ impl From<Fault> for Error {
             Fault::Unreachable(_) => Kind::Unreachable.error(message),
             Fault::Timeout { .. } => Kind::Timeout.error(message),
             Fault::TooLarge { .. } => {
-                Kind::ServiceFailed.error(message).hint("Ask for less, in pages or ranges, or raise the limit.")
+                Kind::TooLarge.error(message).hint("Ask for less, in pages or ranges, or raise the limit.")
             }
             Fault::Protocol(_) => Kind::ServiceFailed.error(message),
         }
@@ -215,7 +223,7 @@ mod tests {
             ),
             (
                 Fault::TooLarge { origin: origin(), part: Part::BodyDecoded, limit: 10 },
-                Kind::ServiceFailed,
+                Kind::TooLarge,
                 "`https://api.example.com` answered with a body that decodes to more than 10 bytes.",
             ),
             (Fault::Protocol("Odd.".into()), Kind::ServiceFailed, "Odd."),

@@ -32,7 +32,8 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// The policy for an origin, which is refused here if nothing about its addresses could make it right.
+    /// The policy for an origin, which is refused here if no look-up could make it right. A host that is an address already
+    /// is judged here too: the HTTP client connects to it without asking anybody.
     pub(super) fn of(origin: &Origin, allowed: &PrivateAllowed) -> Result<Self, Fault> {
         let private = allowed.covers(origin);
         let plain = origin.scheme() == Scheme::Http;
@@ -55,7 +56,13 @@ impl Policy {
                     HostPort::of(origin)
                 ),
             }),
-            _ => Ok(Self { private, plain }),
+            _ => {
+                let policy = Self { private, plain };
+                if let Some(address) = literal(origin) {
+                    policy.admit(origin, address)?;
+                }
+                Ok(policy)
+            }
         }
     }
 
@@ -98,15 +105,6 @@ impl Guard {
     /// A guard whose look-ups take `limit` at most.
     pub(super) fn new(origin: Origin, policy: Policy, resolver: Arc<dyn Resolver>, limit: Duration) -> Self {
         Self { origin, policy, resolver, limit, judged: Mutex::default() }
-    }
-
-    /// Judges a host that is an address already. The HTTP client connects to such a host without asking anybody, so this
-    /// comes before it gets the request; for a name there is nothing to judge yet.
-    pub(super) fn admit_literal(&self) -> Result<Option<Reach>, Fault> {
-        match literal(&self.origin) {
-            Some(address) => self.policy.admit(&self.origin, address).map(Some),
-            None => Ok(None),
-        }
     }
 
     /// One look-up: every address, all of them admitted, and the strictest verdict. One that is not admitted refuses the
@@ -299,13 +297,13 @@ pub(super) mod tests {
     #[tokio::test]
     async fn an_address_in_the_url_is_judged_without_a_look_up() {
         for origin in ["https://127.1", "https://[::1]:8443", "https://[::ffff:10.0.0.1]", "https://0x7f.1"] {
-            denied(guard(origin, &[], &[]).unwrap().admit_literal());
-            denied(look_up(origin, &[], &[]).await);
+            denied(guard(origin, &[], &[]).map(|guard| guard.policy));
         }
-        assert_eq!(guard("https://8.8.8.8", &[], &[]).unwrap().admit_literal(), Ok(Some(Reach::Public)));
-        assert_eq!(guard("https://api.example.com", &[], &[]).unwrap().admit_literal(), Ok(None));
-        let (what, _) = denied(guard("https://169.254.169.254", &[], &[]).unwrap().admit_literal());
+        assert!(guard("https://8.8.8.8", &[], &[]).is_ok());
+        assert!(guard("http://127.0.0.1:80", &["127.1:80"], &[]).is_ok());
+        let (what, allow) = denied(guard("https://169.254.169.254", &[], &[]).map(|guard| guard.policy));
         assert!(what.starts_with("`https://169.254.169.254` is a link-local address"), "{what}");
+        assert!(allow.starts_with("Nothing allows it"), "{allow}");
     }
 
     #[tokio::test]
@@ -317,8 +315,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_name_without_addresses_and_a_slow_one_are_told_apart() {
         assert!(matches!(look_up("https://a.example.com", &[], &[]).await, Err(Fault::Unreachable(_))));
-        let mut slow = Script::default();
-        slow.delay = Duration::from_secs(5);
+        let slow = Script { delay: Duration::from_secs(5), ..Script::default() };
         let origin = Origin::parse("https://a.example.com").unwrap();
         let policy = Policy::of(&origin, &PrivateAllowed::none()).unwrap();
         let guard = Guard::new(origin, policy, Arc::new(slow), Duration::from_millis(20));

@@ -79,8 +79,8 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// See [`Fault`]. [`Fault::Denied`] comes before anything has left; after any other error the service may have
-    /// received the request.
+    /// See [`Fault`]. [`Fault::Denied`] comes before anything has left, unless [`close`](Self::close) ended a request that
+    /// was under way; after any other error the service may have received it.
     pub async fn send(
         &self,
         pool: &PoolKey,
@@ -91,7 +91,6 @@ impl Transport {
         let began = Instant::now();
         let origin = request.origin()?;
         let pooled = self.pooled(pool, &origin, Policy::of(&origin, allowed)?, limits).await?;
-        pooled.guard.admit_literal()?;
         let exchange = Exchange { origin: &origin, limits, began };
         let outcome = tokio::select! {
             biased;

@@ -130,30 +130,19 @@ impl Pools {
     /// The client that was made for this origin under these terms. One of other terms is dropped: what the operator no
     /// longer allows keeps no socket open.
     pub(super) fn find(&self, key: &PoolKey, origin: &Origin, terms: &Terms) -> Option<Arc<Pooled>> {
-        let mut shelves = self.lock();
-        shelves.clock += 1;
-        let now = shelves.clock;
-        let slots = shelves.by_key.get_mut(key)?;
-        let at = slots.iter().position(|slot| slot.origin == *origin)?;
-        if slots[at].pooled.terms == *terms {
-            slots[at].used = now;
-            return Some(slots[at].pooled.clone());
-        }
-        slots.swap_remove(at);
-        shelves.clients -= 1;
-        None
+        self.lock().find(key, origin, terms)
     }
 
     /// Keeps a client, unless another task was quicker with an equal one, which then is used instead.
     pub(super) fn keep(&self, key: &PoolKey, origin: &Origin, pooled: Pooled) -> Arc<Pooled> {
-        if let Some(quicker) = self.find(key, origin, &pooled.terms) {
+        let mut shelves = self.lock();
+        if let Some(quicker) = shelves.find(key, origin, &pooled.terms) {
             return quicker;
         }
-        let pooled = Arc::new(pooled);
-        let mut shelves = self.lock();
         if shelves.clients >= CLIENTS {
             shelves.drop_least_recent();
         }
+        let pooled = Arc::new(pooled);
         let slot = Slot { origin: origin.clone(), used: shelves.clock, pooled: pooled.clone() };
         shelves.by_key.entry(key.clone()).or_default().push(slot);
         shelves.clients += 1;
@@ -182,6 +171,19 @@ impl Pools {
 }
 
 impl Shelves {
+    fn find(&mut self, key: &PoolKey, origin: &Origin, terms: &Terms) -> Option<Arc<Pooled>> {
+        self.clock += 1;
+        let slots = self.by_key.get_mut(key)?;
+        let at = slots.iter().position(|slot| slot.origin == *origin)?;
+        if slots[at].pooled.terms != *terms {
+            slots.swap_remove(at);
+            self.clients -= 1;
+            return None;
+        }
+        slots[at].used = self.clock;
+        Some(slots[at].pooled.clone())
+    }
+
     fn remove(&mut self, key: &PoolKey, which: impl Fn(&Slot) -> bool) {
         let Some(slots) = self.by_key.get_mut(key) else { return };
         let before = slots.len();

@@ -1,0 +1,163 @@
+//! The command line, run like a person or a script runs it.
+
+use std::{
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A machine with nothing on it but the command line: home, configuration and data directory are fresh.
+pub struct Attache {
+    folder: TempDir,
+    binary: PathBuf,
+    variables: Vec<(String, String)>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Outcome {
+    /// Demands success, and gives standard output.
+    #[track_caller]
+    pub fn done(self) -> String {
+        assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self.out
+    }
+
+    /// Demands success, and gives standard output as JSON.
+    #[track_caller]
+    pub fn json(self) -> Value {
+        let out = self.done();
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+
+    /// Demands a failure with this exit code whose sentence or hint has these words.
+    #[track_caller]
+    pub fn refused(self, code: i32, words: &str) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        assert!(self.err.contains(words), "expected “{words}” in:\n{}", self.err);
+        self
+    }
+}
+
+impl Attache {
+    /// A fresh machine. `binary` is the command under test: `env!("CARGO_BIN_EXE_attache-under-test")`.
+    pub fn new(binary: &str) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), binary: binary.into(), variables: Vec::new() }
+    }
+
+    /// The folder that everything of it is in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder().join("home/.local/share/attache")
+    }
+
+    /// The key file.
+    pub fn key_file(&self) -> PathBuf {
+        self.folder().join("home/.config/attache/key")
+    }
+
+    /// Sets an environment variable for every command from now on.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Writes `attache.toml`.
+    pub fn configure(&self, text: &str) {
+        let folder = self.folder().join("home/.config/attache");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("attache.toml"), text).unwrap();
+    }
+
+    /// Writes a file and gives its path.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.folder().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A command, ready to be run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let home = self.folder().join("home");
+        fs::create_dir_all(&home).unwrap();
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home)
+            .env("USER", "tester")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        outcome(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Runs a command that reads standard input.
+    pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that does not read all of it is free not to.
+        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
+        outcome(child)
+    }
+
+    /// Adds a connector that was built, without being asked.
+    #[track_caller]
+    pub fn add(&self, name: &str) {
+        self.run(&["connector", "add", &connector(name), "--yes"]).done();
+    }
+
+    /// Calls an operation and gives its output.
+    #[track_caller]
+    pub fn call(&self, connection: &str, operation: &str, input: &Value) -> Value {
+        self.try_call(connection, operation, input).json()
+    }
+
+    /// Calls an operation, whatever comes of it.
+    pub fn try_call(&self, connection: &str, operation: &str, input: &Value) -> Outcome {
+        self.run(&["call", connection, operation, "--input", &input.to_string()])
+    }
+}
+
+fn outcome(child: Child) -> Outcome {
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The file of a connector or guest that `./dev connectors` built.
+pub fn connector(name: &str) -> String {
+    let path = target().join("connectors").join(format!("{name}.wasm"));
+    assert!(path.is_file(), "{} is missing: run `./dev connectors` (or all of it by `./dev test`)", path.display());
+    path.to_str().unwrap().to_owned()
+}
+
+pub(crate) fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").canonicalize().unwrap()
+}

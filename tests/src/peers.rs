@@ -1,0 +1,175 @@
+//! Real services, each started for one test on a free port of loopback and ended with it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::attache::target;
+
+/// How long a service may take to start on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// A service that runs.
+pub struct Peer {
+    child: Child,
+    folder: TempDir,
+    ends_when: Signal,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Peer {
+    /// `http://127.0.0.1:PORT`.
+    pub fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// `127.0.0.1:PORT`, as `--allow-private` takes it.
+    pub fn authority(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn start(name: &str, port: u16, folder: TempDir, ends_when: Signal, mut command: Command) -> Self {
+        let log = fs::File::create(folder.path().join("peer.log")).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let mut peer = Self { child, folder, ends_when, port };
+        let began = Instant::now();
+        while !answers(port) {
+            let ended = peer.child.try_wait().unwrap();
+            let log = || fs::read_to_string(peer.folder.path().join("peer.log")).unwrap_or_default();
+            assert!(ended.is_none(), "{name} ended at once: {}", log());
+            assert!(began.elapsed() < START, "{name} does not answer: {}", log());
+            std::thread::yield_now();
+        }
+        peer
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            let _ = rustix::process::kill_process(pid, self.ends_when);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether something answers HTTP there.
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut first = [0; 5];
+    stream.read_exact(&mut first).is_ok() && &first == b"HTTP/"
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn installed(path: &str, what: &str) -> PathBuf {
+    let path = target().join("peers").join(path);
+    assert!(path.exists(), "{what} is not installed: run `./dev prepare --peers`");
+    path
+}
+
+/// The Python of the peers, with the Azure SDK.
+pub fn python() -> PathBuf {
+    installed("python/bin/python", "the Python of the peers")
+}
+
+/// azurite's account and key are public constants of the emulator.
+pub const AZURITE_ACCOUNT: &str = "devstoreaccount1";
+/// See [`AZURITE_ACCOUNT`].
+pub const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// Azure Storage's emulator, which verifies SharedKey.
+pub fn azurite() -> Peer {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut command = Command::new(installed("npm/node_modules/.bin/node", "Node.js for azurite"));
+    command
+        .arg(installed("npm/node_modules/azurite/dist/src/blob/main.js", "azurite"))
+        .args([
+            "--blobHost",
+            "127.0.0.1",
+            "--blobPort",
+            &port.to_string(),
+            "--skipApiVersionCheck",
+            "--inMemoryPersistence",
+        ])
+        .current_dir(folder.path());
+    // Asked politely, it waits for idle connections to time out.
+    Peer::start("azurite", port, folder, Signal::KILL, command)
+}
+
+/// httpbin, which reflects what it is sent.
+pub fn httpbin() -> Peer {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut command = Command::new(installed("python/bin/gunicorn", "httpbin"));
+    command
+        .args(["--bind", &format!("127.0.0.1:{port}"), "--worker-tmp-dir", "/dev/shm", "httpbin:app"])
+        .current_dir(folder.path());
+    // Killed, it would leave its workers behind.
+    Peer::start("httpbin", port, folder, Signal::TERM, command)
+}
+
+/// nginx that wants a user name and a password, and answers 200 with a JSON text to who has them.
+pub fn nginx_basic(user: &str, password: &str) -> Peer {
+    let nginx = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    let nginx =
+        nginx.expect("nginx is not installed: run `apt-get install nginx-light`, or `./dev prepare --debian --peers`");
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let at = folder.path().display();
+    fs::write(folder.path().join("htpasswd"), format!("{user}:{}\n", hashed(password))).unwrap();
+    fs::write(
+        folder.path().join("nginx.conf"),
+        format!(
+            "# No `return` here: it would answer before the password is looked at.\n\
+             daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\n\
+             events {{ worker_connections 64; }}\n\
+             http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/f;\n\
+             uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
+             server {{ listen 127.0.0.1:{port}; location / {{ auth_basic \"test\"; auth_basic_user_file {at}/htpasswd;\n\
+             default_type application/json; root {at}/www; try_files /user.json =404; add_header X-User $remote_user; }} }} }}\n"
+        ),
+    )
+    .unwrap();
+    fs::create_dir(folder.path().join("www")).unwrap();
+    fs::write(folder.path().join("www/user.json"), format!("{{\"user\": \"{user}\"}}")).unwrap();
+    // Workers run as another user where the tests run as root, and must read the password file.
+    let open = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+    fs::set_permissions(folder.path(), open).unwrap();
+    let mut command = Command::new(nginx);
+    command.arg("-c").arg(folder.path().join("nginx.conf")).arg("-e").arg(folder.path().join("error.log"));
+    Peer::start("nginx", port, folder, Signal::TERM, command)
+}
+
+/// Apache's MD5 form, as `htpasswd` writes it.
+fn hashed(password: &str) -> String {
+    let mut child = Command::new("openssl")
+        .args(["passwd", "-apr1", "-stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("openssl is not installed: run `apt-get install openssl`");
+    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    child.wait().unwrap();
+    line.trim().to_owned()
+}

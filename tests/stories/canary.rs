@@ -1,0 +1,131 @@
+//! The key is nowhere in clear. A search that finds nothing proves something only if it finds what is planted.
+
+use attache_tests::{
+    Canary,
+    service::{Service, answer},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::json;
+
+use crate::with_echo;
+
+/// A service that reflects its whole request, in clear, in base64 and in hex, in headers and body.
+fn reflecting() -> Service {
+    Service::start(|request| {
+        let all = format!("{} {:?}", request.line, request.headers);
+        let key = request.header("x-api-key").or(request.header("authorization")).unwrap_or("none").to_owned();
+        let body =
+            format!("{all}\n{}\n{}\n{}", BASE64_STANDARD.encode(&all), hex::encode(&all), hex::encode_upper(&key));
+        answer(
+            200,
+            &[("X-Key", &key), ("X-Key-64", &BASE64_STANDARD.encode(&key)), ("X-Key-Hex", &hex::encode(&key))],
+            &body,
+        )
+    })
+}
+
+#[test]
+fn the_search_finds_what_is_planted() {
+    let canary = Canary::new("canary-5d41402abc4b2a76");
+    assert_eq!(canary.found_in(b"nothing"), Vec::<&str>::new());
+    assert_eq!(canary.found_in(b"x canary-5d41402abc4b2a76 y"), ["clear"]);
+    assert_eq!(canary.found_in(hex::encode_upper(&canary.secret).as_bytes()), ["hex"]);
+    for before in ["", "a", "ab", "abc"] {
+        let text = BASE64_STANDARD.encode(format!("{before}{}:tail", canary.secret));
+        assert_eq!(canary.found_in(text.as_bytes()), ["base64"], "{before}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("deep")).unwrap();
+    std::fs::write(folder.path().join("deep/file"), &canary.secret).unwrap();
+    assert!(std::panic::catch_unwind(|| canary.is_not_below(folder.path())).is_err());
+}
+
+#[test]
+fn the_key_is_in_no_output_log_audit_file_and_nowhere_that_the_connector_sees() {
+    let canary = Canary::new("canary-5d41402abc4b2a76");
+    let service = reflecting();
+    let mut attache = with_echo();
+    attache.set("CANARY", &canary.secret).set("ATTACHE_LOG", "trace").set("RUST_BACKTRACE", "1");
+    let mut said = Vec::new();
+    let mut run = |arguments: &[&str]| {
+        let outcome = attache.run(arguments);
+        canary.is_not_in(&format!("standard output of {arguments:?}"), outcome.out.as_bytes());
+        canary.is_not_in(&format!("standard error of {arguments:?}"), outcome.err.as_bytes());
+        said.push(outcome);
+    };
+    let (base, allow) = (format!("base={}", service.base()), service.authority());
+    let send = json!({ "url": format!("{}/x", service.base()) }).to_string();
+    let redirected = json!({ "url": format!("{}/redirect", service.base()) }).to_string();
+    for option in ["header", "query", "basic"] {
+        run(&[
+            "connect",
+            "echo",
+            "--name",
+            option,
+            "--auth",
+            option,
+            "--set",
+            &base,
+            "--secret",
+            "key=env:CANARY",
+            "--allow-private",
+            &allow,
+            "--yes",
+            "--set",
+            if option == "basic" { "user=jo" } else { &base },
+        ]);
+        run(&["call", option, "send", "--input", &send]);
+        run(&["call", option, "send", "--input", &redirected]);
+        run(&["call", option, "send", "--input", &send, "--dry-run"]);
+        run(&["call", option, "connection"]);
+        run(&["connection", "show", option]);
+        run(&["connection", "check", option]);
+        run(&["consent", "show", option]);
+    }
+    for arguments in [
+        &["connection", "list"][..],
+        &["consent", "list"],
+        &["audit", "list"],
+        &["config", "show"],
+        &["connector", "show", "echo"],
+    ] {
+        run(arguments);
+    }
+    // It did go where it should, each way.
+    let arrived = service.received();
+    assert!(arrived.iter().any(|request| request.header("x-api-key") == Some(canary.secret.as_str())));
+    assert!(arrived.iter().any(|request| request.line.contains(&canary.secret)));
+    assert!(arrived.iter().any(|request| request.header("authorization").is_some()));
+    // And it was logged at trace level, or the search through the logs would have searched nothing.
+    assert!(said.iter().any(|outcome| outcome.err.contains("TRACE")));
+    assert!(canary.is_not_below(&attache.folder().join("home")) > 5);
+}
+
+#[test]
+fn the_key_is_in_no_refusal_either() {
+    let canary = Canary::new("canary-5d41402abc4b2a76");
+    let service = Service::start(|request| {
+        let key = request.header("x-api-key").unwrap_or_default().to_owned();
+        answer(401, &[("WWW-Authenticate", &format!("Key realm=\"{key}\""))], &format!("bad key {key}"))
+    });
+    let mut attache = with_echo();
+    attache.set("CANARY", &canary.secret).set("BROKEN", &format!("{}\n{}", canary.secret, canary.secret));
+    let (base, allow) = (format!("base={}", service.base()), service.authority());
+    let argument = format!("key={}", canary.secret);
+    let tries: [(&[&str], &str); 4] = [
+        (&["--secret", "key=env:CANARY"], "the check is refused"),
+        (&["--secret", "key=env:BROKEN"], "it holds a line break"),
+        (&["--secret", &argument], "it stands in the argument"),
+        (&["--set", &argument], "it is given as something readable"),
+    ];
+    for (more, why) in tries {
+        let mut arguments =
+            vec!["connect", "echo", "--auth", "header", "--set", &base, "--allow-private", &allow, "--yes"];
+        arguments.extend(more);
+        let outcome = attache.run(&arguments);
+        assert_ne!(outcome.code, Some(0), "{why}");
+        canary.is_not_in(why, outcome.err.as_bytes());
+        canary.is_not_in(why, outcome.out.as_bytes());
+    }
+    canary.is_not_below(&attache.folder().join("home"));
+}

@@ -1,0 +1,56 @@
+//! What Attaché does, told from outside: one file per story, each test in a folder of its own, against real services where
+//! there are any.
+
+mod adding;
+mod audit;
+mod azure;
+mod basic;
+mod building;
+mod calling;
+mod canary;
+mod command_line;
+mod connecting;
+mod egress;
+mod environments;
+mod http;
+mod limits;
+mod prompts;
+mod store;
+
+use attache_tests::{Attache, Outcome, service::Service};
+
+/// A fresh machine with the command under test.
+fn machine() -> Attache {
+    Attache::new(env!("CARGO_BIN_EXE_attache-under-test"))
+}
+
+/// The key that connections of these stories have.
+const KEY: &str = "story-key-8f1c02";
+
+/// A machine with the echo guest, connected to a service by a header with [`KEY`].
+fn connected(service: &Service) -> Attache {
+    let attache = with_echo();
+    connect(&attache, "header", service, &[]).done();
+    attache
+}
+
+/// A machine with the echo guest.
+fn with_echo() -> Attache {
+    let mut attache = machine();
+    attache.set("STORY_KEY", KEY);
+    attache.add("echo");
+    attache
+}
+
+/// Connects the echo guest by one of its auth options.
+fn connect(attache: &Attache, option: &str, service: &Service, more: &[&str]) -> Outcome {
+    let base = format!("base={}", service.base());
+    let authority = service.authority();
+    let mut arguments =
+        vec!["connect", "echo", "--auth", option, "--set", &base, "--allow-private", &authority, "--yes"];
+    if option != "none" {
+        arguments.extend(["--secret", "key=env:STORY_KEY"]);
+    }
+    arguments.extend(more);
+    attache.run(&arguments)
+}
