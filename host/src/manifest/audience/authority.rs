@@ -452,6 +452,7 @@ pub(super) fn origin_of(url: &Url) -> Result<Origin, OriginError> {
     Origin::of(url).map_err(|error| OriginError(error.message().to_owned()))
 }
 
-fn shown(name: &str) -> String {
+/// A name that an author wrote, for messages.
+pub(super) fn shown(name: &str) -> String {
     text::foreign(name, 64)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::Url;
 
-use super::authority::{Authority, NameInfo, OriginError, beginning, origin_of, wrong};
+use super::authority::{Authority, NameInfo, OriginError, beginning, origin_of, shown, wrong};
 use crate::{
     manifest::{
         ValueKind,
@@ -38,7 +38,7 @@ enum Start {
     Built(Authority),
 }
 
-/// A URL that was filled in. It prints its origin only, since its path and query may hold what nobody may see.
+/// A URL that was filled in. Where a secret stands in it, it prints its origin only.
 #[derive(Clone)]
 pub struct FilledUrl {
     url: Url,
@@ -91,7 +91,7 @@ impl UrlTemplate {
             .iter()
             .map(|alternative| {
                 let names: Vec<String> =
-                    filling.missing(&alternative.parts).iter().map(|name| format!("`{name}`")).collect();
+                    filling.missing(&alternative.parts).iter().map(|name| format!("`{}`", shown(name))).collect();
                 names.join(" and ")
             })
             .collect();
@@ -134,7 +134,10 @@ impl Alternative {
         let start = match whole {
             Some(name) if start.is_empty() => Start::Whole(name.clone()),
             Some(name) => {
-                return wrong(format!("after `{name}`, which is the beginning of a URL, comes `/` or `?` or nothing"));
+                return wrong(format!(
+                    "after `{}`, which is the beginning of a URL, comes `/` or `?` or nothing",
+                    shown(name)
+                ));
             }
             None => {
                 let authority = Authority::parse(&start, info)?;
@@ -260,7 +263,7 @@ fn split(parts: &[Part], scheme: usize) -> Result<Split, OriginError> {
 
 fn known(expression: &Expression, info: &dyn Fn(&str) -> Option<NameInfo>) -> Result<(), OriginError> {
     match expression {
-        Expression::Name(name) if info(name).is_none() => wrong(format!("`{name}` is no parameter")),
+        Expression::Name(name) if info(name).is_none() => wrong(format!("`{}` is no parameter", shown(name))),
         Expression::Name(_) | Expression::Literal(_) => Ok(()),
         Expression::Call(_, arguments) => arguments.iter().try_for_each(|argument| known(argument, info)),
     }
