@@ -1,52 +1,53 @@
-//! The functions of templates.
+//! The functions of templates: what they are called with, and what they compute.
 
-use aws_lc_rs::{
-    digest,
-    encoding::{AsDer, PublicKeyX509Der},
-    hmac, rsa,
-    signature::{
-        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-    },
-};
+use std::ops::RangeInclusive;
+
+use aws_lc_rs::{digest, hmac};
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
     prelude::BASE64_STANDARD,
 };
 use jiff::{SignedDuration, Timestamp, fmt::strtime, tz::TimeZone};
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
-use super::{Value, fill::Moment};
+use super::{Value, fill::Moment, key};
+use crate::text;
+
+/// Of a word that an author wrote and nobody knows.
+const LONGEST_SHOWN: usize = 40;
 
 /// A function, with the words that choose its kind.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::manifest) enum Function {
     Base64,
     Hex,
     Unbase64,
     Unhex,
-    Hash(Algorithm),
-    Sign(Algorithm),
-    Fingerprint(Algorithm),
+    Hash(Hash),
+    Sign(Signature),
+    Fingerprint(Hash),
     Now(Format),
     Uuid,
 }
 
-/// What hashes or signs.
+/// What hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::manifest) enum Algorithm {
+pub(in crate::manifest) enum Hash {
     Sha1,
     Sha256,
     Sha512,
-    HmacSha1,
-    HmacSha256,
-    HmacSha512,
+}
+
+/// What signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::manifest) enum Signature {
+    Hmac(Hash),
     Ed25519,
 }
 
 /// How a time is written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::manifest) enum Format {
     /// Seconds since 1970.
     Unix,
@@ -61,63 +62,168 @@ pub(in crate::manifest) enum Format {
 /// IMF-fixdate as strftime has it.
 const IMF_FIXDATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
 
-impl Algorithm {
-    pub(super) fn of_hash(word: &str) -> Result<Self, String> {
+/// Every function, how it is written, and how many arguments it takes.
+const FUNCTIONS: [(&str, &str, RangeInclusive<usize>); 9] = [
+    ("base64", "base64(d...)", 1..=usize::MAX),
+    ("hex", "hex(d...)", 1..=usize::MAX),
+    ("unbase64", "unbase64(t)", 1..=1),
+    ("unhex", "unhex(t)", 1..=1),
+    ("hash", "hash(algorithm, d...)", 2..=usize::MAX),
+    ("sign", "sign(algorithm, key, d...)", 3..=usize::MAX),
+    ("fingerprint", "fingerprint(algorithm, private-key)", 2..=2),
+    ("now", "now(format [, plus-seconds])", 1..=2),
+    ("uuid", "uuid()", 0..=0),
+];
+
+/// Why a call makes no sense.
+pub(super) enum Unfit {
+    /// The function, or the number of its arguments.
+    Call(String),
+    /// Its first argument, the word that chooses its kind.
+    Word(String),
+}
+
+impl Function {
+    /// The function of that name. The word is its first argument, where that is a name or a string; the answer says whether
+    /// it was taken. `count` are all arguments.
+    pub(super) fn of(name: &str, word: Option<&str>, count: usize) -> Result<(Self, bool), Unfit> {
+        let Some((_, usage, counts)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else {
+            let known = FUNCTIONS.map(|(known, ..)| known).join(", ");
+            return Err(Unfit::Call(format!(
+                "there is no function `{}` (there are {known})",
+                text::foreign(name, LONGEST_SHOWN)
+            )));
+        };
+        let wrong = || Unfit::Call(format!("`{name}` is written `{usage}`"));
+        if !counts.contains(&count) {
+            return Err(wrong());
+        }
+        let chosen = || word.ok_or_else(wrong);
+        Ok(match name {
+            "base64" => (Self::Base64, false),
+            "hex" => (Self::Hex, false),
+            "unbase64" => (Self::Unbase64, false),
+            "unhex" => (Self::Unhex, false),
+            "hash" => (Self::Hash(Hash::of(chosen()?)?), true),
+            "sign" => (Self::Sign(Signature::of(chosen()?)?), true),
+            "fingerprint" => (Self::Fingerprint(Hash::of(chosen()?)?), true),
+            "now" => (Self::Now(Format::of(chosen()?)?), true),
+            _ => (Self::Uuid, false),
+        })
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Base64 => "base64",
+            Self::Hex => "hex",
+            Self::Unbase64 => "unbase64",
+            Self::Unhex => "unhex",
+            Self::Hash(_) => "hash",
+            Self::Sign(_) => "sign",
+            Self::Fingerprint(_) => "fingerprint",
+            Self::Now(_) => "now",
+            Self::Uuid => "uuid",
+        }
+    }
+
+    /// Whether its first argument is a private or a shared key.
+    pub(super) fn takes_key(&self) -> bool {
+        matches!(self, Self::Sign(_) | Self::Fingerprint(_))
+    }
+
+    /// Computes it. What is joined (`d...`) is joined without anything between.
+    pub(super) fn apply(&self, arguments: Vec<Value>, moment: &Moment) -> Result<Value, &'static str> {
+        let first = arguments.first().map(Value::bytes).unwrap_or_default();
+        let bytes = match self {
+            Self::Base64 => BASE64_STANDARD.encode(joined(&arguments)).into_bytes(),
+            Self::Hex => hex::encode(joined(&arguments)).into_bytes(),
+            Self::Unbase64 => unbase64(first)?,
+            Self::Unhex => hex::decode(first).map_err(|_| "it is not hex")?,
+            Self::Hash(hash) => hash.digest(arguments.iter().map(Value::bytes)),
+            Self::Sign(Signature::Hmac(hash)) => hash.hmac(first, arguments.iter().skip(1).map(Value::bytes)),
+            Self::Sign(Signature::Ed25519) => key::ed25519(first)?.sign(&joined(&arguments[1..])).as_ref().to_vec(),
+            Self::Fingerprint(hash) => hash.digest([key::public_half(first)?.as_slice()]),
+            Self::Now(format) => {
+                let plus =
+                    std::str::from_utf8(first).ok().and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
+                let time = moment.time().checked_add(SignedDuration::from_secs(plus.into()));
+                format.write(time.map_err(|_| "the time is out of range")?)?.into_bytes()
+            }
+            Self::Uuid => moment.uuid().to_string().into_bytes(),
+        };
+        Ok(Value::made_of(bytes, arguments))
+    }
+}
+
+impl Hash {
+    fn of(word: &str) -> Result<Self, Unfit> {
         match word {
             "sha1" => Ok(Self::Sha1),
             "sha256" => Ok(Self::Sha256),
             "sha512" => Ok(Self::Sha512),
-            _ => Err(format!("there is no hash `{word}` (sha1, sha256, sha512)")),
+            _ => Err(Unfit::Word(format!(
+                "there is no hash `{}` (sha1, sha256, sha512)",
+                text::foreign(word, LONGEST_SHOWN)
+            ))),
         }
     }
 
-    pub(super) fn of_signature(word: &str) -> Result<Self, String> {
+    fn digest<'a>(self, data: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let mut context = digest::Context::new(match self {
+            // In use at services that will not change; nothing of ours relies on it.
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha512 => &digest::SHA512,
+        });
+        data.into_iter().for_each(|piece| context.update(piece));
+        context.finish().as_ref().to_vec()
+    }
+
+    fn hmac<'a>(self, key: &[u8], data: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => hmac::HMAC_SHA256,
+            Self::Sha512 => hmac::HMAC_SHA512,
+        };
+        let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
+        data.into_iter().for_each(|piece| context.update(piece));
+        context.sign().as_ref().to_vec()
+    }
+}
+
+impl Signature {
+    fn of(word: &str) -> Result<Self, Unfit> {
         match word {
-            "hmac-sha1" => Ok(Self::HmacSha1),
-            "hmac-sha256" => Ok(Self::HmacSha256),
-            "hmac-sha512" => Ok(Self::HmacSha512),
+            "hmac-sha1" => Ok(Self::Hmac(Hash::Sha1)),
+            "hmac-sha256" => Ok(Self::Hmac(Hash::Sha256)),
+            "hmac-sha512" => Ok(Self::Hmac(Hash::Sha512)),
             "ed25519" => Ok(Self::Ed25519),
-            _ => Err(format!("there is no signature `{word}` (hmac-sha1, hmac-sha256, hmac-sha512, ed25519)")),
+            _ => Err(Unfit::Word(format!(
+                "there is no signature `{}` (hmac-sha1, hmac-sha256, hmac-sha512, ed25519)",
+                text::foreign(word, LONGEST_SHOWN)
+            ))),
         }
-    }
-
-    fn digest(self, data: &[u8]) -> Vec<u8> {
-        // The old ones are in use at services that will not change; nothing of ours relies on them.
-        let algorithm = match self {
-            Self::Sha1 | Self::HmacSha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-            Self::Sha512 | Self::HmacSha512 => &digest::SHA512,
-            Self::Sha256 | Self::HmacSha256 | Self::Ed25519 => &digest::SHA256,
-        };
-        digest::digest(algorithm, data).as_ref().to_vec()
-    }
-
-    fn sign(self, key: &[u8], data: &[u8]) -> Result<Vec<u8>, &'static str> {
-        let algorithm = match self {
-            Self::HmacSha1 | Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-            Self::HmacSha256 | Self::Sha256 => hmac::HMAC_SHA256,
-            Self::HmacSha512 | Self::Sha512 => hmac::HMAC_SHA512,
-            Self::Ed25519 => return Ok(ed25519(key)?.sign(data).as_ref().to_vec()),
-        };
-        Ok(hmac::sign(&hmac::Key::new(algorithm, key), data).as_ref().to_vec())
     }
 }
 
 impl Format {
-    pub(super) fn of(word: &str) -> Result<Self, String> {
-        Ok(match word {
-            "unix" => Self::Unix,
-            "unix-ms" => Self::UnixMs,
-            "http" => Self::Http,
-            format => {
-                let shown = format!("`{format}` is no format of a time");
-                if !format.contains('%')
-                    || strtime::format(format, &Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC)).is_err()
-                {
-                    return Err(shown);
-                }
-                Self::Strftime(format.to_owned())
+    fn of(word: &str) -> Result<Self, Unfit> {
+        match word {
+            "unix" => Ok(Self::Unix),
+            "unix-ms" => Ok(Self::UnixMs),
+            "http" => Ok(Self::Http),
+            // Without a `%` it would be the same text at any time: a word that was meant to be one of the others.
+            format
+                if format.contains('%')
+                    && strtime::format(format, &Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC)).is_ok() =>
+            {
+                Ok(Self::Strftime(format.to_owned()))
             }
-        })
+            _ => Err(Unfit::Word(format!(
+                "`{}` is no format of a time (unix, unix-ms, http, or strftime in quotes)",
+                text::foreign(word, LONGEST_SHOWN)
+            ))),
+        }
     }
 
     pub(super) fn write(&self, time: Timestamp) -> Result<String, &'static str> {
@@ -131,33 +237,11 @@ impl Format {
     }
 }
 
-impl Function {
-    /// Computes it. What is joined (`d...`) is joined without anything between.
-    pub(super) fn apply(&self, arguments: &[Value], moment: &Moment) -> Result<Value, &'static str> {
-        let secret = arguments.iter().any(Value::is_secret);
-        let joined = |values: &[Value]| {
-            Zeroizing::new(values.iter().flat_map(|value| value.bytes().to_vec()).collect::<Vec<u8>>())
-        };
-        let bytes = match self {
-            Function::Base64 => BASE64_STANDARD.encode(&*joined(arguments)).into_bytes(),
-            Function::Hex => hex::encode(&*joined(arguments)).into_bytes(),
-            Function::Unbase64 => unbase64(&joined(arguments))?,
-            Function::Unhex => hex::decode(&*joined(arguments)).map_err(|_| "it is not hex")?,
-            Function::Hash(algorithm) => algorithm.digest(&joined(arguments)),
-            Function::Sign(algorithm) => {
-                let (key, data) = arguments.split_first().ok_or("it has no key")?;
-                algorithm.sign(key.bytes(), &joined(data))?
-            }
-            Function::Fingerprint(algorithm) => algorithm.digest(&public_half(&joined(arguments))?),
-            Function::Now(format) => {
-                let plus = arguments.first().and_then(|it| std::str::from_utf8(it.bytes()).ok()?.parse::<u32>().ok());
-                let time = moment.time().checked_add(SignedDuration::from_secs(plus.unwrap_or_default().into()));
-                format.write(time.map_err(|_| "the time is out of range")?)?.into_bytes()
-            }
-            Function::Uuid => moment.uuid().to_string().into_bytes(),
-        };
-        Ok(Value::of(bytes, secret))
-    }
+/// One after the other, in memory that is taken once: growing would leave copies behind that nobody wipes.
+fn joined(values: &[Value]) -> Zeroizing<Vec<u8>> {
+    let mut whole = Zeroizing::new(Vec::with_capacity(values.iter().map(|value| value.bytes().len()).sum()));
+    values.iter().for_each(|value| whole.extend_from_slice(value.bytes()));
+    whole
 }
 
 /// Takes both alphabets, padded or not: what people copy from a console is any of them.
@@ -166,44 +250,4 @@ fn unbase64(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     let url_safe = text.iter().any(|byte| matches!(byte, b'-' | b'_'));
     let alphabet = if url_safe { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
     GeneralPurpose::new(alphabet, lenient).decode(text).map_err(|_| "it is not base64")
-}
-
-/// A PKCS#8 key in PEM, or the 32 bytes of a seed (RFC 8032).
-fn ed25519(key: &[u8]) -> Result<Ed25519KeyPair, &'static str> {
-    const NOT_ONE: &str = "the key is neither an Ed25519 private key in PEM nor a seed of 32 bytes";
-    match PrivateKeyDer::from_pem_slice(key) {
-        Ok(PrivateKeyDer::Pkcs8(der)) => {
-            Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).map_err(|_| NOT_ONE)
-        }
-        _ => Ed25519KeyPair::from_seed_unchecked(key).map_err(|_| NOT_ONE),
-    }
-}
-
-/// The SubjectPublicKeyInfo (RFC 5280) of a private key in PEM: RSA, ECDSA on P-256 or P-384, or Ed25519.
-fn public_half(pem: &[u8]) -> Result<Vec<u8>, &'static str> {
-    const NOT_ONE: &str = "it is not a private key in PEM";
-    let der = PrivateKeyDer::from_pem_slice(pem).map_err(|_| NOT_ONE)?;
-    let spki =
-        |key: &dyn AsDer<PublicKeyX509Der<'static>>| key.as_der().map(|der| der.as_ref().to_vec()).map_err(|_| NOT_ONE);
-    match &der {
-        PrivateKeyDer::Pkcs1(key) => {
-            spki(rsa::KeyPair::from_der(key.secret_pkcs1_der()).map_err(|_| NOT_ONE)?.public_key())
-        }
-        PrivateKeyDer::Sec1(_) => {
-            Err("the key is in SEC 1 form; convert it to PKCS#8 (`openssl pkcs8 -topk8 -nocrypt`)")
-        }
-        PrivateKeyDer::Pkcs8(key) => {
-            let bytes = key.secret_pkcs8_der();
-            if let Ok(pair) = rsa::KeyPair::from_pkcs8(bytes) {
-                return spki(pair.public_key());
-            }
-            for algorithm in [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING] {
-                if let Ok(pair) = EcdsaKeyPair::from_pkcs8(algorithm, bytes) {
-                    return spki(pair.public_key());
-                }
-            }
-            spki(Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes).map_err(|_| NOT_ONE)?.public_key())
-        }
-        _ => Err(NOT_ONE),
-    }
 }
