@@ -163,6 +163,15 @@ fn is_component(bytes: &[u8]) -> bool {
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>> {
+    // The bindings leave the contract in a section of the module; without it the encoder makes a component of nothing.
+    let no_connector = || -> Error {
+        Kind::InvalidConnector
+            .error("The crate is WebAssembly but no connector: the contract is not in it.")
+            .hint("The crate must use attache-sdk, or wit-bindgen with wit/connector.wit.")
+    };
+    if !matches!(wit_component::metadata::decode(module), Ok((Some(_), _))) {
+        return Err(no_connector());
+    }
     let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|encoder| encoder.encode());
     encoded.map_err(|error| -> Error {
         Kind::InvalidConnector

@@ -94,6 +94,7 @@ fn a_manifest_that_breaks_a_promise_is_refused() {
     add("secret-in-host").refused(5, "a secret (`key`) cannot stand in a host");
     add("public-password")
         .refused(5, "a password or key may use only secrets, and `password` is one that the connector can read");
+    add("public-signing-key").refused(5, "signs with `key`, which the connector can read");
     add("no-audience").refused(5, "it attaches a credential but names no audience");
 }
 

@@ -26,7 +26,7 @@ fn the_service_receives_the_key_and_the_connector_never_sees_it() {
 fn every_way_to_attach_that_is_declared_arrives() {
     let service = Service::plain();
     let attache = with_echo();
-    for option in ["none", "header", "query", "signed"] {
+    for option in ["none", "header", "query", "signed", "bearer"] {
         connect(&attache, option, &service, &["--name", option]).done();
     }
     connect(&attache, "basic", &service, &["--name", "basic", "--set", "user=jo"]).done();
@@ -38,6 +38,7 @@ fn every_way_to_attach_that_is_declared_arrives() {
     assert_eq!(last("header").header("x-api-key"), Some(KEY));
     assert_eq!(last("query").line, format!("GET /p?a=1&key={KEY} HTTP/1.1"));
     assert_eq!(last("basic").header("authorization"), Some("Basic am86c3Rvcnkta2V5LThmMWMwMg=="));
+    assert_eq!(last("bearer").header("authorization"), Some(format!("Bearer {KEY}").as_str()));
     let signed = last("signed");
     assert_eq!(signed.header("x-tenant"), Some("t1"));
     let date = signed.header("x-date").unwrap();

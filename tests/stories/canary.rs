@@ -129,3 +129,16 @@ fn the_key_is_in_no_refusal_either() {
     }
     canary.is_not_below(&attache.folder().join("home"));
 }
+
+#[test]
+fn a_token_that_comes_back_without_the_word_before_it_is_masked() {
+    // Regression: only the whole header value was looked for, and services repeat the token alone.
+    let service = Service::start(|request| {
+        let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or("none");
+        answer(200, &[], &format!("token {token}"))
+    });
+    let attache = with_echo();
+    crate::connect(&attache, "bearer", &service, &[]).done();
+    let seen = attache.call("echo", "send", &json!({ "url": service.base() }));
+    assert_eq!(seen["body"], format!("token {}", "*".repeat(crate::KEY.len())));
+}

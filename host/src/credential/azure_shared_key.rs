@@ -61,7 +61,7 @@ pub(super) fn attach(
     header::put(request, AUTHORIZATION, format!("SharedKey {account}:{signature}").as_bytes())?;
     attached.note(
         "header authorization (Azure SharedKey)".into(),
-        [Secret::new(key.bytes()), secret, Secret::new(signature.as_bytes())],
+        [secret, Secret::new(signature.as_bytes())].into_iter().chain(key.into_secrets()),
     );
     Ok(())
 }

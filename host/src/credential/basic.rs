@@ -29,9 +29,10 @@ pub(super) fn attach(
     let pair = Zeroizing::new([user.bytes(), b":", password.bytes()].concat());
     let encoded = Zeroizing::new(BASE64_STANDARD.encode(&*pair));
     header::put(request, AUTHORIZATION, format!("Basic {}", *encoded).as_bytes())?;
-    let mut values = vec![Secret::new(encoded.as_bytes()), Secret::new(password.bytes())];
+    let mut values = vec![Secret::new(encoded.as_bytes())];
+    values.extend(password.into_secrets());
     if user.is_secret() {
-        values.push(Secret::new(user.bytes()));
+        values.extend(user.into_secrets());
     }
     attached.note("header authorization (Basic)".into(), values);
     Ok(())

@@ -5,7 +5,6 @@ use http::{HeaderName, HeaderValue};
 use super::{Attached, Existing, Filler, Landing, Template};
 use crate::{
     error::{Error, Kind, Result},
-    secret::Secret,
     transport::Outgoing,
 };
 
@@ -22,7 +21,7 @@ pub(super) fn attach(
     attached: &mut Attached,
 ) -> Result<()> {
     let Some(value) = filler.fill(value, Landing::Header, request)? else { return Ok(()) };
-    let name = filler.require(name, Landing::Header, request)?;
+    let name = filler.require(name, Landing::HeaderName, request)?;
     let name = HeaderName::from_bytes(name.bytes())
         .map_err(|_| Kind::ReconnectNeeded.error("The header to attach has no valid name."))?;
     if FRAMING.contains(&name.as_str()) {
@@ -32,7 +31,7 @@ pub(super) fn attach(
         return Err(written_by_guest("header", name.as_str()));
     }
     put(request, name.clone(), value.bytes())?;
-    attached.note(format!("header {name}"), [Secret::new(value.bytes())]);
+    attached.note(format!("header {name}"), value.into_secrets());
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 use super::{Attached, Existing, Filler, Landing, Template, header::written_by_guest};
 use crate::{
     error::{Kind, Result},
-    secret::Secret,
     transport::Outgoing,
 };
 
@@ -35,6 +34,6 @@ pub(super) fn attach(
         request.url.query_pairs_mut().clear().extend_pairs(others);
     }
     request.url.query_pairs_mut().append_pair(name, text);
-    attached.note(format!("query {name}"), [Secret::new(value.bytes())]);
+    attached.note(format!("query {name}"), value.clone().into_secrets());
     Ok(())
 }

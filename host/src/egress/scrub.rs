@@ -20,6 +20,8 @@ pub const SHORTEST: usize = 8;
 const MASK: u8 = b'*';
 /// RFC 3986's unreserved characters stay.
 const COMPONENT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// JavaScript's `encodeURIComponent` leaves these as well.
+const AS_JAVASCRIPT: AsciiSet = COMPONENT.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
 /// What URL paths and queries are left with when a server is lenient about it.
 const LENIENT: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'%');
 
@@ -77,8 +79,9 @@ fn spellings(secret: &Secret) -> Vec<Zeroizing<Vec<u8>>> {
         all.push(base64_within(bytes, offset, &BASE64_STANDARD_NO_PAD));
         all.push(base64_within(bytes, offset, &BASE64_URL_SAFE_NO_PAD));
     }
-    for set in [&COMPONENT, &LENIENT] {
-        let upper = percent_encode(bytes, set).to_string();
+    let form: String = url::form_urlencoded::byte_serialize(bytes).collect();
+    let encoded = [&COMPONENT, &AS_JAVASCRIPT, &LENIENT].map(|set| percent_encode(bytes, set).to_string());
+    for upper in encoded.into_iter().chain([form]) {
         all.push(lower_escapes(&upper).into_bytes());
         all.push(upper.replace("%20", "+").into_bytes());
         all.push(upper.into_bytes());

@@ -7,7 +7,7 @@ use super::{
     Attachment, AuthOption, Manifest, Operation, Parameter, ValueKind,
     audience::{NameInfo, OriginTemplate},
     declared,
-    template::Template,
+    template::{Template, Use},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -217,6 +217,14 @@ impl Names<'_> {
             if !OF_REQUEST.contains(&name) && self.info(name).is_none() {
                 return Err(invalid(format!("`{}` uses `{}`, which is no parameter of it", shown(text), shown(name))));
             }
+        }
+        // Whoever can read a key can sign for the account.
+        if let Some((name, _)) = template.uses().find(|(name, used)| *used == Use::Key && !self.is_secret(name)) {
+            return Err(denied(&format!(
+                "`{}` signs with `{}`, which the connector can read; give it the kind `secret`",
+                shown(text),
+                shown(name)
+            )));
         }
         Ok(template)
     }

@@ -2,8 +2,7 @@
 
 use guests::{
     auth::{Attachment, AzureSharedKey, Kind, ParameterSetting},
-    connection, connector, header, http,
-    log,
+    connection, connector, header, http, log,
     manifest::{Connector, Effect, Guest as Manifest},
     operation,
     operations::{Failure, Guest as Operations},
@@ -33,6 +32,12 @@ impl Manifest for Echo {
                     audience,
                 ),
                 option(
+                    "bearer",
+                    vec![base(), open(), other(), key()],
+                    vec![header("Authorization", "Bearer {key}")],
+                    audience,
+                ),
+                option(
                     "basic",
                     vec![base(), open(), other(), parameter("user", Kind::Text, vec![]), key()],
                     vec![Attachment::Basic(("{user}".into(), "{key}".into()))],
@@ -46,11 +51,20 @@ impl Manifest for Echo {
                 ),
                 option(
                     "signed",
-                    vec![base(), open(), other(), key(), parameter("tenant", Kind::Text, vec![ParameterSetting::Default("t1".into())])],
+                    vec![
+                        base(),
+                        open(),
+                        other(),
+                        key(),
+                        parameter("tenant", Kind::Text, vec![ParameterSetting::Default("t1".into())]),
+                    ],
                     vec![
                         header("X-Tenant", "{tenant}"),
                         header("X-Date", "{now(unix)}"),
-                        header("X-Signature", "{hex(sign(hmac-sha256, key, request.method, \"\\n\", request.path, \"\\n\", now(unix)))}"),
+                        header(
+                            "X-Signature",
+                            "{hex(sign(hmac-sha256, key, request.method, \"\\n\", request.path, \"\\n\", now(unix)))}",
+                        ),
                     ],
                     audience,
                 ),

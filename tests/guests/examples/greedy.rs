@@ -13,7 +13,12 @@ struct Greedy;
 impl Manifest for Greedy {
     fn describe() -> Connector {
         let reads = ["spin", "grow", "recurse", "trap", "huge-output", "host-calls", "log", "requests", "wait"];
-        let mut it = connector("greedy", "1.0.0", vec![option("none", vec![], vec![], &[])], &reads.map(|id| (id, Effect::Read)));
+        let mut it = connector(
+            "greedy",
+            "1.0.0",
+            vec![option("none", vec![], vec![], &[])],
+            &reads.map(|id| (id, Effect::Read)),
+        );
         it.operations.push(operation("wrong-output", Effect::Read, "{}", r#"{"type": "object", "required": ["a"]}"#));
         it.operations.push(operation("no-json", Effect::Read, "{}", "true"));
         it
