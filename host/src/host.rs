@@ -50,7 +50,7 @@ impl Host {
     pub fn open(settings: &Settings) -> Result<Self> {
         let key = match &settings.key {
             Some(key) => key.value.parse::<KeySource>()?,
-            None => KeySource::own_file()?,
+            None => KeySource::default_file()?,
         };
         let data_dir = &settings.data_dir.value;
         let vault = Vault::open(data_dir, &key, LOCK_WAIT)?;
@@ -130,7 +130,7 @@ impl Host {
         self.audit.sync()?;
         match self.audit.head() {
             Some(head) if self.audit_anchor()?.is_none_or(|noted| noted.seq != head.seq) => {
-                self.vault.commit(Changes::new().put(anchor_place()?, &head)?)
+                self.vault.commit(Changes::new().put(&anchor_place()?, &head)?)
             }
             _ => Ok(()),
         }

@@ -21,7 +21,6 @@ use attache::{
     connect::ConnectRequest,
     secret::Secret,
     settings::{Given, Settings, Source, Sourced},
-    store::KeySource,
     transport::PrivateAllowed,
 };
 use attache_tests::{Attache, connector};
@@ -146,7 +145,6 @@ fn median(mut rounds: Vec<(f64, Duration)>) -> (f64, Duration) {
 
 async fn host(folder: &std::path::Path, authority: &str) -> Host {
     let key = folder.join("key");
-    KeySource::make_file(&key).unwrap();
     let settings = Settings::load(Given {
         data_dir: Some(Sourced { value: folder.join("data"), source: Source::Flag }),
         key: Some(Sourced { value: format!("file:{}", key.display()), source: Source::Flag }),

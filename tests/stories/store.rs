@@ -34,13 +34,13 @@ fn another_key_does_not_open_it_and_harms_nothing() {
     attache.run(&["environment", "create", "kept"]).done();
     let key = fs::read(attache.key_file()).unwrap();
     fs::write(attache.key_file(), "00".repeat(32)).unwrap();
-    list(&attache).refused(8, "The key does not open this store.");
+    list(&attache).refused(8, "The key does not open the store in");
     fs::remove_file(attache.key_file()).unwrap();
-    list(&attache).refused(8, "is gone").refused(8, "from your backup");
+    list(&attache).refused(8, "is missing, and without it the store stays closed").refused(8, "from its backup");
     assert!(!attache.key_file().exists());
     fs::write(attache.key_file(), &key).unwrap();
     fs::set_permissions(attache.key_file(), fs::Permissions::from_mode(0o644)).unwrap();
-    list(&attache).refused(8, "can be read by others (mode 644)").refused(8, "chmod 600");
+    list(&attache).refused(8, "can be read or written by others (mode 644)").refused(8, "chmod 600");
     fs::set_permissions(attache.key_file(), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(attache.run(&["environment", "list"]).done().contains("kept"));
     attache.set("ATTACHE_KEY", "env:MY_KEY").set("MY_KEY", "11");
@@ -61,8 +61,9 @@ fn the_key_comes_from_a_file_a_variable_or_a_command() {
         assert!(with(source, &["environment", "list"]).done().contains("kept"), "{source}");
     }
     assert!(!attache.key_file().exists());
-    with("env:UNSET", &["environment", "list"]).refused(8, "`UNSET` for the key is not set");
-    with("file:/nowhere", &["environment", "list"]).refused(8, "/nowhere is not there");
+    with("env:UNSET", &["environment", "list"])
+        .refused(8, "The variable UNSET, which should hold the key, is not set.");
+    with("file:/nowhere", &["environment", "list"]).refused(8, "The key file /nowhere is missing");
     with("command:exit 3", &["environment", "list"]).refused(8, "The key command failed");
     with("command:echo short", &["environment", "list"]).refused(8, "There is no key in what the key command printed");
     let literal = with(&key, &["environment", "list"]).refused(2, "the key itself is never an argument");
@@ -74,7 +75,7 @@ fn a_key_inside_the_data_directory_is_refused() {
     let attache = machine();
     fs::create_dir_all(attache.data()).unwrap();
     let inside = format!("file:{}/key", attache.data().display());
-    attache.run(&["--key", &inside, "environment", "list"]).refused(2, "lies inside the data directory");
+    attache.run(&["--key", &inside, "environment", "list"]).refused(8, "lies inside the data directory");
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn a_damaged_store_is_said_to_be_and_a_backup_brings_it_back() {
     attache.run(&["environment", "create", "kept"]).done();
     let backup = attache.folder().join("backup");
     copy(&attache.data(), &backup);
-    let path = attache.data().join("store/db");
+    let path = attache.data().join("store/sled/db");
     let good = fs::read(&path).unwrap();
     let broken = [
         vec![0x5a; good.len()],
@@ -91,15 +92,20 @@ fn a_damaged_store_is_said_to_be_and_a_backup_brings_it_back() {
         good[..good.len() / 3].to_vec(),
         Vec::new(),
     ];
+    let mut damaged = 0;
     for bad in broken {
         fs::write(&path, &bad).unwrap();
-        let outcome = list(&attache);
-        assert_eq!(outcome.code, Some(8), "{} bytes: {}", bad.len(), outcome.err);
-        assert!(outcome.err.starts_with("error: ") && !outcome.err.contains("panicked"), "{}", outcome.err);
+        let outcome = attache.run(&["environment", "list"]);
+        // What was cut off may have been empty; then all of it is there.
+        let whole = outcome.code == Some(0) && outcome.out.contains("kept");
+        assert!(whole || outcome.code == Some(8), "{} bytes: {} {}", bad.len(), outcome.out, outcome.err);
+        assert!(!outcome.err.contains("panicked"), "{}", outcome.err);
+        damaged += usize::from(!whole);
         fs::remove_dir_all(attache.data()).unwrap();
         copy(&backup, &attache.data());
         assert!(attache.run(&["environment", "list"]).done().contains("kept"));
     }
+    assert!(damaged >= 3);
 }
 
 #[test]
@@ -110,7 +116,7 @@ fn no_single_changed_byte_loses_a_record_unnoticed() {
     }
     let backup = attache.folder().join("backup");
     copy(&attache.data(), &backup);
-    let path = attache.data().join("store/db");
+    let path = attache.data().join("store/sled/db");
     let good = fs::read(&path).unwrap();
     let written: Vec<usize> = (0..good.len()).filter(|at| good[*at] != 0).collect();
     let mut noticed = 0;
@@ -169,10 +175,8 @@ fn a_locked_store_is_waited_for_and_then_named() {
 fn a_data_directory_that_cannot_be_used_is_said_to_be() {
     let attache = machine();
     let file = attache.file("a-file", "");
-    attache
-        .run(&["--data-dir", &file, "environment", "list"])
-        .refused(8, "is a file, and the data directory has to be a folder");
-    attache.run(&["--data-dir", "/proc/attache", "environment", "list"]).refused(8, "cannot be used");
+    attache.run(&["--data-dir", &file, "environment", "list"]).refused(8, "a-file is a file.");
+    attache.run(&["--data-dir", "/proc/attache", "environment", "list"]).refused(8, "/proc/attache");
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn a_data_directory_without_permission_is_said_to_be() {
     // Root may write anywhere, so there the command runs as nobody.
     let outcome = as_other_user(&attache, &folder);
     assert_eq!(outcome.0, Some(8), "{}", outcome.1);
-    assert!(outcome.1.contains("this user may not use it"), "{}", outcome.1);
+    assert!(outcome.1.contains("may not be read or written by this user"), "{}", outcome.1);
 }
 
 fn as_other_user(attache: &Attache, folder: &std::path::Path) -> (Option<i32>, String) {
@@ -217,7 +221,7 @@ fn a_full_disk_is_said_to_be_and_what_was_there_stays() {
     let binary = attache.command(&[]).get_program().to_str().unwrap().to_owned();
     // A disk of its own, in a mount namespace that ends with the shell.
     let script = format!(
-        "set -e; mount -t tmpfs -o size=3m tmpfs {small}\n\
+        "set -e; mount -t tmpfs -o size=12m tmpfs {small}\n\
          run() {{ HOME={home} {binary} --data-dir {small}/data \"$@\"; }}\n\
          run environment create kept\n\
          dd if=/dev/zero of={small}/filler bs=4k 2>/dev/null || true\n\

@@ -21,7 +21,6 @@ use crate::{
     host::Host,
     secret::Secret,
     settings::{Given, Settings, Source, Sourced},
-    store::KeySource,
     transport::PrivateAllowed,
 };
 
@@ -147,7 +146,6 @@ fn build_connector(folder: &Path) -> Result<PathBuf> {
 
 fn settings(folder: &Path) -> Result<Settings> {
     let flag = |name: &str| folder.join(name);
-    KeySource::make_file(&flag("key"))?;
     Settings::load(Given {
         data_dir: Some(Sourced { value: flag("data"), source: Source::Flag }),
         key: Some(Sourced { value: format!("file:{}", flag("key").display()), source: Source::Flag }),

@@ -51,7 +51,7 @@ impl<'a> Book<'a> {
             return Err(Kind::AlreadyExists.error(format!("The environment `{name}` is there already.")));
         }
         let environment = Environment { name: name.to_owned(), created: now() };
-        vault.commit(Changes::new().put(place, &environment)?)?;
+        vault.commit(Changes::new().put(&place, &environment)?)?;
         Ok(environment)
     }
 
@@ -70,9 +70,9 @@ impl<'a> Book<'a> {
                 .hint(format!("Remove them first: `attache --environment {name} connection list`.")));
         }
         // Consents that were revoked stay as long as the environment does.
-        let mut changes = Changes::new().delete(environment_place(name)?);
+        let mut changes = Changes::new().delete(&environment_place(name)?);
         for (place, _) in vault.list::<Consent>(&book.place("consent", None)?)? {
-            changes = changes.delete(place);
+            changes = changes.delete(&place);
         }
         vault.commit(changes)
     }
@@ -151,12 +151,12 @@ impl<'a> Book<'a> {
 
     /// Writes an approval.
     pub fn put_approval(&self, approval: &Approval) -> Result<()> {
-        self.vault.commit(Changes::new().put(self.place("approval", Some(&approval.connector))?, approval)?)
+        self.vault.commit(Changes::new().put(&self.place("approval", Some(&approval.connector))?, approval)?)
     }
 
     /// Removes an approval.
     pub fn remove_approval(&self, connector: &str) -> Result<()> {
-        self.vault.commit(Changes::new().delete(self.place("approval", Some(connector))?))
+        self.vault.commit(Changes::new().delete(&self.place("approval", Some(connector))?))
     }
 
     /// Writes a connection with its secrets and its consent, all or nothing.
@@ -164,9 +164,9 @@ impl<'a> Book<'a> {
         let id = connection.id.to_string();
         self.vault.commit(
             Changes::new()
-                .put(self.place("connection", Some(&connection.name))?, connection)?
-                .put(self.place("credential", Some(&id))?, credential)?
-                .put(self.place("consent", Some(&id))?, consent)?,
+                .put(&self.place("connection", Some(&connection.name))?, connection)?
+                .put(&self.place("credential", Some(&id))?, credential)?
+                .put(&self.place("consent", Some(&id))?, consent)?,
         )
     }
 
@@ -176,8 +176,8 @@ impl<'a> Book<'a> {
         let revoked = Consent { revoked: Some(now()), ..consent.clone() };
         self.vault.commit(
             Changes::new()
-                .put(self.place("consent", Some(&id))?, &revoked)?
-                .delete(self.place("credential", Some(&id))?),
+                .put(&self.place("consent", Some(&id))?, &revoked)?
+                .delete(&self.place("credential", Some(&id))?),
         )
     }
 
@@ -186,9 +186,9 @@ impl<'a> Book<'a> {
         let id = connection.id.to_string();
         self.vault.commit(
             Changes::new()
-                .delete(self.place("connection", Some(&connection.name))?)
-                .delete(self.place("credential", Some(&id))?)
-                .delete(self.place("consent", Some(&id))?),
+                .delete(&self.place("connection", Some(&connection.name))?)
+                .delete(&self.place("credential", Some(&id))?)
+                .delete(&self.place("consent", Some(&id))?),
         )
     }
 

@@ -19,7 +19,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     secret::Secret,
-    store::make_private_directory,
+    store::dir::create_private,
 };
 
 const MAC_BYTES: usize = 32;
@@ -37,7 +37,7 @@ impl Library {
     /// `store-unavailable` where its directories cannot be made.
     pub fn open(data_directory: &Path, key: &Secret) -> Result<Self> {
         let directory = data_directory.join("connectors");
-        make_private_directory(&directory)?;
+        create_private(&directory)?;
         Ok(Self { directory, key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) })
     }
 

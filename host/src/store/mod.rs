@@ -1,39 +1,90 @@
-//! What Attaché keeps: records at places, each sealed under a key of its own, durable when a write returns.
+//! The store: everything that must outlive a command, sealed and on disk when a commit returns.
 //!
-//! [`Store`] is the plain thing underneath (sled behind it); [`Vault`] is what the rest of the host uses, and sees to it
-//! that nothing is written in clear. It may call only the shared words. What must never happen here: a record's content on
-//! disk unsealed; a record read that is not the one written at its place; a write reported that a power cut could undo.
+//! **Responsible for** the data directory (its mode, its lock), the key and where it comes from, sealing every record under
+//! its own data key, and commits that are atomic and durable. [`Vault`] is what the rest of the host uses; [`Store`] is what
+//! keeps the sealed bytes, and knows neither keys nor what a record means.
+//!
+//! **May call** the file system and a key command. Everything here blocks, a commit for as long as a disk takes.
+//!
+//! **Must never happen here**: a value written that is not sealed, or read that was not sealed at that very place; an
+//! acknowledged commit that a crash or a power loss takes back; a key or a value in an error, a log or `Debug`; waiting for
+//! a person while the lock is held.
+//!
+//! In the data directory:
+//! ```text
+//! lock              held by the owner, with its process id
+//! store/header      format, id, key check, sealed master secret
+//! store/commits     number of the last acknowledged commit
+//! store/sled/       the records
+//! store.new/        a store that is being written; `store` only ever appears whole, by renaming this
+//! audit.log         kept by `audit`
+//! ```
 
+pub(crate) mod dir;
+pub(crate) mod fault;
+mod header;
 mod key;
 mod lock;
 mod place;
-mod progress;
-mod sealing;
+mod seal;
 mod sled_store;
+#[cfg(test)]
+pub(crate) mod trial;
 mod vault;
 
 pub use key::KeySource;
 pub use place::Place;
-pub(crate) use sled_store::make_directory as make_private_directory;
+pub use sled_store::SledStore;
 pub use vault::{Changes, Vault};
 
-use crate::error::Result;
+use crate::error::{Kind, Result};
 
-/// Bytes at places. Whoever implements it makes a batch atomic, and durable against a power cut when `commit` returns.
+/// What keeps sealed bytes by place.
 pub trait Store: Send + Sync {
-    /// What is at a place.
+    /// The record at this place.
+    ///
+    /// # Errors
+    /// [`Kind::StoreDamaged`] or [`Kind::StoreUnavailable`] if it cannot be read.
     fn get(&self, place: &Place) -> Result<Option<Vec<u8>>>;
-    /// Everything below a place, in order of place.
+
+    /// All records below this place, at any depth and in order, as they are at one moment. A record at the place itself is
+    /// not among them.
+    ///
+    /// # Errors
+    /// [`Kind::StoreDamaged`] or [`Kind::StoreUnavailable`] if they cannot be read.
     fn list(&self, below: &Place) -> Result<Vec<(Place, Vec<u8>)>>;
-    /// Whether there is nothing in it.
-    fn is_empty(&self) -> Result<bool>;
-    /// Writes all of it or nothing.
+
+    /// Writes the whole batch or nothing of it. When this returns, it is on disk for good.
+    ///
+    /// # Errors
+    /// [`Kind::StoreUnavailable`] if it cannot be written; whether it was is then seen by reading again.
     fn commit(&self, batch: Batch) -> Result<()>;
 }
 
-/// Writes and removals that happen together.
+/// Writes that belong together.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Some to write, none to remove.
-    pub(crate) changes: Vec<(Place, Option<Vec<u8>>)>,
+    writes: Vec<(Place, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    /// Puts a record in a place, over what was there.
+    pub fn put(&mut self, place: Place, value: Vec<u8>) {
+        self.writes.push((place, Some(value)));
+    }
+
+    /// Takes away the record in a place, if there is one.
+    pub fn delete(&mut self, place: Place) {
+        self.writes.push((place, None));
+    }
+
+    /// How many bytes it has.
+    fn size(&self) -> usize {
+        self.writes.iter().map(|(place, value)| place.as_str().len() + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+}
+
+/// Fills this with random bytes of the operating system's.
+fn random(bytes: &mut [u8]) -> Result<()> {
+    aws_lc_rs::rand::fill(bytes).map_err(|_| Kind::Internal.error("The system has no random numbers."))
 }

@@ -1,49 +1,119 @@
-//! Where a record is: a path of segments.
+//! Where a record is.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 
-/// A path like `environment/default/connection/github`. No segment is empty or holds a `/`, so no two paths read the same.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The longest segment, in bytes: far above any name that a person gives, far below what a key of the store may have.
+const MAX_SEGMENT: usize = 255;
+
+/// A path of segments, such as `environment/default/connection/github`. A segment is never empty and has neither `/` nor
+/// control characters, so two different lists of segments are never the same place.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place(String);
 
 impl Place {
-    /// Joins segments.
+    /// The place with these segments.
     ///
     /// # Errors
-    /// `internal` where a segment is empty or holds a `/` or a control character: names are checked before they come here.
-    pub fn new<'a>(segments: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+    /// [`Kind::InvalidInput`] if there is no segment, or one of them is not allowed.
+    pub fn new<S: AsRef<str>>(segments: impl IntoIterator<Item = S>) -> Result<Self> {
         let mut path = String::new();
         for segment in segments {
-            if segment.is_empty() || segment.contains(|c: char| c == '/' || c.is_control()) {
-                return Err(Kind::Internal.error("A name cannot stand in a path of the store."));
-            }
+            let segment = segment.as_ref();
+            check(segment)?;
             if !path.is_empty() {
                 path.push('/');
             }
             path.push_str(segment);
         }
-        Ok(Self(path))
+        if path.is_empty() { Err(check("").unwrap_err()) } else { Ok(Self(path)) }
     }
 
-    /// The path as text.
+    /// The place below this one.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidInput`] if the segment is not allowed.
+    pub fn join(&self, segment: &str) -> Result<Self> {
+        check(segment)?;
+        Ok(Self(format!("{}/{segment}", self.0)))
+    }
+
+    /// The segments, from the root.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// The last segment, which is the record's own name.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    /// The segments with `/` between them.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
 
-    /// What every place below it begins with.
-    pub(super) fn prefix(&self) -> String {
-        format!("{}/", self.0)
-    }
+fn check(segment: &str) -> Result<()> {
+    let reason = if segment.is_empty() {
+        "is empty"
+    } else if segment.len() > MAX_SEGMENT {
+        "is longer than 255 bytes"
+    } else if segment.contains('/') {
+        "contains `/`"
+    } else if segment.chars().any(char::is_control) {
+        "contains a control character"
+    } else {
+        return Ok(());
+    };
+    let shown = crate::text::foreign(segment, 60);
+    Err(Kind::InvalidInput.error(format!("The name `{shown}` {reason}, so nothing can be kept under it.")))
+}
 
-    pub(super) fn read(key: &[u8]) -> Option<Self> {
-        Self::new(std::str::from_utf8(key).ok()?.split('/')).ok()
+impl FromStr for Place {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::new(text.split('/'))
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_its_segments() {
+        let place = Place::new(["environment", "default", "connection", "git hub"]).unwrap();
+        assert_eq!(place.to_string(), "environment/default/connection/git hub");
+        assert_eq!(place.segments().count(), 4);
+        assert_eq!(place.name(), "git hub");
+        assert_eq!(place, "environment/default/connection/git hub".parse().unwrap());
+        assert_eq!(place, Place::new(["environment", "default", "connection"]).unwrap().join("git hub").unwrap());
+    }
+
+    #[test]
+    fn segments_that_would_make_two_places_one_are_refused() {
+        for segment in ["", "a/b", "/", "a\0b", "a\nb", &"x".repeat(256)] {
+            assert_eq!(Place::new(["a", segment]).unwrap_err().kind(), Kind::InvalidInput, "{segment:?}");
+            assert_eq!(Place::new(["a"]).unwrap().join(segment).unwrap_err().kind(), Kind::InvalidInput);
+        }
+        assert!(Place::new::<&str>([]).is_err());
+        for text in ["", "/", "a/", "/a", "a//b"] {
+            assert!(text.parse::<Place>().is_err(), "{text:?}");
+        }
     }
 }

@@ -1,166 +1,349 @@
-//! The store on sled 0.34.
+//! sled behind [`Store`], with what sled 0.34 leaves out: real durability, a full disk that is noticed beforehand, and
+//! damage that is noticed at all.
 
 use std::{
-    fs::{self, File},
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-    panic::{self, AssertUnwindSafe},
+    os::unix::fs::FileExt,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLock, mpsc},
+    time::{Duration, Instant},
 };
 
-use super::{Batch, Place, Store};
+use super::{Batch, Place, Store, dir, fault};
 use crate::error::{Error, Kind, Result};
 
-/// Records are small and few; sled's own default of 1 GiB is for databases that are the whole job.
-const CACHE_BYTES: u64 = 32 << 20;
+/// Memory for sled's page cache: a store of a few thousand records fits whole.
+const CACHE: u64 = 64 << 20;
 
-/// Sled in a folder of its own.
-pub(super) struct SledStore {
-    database: sled::Db,
-    folder: PathBuf,
+/// What must stay free on the disk, since sled needs room to open at all: it fills up its current segment (512 KiB), writes
+/// a snapshot, and may start further segments. Whoever could still read a full disk can then still read the store.
+const HEADROOM: u64 = 4 << 20;
+
+/// How long a flush may take before sled is asked again, and how often it is asked. An I/O error that meets sled between
+/// looking for errors and going to sleep wakes nobody; the next request does.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+const FLUSH_TRIES: u32 = 12;
+
+/// How long sled's own lock on its file may outlive the handle that held it: its background threads let go a little later.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The number of the last commit, kept in the same batch as the commit itself. No place starts with a NUL.
+const COMMITS_KEY: &[u8] = b"\0commits";
+
+/// The file beside sled's with the number of the last commit that was acknowledged.
+const COMMITS_FILE: &str = "commits";
+
+/// The records of one store, in `sled/` of its directory. Beside it, `commits` holds the number of the last commit that was
+/// acknowledged: sled takes a damaged log for one that ends at the damage and drops the rest without a word, which shows
+/// when its number is lower.
+pub struct SledStore {
+    directory: PathBuf,
+    /// How much must be free on the disk before this is written.
+    room_needed: fn(&Batch) -> u64,
+    /// Nobody reads what is not durable yet, and a list is of one moment: a commit has the lock to itself.
+    state: RwLock<State>,
+}
+
+enum State {
+    Open(Box<Running>),
+    /// A commit failed. sled shows what it could not write as if it had, so the next use opens it anew.
+    Failed,
+    /// A thread of sled's is gone or stuck; only a new process can open the store again.
+    Broken(Error),
+}
+
+struct Running {
+    db: sled::Db,
+    /// For fsync; sled's own flush uses `sync_file_range`, after which a power loss may still forget everything.
+    log: File,
+    /// Records that are too large for the log are files of their own, which sled does not sync either.
+    blobs: BTreeSet<OsString>,
+    commits: u64,
+    acknowledged: File,
+    /// Whether a panic or a hang inside sled was seen.
+    broken: bool,
 }
 
 impl SledStore {
-    /// Whether a store is there at all.
-    pub(super) fn exists(data_directory: &Path) -> bool {
-        folder(data_directory).join("db").exists()
-    }
-
-    /// Opens it, and makes it where it is not there.
+    /// Makes an empty store in this directory, which must be there and without one.
     ///
     /// # Errors
-    /// `store-damaged` where sled does not recognise its files, `store-unavailable` where they cannot be used.
-    pub(super) fn open(data_directory: &Path) -> Result<Self> {
-        let folder = folder(data_directory);
-        let config = sled::Config::new().path(&folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        // sled 0.34 panics on some damage instead of reporting it; nothing of ours is half-done when it does.
-        let opened = quietly(|| config.open());
-        let database = match opened {
-            Ok(Ok(database)) => database,
-            Ok(Err(error)) => return Err(explain(&folder, error)),
-            Err(()) => return Err(damaged(&folder)),
-        };
-        private(&folder)?;
-        sync(data_directory)?;
-        Ok(Self { database, folder })
+    /// [`Kind::StoreUnavailable`] if it cannot be written.
+    pub fn create(directory: &Path) -> Result<()> {
+        dir::create_private(&sled_path(directory))?;
+        dir::write_private(&directory.join(COMMITS_FILE), &number(0))?;
+        drop(Running::open(directory)?);
+        for path in [&sled_path(directory).join("conf"), &sled_path(directory).join("blobs"), directory] {
+            dir::sync(path)?;
+        }
+        Ok(())
     }
+
+    /// Opens the store that is in this directory. Only one may be open at a time; the caller holds a lock that sees to it.
+    ///
+    /// # Errors
+    /// [`Kind::StoreDamaged`] if sled cannot read its files or has lost commits; [`Kind::StoreUnavailable`] if they cannot
+    /// be read or written.
+    pub fn open(directory: &Path) -> Result<Self> {
+        // Without this, sled would make an empty store where the old one has been taken away.
+        let log = sled_path(directory).join("db");
+        if !log.try_exists().map_err(|error| fault::io(&log, &error))? {
+            return Err(fault::damaged(&sled_path(directory), "its files are missing"));
+        }
+        let running = Running::open(directory)?;
+        Ok(Self { directory: directory.to_owned(), room_needed, state: RwLock::new(State::Open(running.into())) })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T> {
+        let mut state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Failed) {
+            drop(state);
+            self.reopen(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))?;
+            state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        }
+        match &*state {
+            State::Open(running) => {
+                guarded(&self.directory, || read(&running.db).map_err(|error| fault::sled(&self.directory, &error)))
+            }
+            State::Failed => Err(Kind::StoreUnavailable.error("The store failed again while it was read.")),
+            State::Broken(error) => Err(error.clone()),
+        }
+    }
+
+    fn reopen(&self, state: &mut State) -> Result<()> {
+        if matches!(state, State::Failed) {
+            *state = State::Open(Running::open(&self.directory)?.into());
+        }
+        Ok(())
+    }
+
+    /// Refuses before anything is touched what would not fit.
+    fn check_room(&self, batch: &Batch) -> Result<()> {
+        let disk = rustix::fs::statvfs(&self.directory).map_err(|error| fault::io(&self.directory, &error.into()))?;
+        // Some network file systems do not say how large they are.
+        if disk.f_blocks != 0 && disk.f_bavail.saturating_mul(disk.f_frsize) < (self.room_needed)(batch) {
+            return Err(fault::disk_full(&self.directory.display()));
+        }
+        Ok(())
+    }
+}
+
+fn room_needed(batch: &Batch) -> u64 {
+    // sled writes the neighbours of a record again with it.
+    HEADROOM + 4 * batch.size() as u64
 }
 
 impl Store for SledStore {
     fn get(&self, place: &Place) -> Result<Option<Vec<u8>>> {
-        let found = quietly(|| self.database.get(place.as_str())).map_err(|()| damaged(&self.folder))?;
-        Ok(found.map_err(|error| explain(&self.folder, error))?.map(|value| value.to_vec()))
+        self.read(|db| db.get(place.as_str())).map(|value| value.map(|value| value.to_vec()))
     }
 
     fn list(&self, below: &Place) -> Result<Vec<(Place, Vec<u8>)>> {
-        let read =
-            || -> std::result::Result<Vec<_>, sled::Error> { self.database.scan_prefix(below.prefix()).collect() };
-        let found = quietly(read).map_err(|()| damaged(&self.folder))?.map_err(|error| explain(&self.folder, error))?;
-        let place = |key: &[u8]| Place::read(key).ok_or_else(|| damaged(&self.folder));
-        found.into_iter().map(|(key, value)| Ok((place(&key)?, value.to_vec()))).collect()
-    }
-
-    fn is_empty(&self) -> Result<bool> {
-        quietly(|| self.database.is_empty()).map_err(|()| damaged(&self.folder))
+        let records = self.read(|db| db.scan_prefix(format!("{below}/")).collect::<sled::Result<Vec<_>>>())?;
+        records
+            .into_iter()
+            .map(|(key, value)| {
+                let place = std::str::from_utf8(&key).ok().and_then(|key| key.parse().ok());
+                let place = place.ok_or_else(|| fault::damaged(&self.directory, "a record's place is not a place"))?;
+                Ok((place, value.to_vec()))
+            })
+            .collect()
     }
 
     fn commit(&self, batch: Batch) -> Result<()> {
-        let mut changes = sled::Batch::default();
-        for (place, value) in batch.changes {
-            match value {
-                Some(value) => changes.insert(place.as_str(), value),
-                None => changes.remove(place.as_str()),
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        self.reopen(&mut state)?;
+        let running = match &mut *state {
+            State::Open(running) => running,
+            State::Failed => return Err(Kind::Internal.error("The store was not opened anew.")),
+            State::Broken(error) => return Err(error.clone()),
+        };
+        self.check_room(&batch)?;
+        let mut ended = false;
+        let result = guarded(&self.directory, || {
+            let result = running.commit(&self.directory, batch);
+            ended = true;
+            result
+        });
+        if let Err(error) = &result {
+            let broken = running.broken || !ended;
+            let next = if broken { State::Broken(error.clone()) } else { State::Failed };
+            let failed = std::mem::replace(&mut *state, next);
+            if broken {
+                // Dropping it could wait forever for a thread that is gone.
+                std::mem::forget(failed);
             }
         }
-        let write = || -> std::result::Result<(), sled::Error> {
-            self.database.apply_batch(changes)?;
-            self.database.flush()?;
-            Ok(())
+        result
+    }
+}
+
+impl Running {
+    fn open(directory: &Path) -> Result<Self> {
+        let path = sled_path(directory);
+        remove_unfinished_snapshots(&path).map_err(|error| fault::io(&path, &error))?;
+        let db = guarded(directory, || open_sled(&path))?;
+        let failed = |error: io::Error| fault::io(&path, &error);
+        dir::make_private(&path).map_err(failed)?;
+        let log = File::open(path.join("db")).map_err(failed)?;
+        let commits = match db.get(COMMITS_KEY).map_err(|error| fault::sled(directory, &error))? {
+            Some(bytes) => match <[u8; 8]>::try_from(&*bytes) {
+                Ok(bytes) => u64::from_be_bytes(bytes),
+                Err(_) => return Err(fault::damaged(directory, "the number of its last commit is not a number")),
+            },
+            None => 0,
         };
-        quietly(write).map_err(|()| unwritable(&self.folder))?.map_err(|error| explain(&self.folder, error))?;
-        // sled flushes with `sync_file_range`, which a power cut does not respect.
-        sync(&self.folder.join("db"))?;
-        sync(&self.folder)
+        let acknowledged = open_acknowledged(directory, commits)?;
+        let blobs = fs::read_dir(path.join("blobs"))
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
+            .map_err(failed)?;
+        let mut running = Self { db, log, blobs, commits, acknowledged, broken: false };
+        // What a crash left in the log has been recovered, but nobody may build on it before it is on disk; the snapshot's
+        // new name is then on disk as well.
+        running.sync(directory)?;
+        dir::sync(&path)?;
+        Ok(running)
     }
-}
 
-/// Makes the data directory, for its owner only.
-pub(crate) fn make_directory(path: &Path) -> Result<()> {
-    if path.exists() && !path.is_dir() {
-        return Err(Kind::StoreUnavailable
-            .error(format!("{} is a file, and the data directory has to be a folder.", path.display()))
-            .hint("Choose another with --data-dir."));
-    }
-    if path.is_dir() {
-        return Ok(());
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| unavailable(path, &error))
-}
-
-/// The sentence for what the operating system refuses.
-pub(super) fn unavailable(path: &Path, error: &io::Error) -> Error {
-    let (why, hint) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (
-            "this user may not use it".to_owned(),
-            "Change its owner or permissions, or choose another with --data-dir.",
-        ),
-        io::ErrorKind::ReadOnlyFilesystem => {
-            ("it is on a read-only file system".to_owned(), "Choose another with --data-dir.")
+    fn commit(&mut self, directory: &Path, batch: Batch) -> Result<()> {
+        let commits = self.commits + 1;
+        let mut writes = sled::Batch::default();
+        for (place, value) in batch.writes {
+            match value {
+                Some(value) => writes.insert(place.as_str().as_bytes(), value),
+                None => writes.remove(place.as_str().as_bytes()),
+            }
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ("the disk is full".to_owned(), "Free some space and try again; what was there before is untouched.")
+        writes.insert(COMMITS_KEY, &commits.to_be_bytes());
+        self.db.apply_batch(writes).map_err(|error| fault::sled(directory, &error))?;
+        self.flush(directory)?;
+        self.sync(directory)?;
+        self.commits = commits;
+        // After the commit and without a sync of its own: whatever happens, the number is never ahead of the store. Should
+        // it fail, later damage may go unnoticed, but this commit is done.
+        if let Err(error) = self.acknowledged.write_all_at(&number(commits), 0) {
+            tracing::warn!(%error, "the number of the last commit could not be written");
         }
-        _ => (error.to_string(), "Choose another with --data-dir if that cannot be mended."),
-    };
-    Kind::StoreUnavailable.error(format!("{} cannot be used: {why}.", path.display())).hint(hint)
-}
+        Ok(())
+    }
 
-fn folder(data_directory: &Path) -> PathBuf {
-    data_directory.join("store")
-}
-
-fn explain(folder: &Path, error: sled::Error) -> Error {
-    match error {
-        sled::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => Kind::StoreLocked
-            .error(format!("The store in {} is in use by another process.", folder.display()))
-            .hint("Wait for it, or stop it."),
-        sled::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => damaged(folder),
-        sled::Error::Io(error) => unavailable(folder, &error),
-        sled::Error::Corruption { .. } | sled::Error::Unsupported(_) | sled::Error::CollectionNotFound(_) => {
-            damaged(folder)
+    /// Has sled write what it holds.
+    fn flush(&mut self, directory: &Path) -> Result<()> {
+        let (send, receive) = mpsc::channel();
+        for _ in 0..FLUSH_TRIES {
+            let (db, send) = (self.db.clone(), send.clone());
+            std::thread::spawn(move || send.send(db.flush()));
+            match receive.recv_timeout(FLUSH_PATIENCE) {
+                Ok(result) => return result.map(drop).map_err(|error| fault::sled(directory, &error)),
+                Err(_) => tracing::warn!("the store's disk takes long to write"),
+            }
         }
-        sled::Error::ReportableBug(_) => unwritable(folder),
+        self.broken = true;
+        Err(Kind::StoreUnavailable.error(format!("The disk that holds {} does not answer.", directory.display())))
+    }
+
+    /// Waits until what sled has written is on disk.
+    fn sync(&mut self, directory: &Path) -> Result<()> {
+        let path = sled_path(directory).join("blobs");
+        let sync_blobs = || {
+            let present: BTreeSet<OsString> =
+                fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+            let mut new = present.difference(&self.blobs).peekable();
+            if new.peek().is_some() {
+                for name in new {
+                    File::open(path.join(name))?.sync_all()?;
+                }
+                dir::make_private(&path)?;
+                File::open(&path)?.sync_all()?;
+            }
+            Ok(present)
+        };
+        self.blobs = sync_blobs().map_err(|error| fault::io(&path, &error))?;
+        self.log.sync_data().map_err(|error| fault::io(directory, &error))
     }
 }
 
-fn damaged(folder: &Path) -> Error {
-    Kind::StoreDamaged
-        .error(format!("The store in {} is damaged: its files are not as they were written.", folder.display()))
-        .hint("Put a backup of the data directory back.")
+fn sled_path(directory: &Path) -> PathBuf {
+    directory.join("sled")
 }
 
-fn unwritable(folder: &Path) -> Error {
-    Kind::StoreUnavailable
-        .error(format!("The store in {} could not be written.", folder.display()))
-        .hint("See whether the disk is full. What was there before is untouched.")
+/// Opens sled, waiting for an earlier handle of this or another process to let go of it.
+fn open_sled(path: &Path) -> Result<sled::Db> {
+    // Everything is flushed when it is committed, so sled needs no thread that does it now and then.
+    let config = sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None);
+    let deadline = Instant::now() + LINGER;
+    loop {
+        match config.clone().open() {
+            Err(error) if fault::is_held(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result.map_err(|error| fault::sled(path, &error)),
+        }
+    }
 }
 
-/// Runs sled, and turns its panics into an error without printing them.
-fn quietly<T>(work: impl FnOnce() -> T) -> std::result::Result<T, ()> {
-    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_| ())
-}
-
-fn private(folder: &Path) -> Result<()> {
-    let owner_only = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| unavailable(path, &error))
-    };
-    owner_only(folder, 0o700)?;
-    for entry in fs::read_dir(folder).map_err(|error| unavailable(folder, &error))?.flatten() {
-        owner_only(&entry.path(), if entry.path().is_dir() { 0o700 } else { 0o600 })?;
+/// Removes snapshots that a crash or a full disk left half written: sled would take one for its newest and refuse to open
+/// (spacejam/sled#1527). Only the lock's holder comes here, so nobody is still writing them.
+fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(b"snap.") && name.ends_with(b".generating") {
+            fs::remove_file(entry.path())?;
+        }
     }
     Ok(())
 }
 
-fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| unavailable(path, &error))
+/// Compares the commits that sled still has with those that were acknowledged.
+fn open_acknowledged(directory: &Path, commits: u64) -> Result<File> {
+    let path = directory.join(COMMITS_FILE);
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => file,
+        // Removed by somebody who wants to go on with what is left.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return dir::write_private(&path, &number(commits)),
+        Err(error) => return Err(fault::io(&path, &error)),
+    };
+    let go_on = || {
+        format!("Restore the data directory from a backup, or remove {} to go on with what is left.", path.display())
+    };
+    let mut text = [0; NUMBER];
+    let acknowledged =
+        file.read_exact_at(&mut text, 0).ok().and_then(|()| std::str::from_utf8(&text).ok()?.trim().parse().ok());
+    let Some(acknowledged) = acknowledged else {
+        return Err(fault::damaged(&path, "it should hold a number").hint(go_on()));
+    };
+    let lost = u64::saturating_sub(acknowledged, commits);
+    if lost > 0 {
+        let reason = format!(
+            "the last {lost} of {acknowledged} commits are gone; its log was damaged, or an older copy put in its place"
+        );
+        return Err(fault::damaged(directory, reason).hint(go_on()));
+    }
+    Ok(file)
 }
+
+/// The length of a number in a file: always the same, so that it is overwritten in place, which needs no room and is never
+/// seen half done.
+const NUMBER: usize = 21;
+
+fn number(value: u64) -> [u8; NUMBER] {
+    let mut text = [b'\n'; NUMBER];
+    text[..NUMBER - 1].copy_from_slice(format!("{value:020}").as_bytes());
+    text
+}
+
+/// sled asserts what it believes of its files, so a damaged one may make it panic instead of failing. What it was doing is
+/// then never used again.
+fn guarded<T>(directory: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(fault::damaged(directory, "its files contradict each other")))
+}
+
+#[cfg(test)]
+mod tests;

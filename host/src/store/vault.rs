@@ -1,197 +1,202 @@
-//! Records of the host's types, sealed on their way to the store and opened on their way back.
+//! The vault: typed records, sealed on their way into a [`Store`] and opened on their way out.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, fs, io, path::Path, time::Duration};
 
-use aws_lc_rs::hmac;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::{
-    Batch, KeySource, Place, Store,
+    Batch, KeySource, Place, SledStore, Store,
+    dir::{self, DataDir},
+    fault, header,
+    key::Key,
     lock::Lock,
-    progress::Progress,
-    sealing::{KeyEncryptionKey, Unsealable, random},
-    sled_store::{SledStore, make_directory},
+    seal::{self, Sealer},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     secret::Secret,
 };
 
-/// The store's first record: what tells a wrong key from a damaged store, and the root of the keys that are derived.
-#[derive(Serialize, Deserialize)]
-struct Header {
-    /// Of everything in the store.
-    format: u32,
-    /// `root`: 32 random bytes from which other keys of this store are derived.
-    #[serde(with = "crate::secret::in_sealed_record")]
-    keys: BTreeMap<String, Secret>,
-}
-
-const FORMAT: u32 = 1;
-
-/// The sealed store of one data directory.
+/// The open store of one data directory. Its methods block and may be called from any thread; dropping it gives the data
+/// directory to the next owner.
 pub struct Vault {
     store: Box<dyn Store>,
-    key: KeyEncryptionKey,
-    root: Secret,
-    progress: Progress,
-    committing: Mutex<()>,
+    sealer: Sealer,
+    master: Secret,
+    /// Dropped last, so that the next owner finds the store closed.
     _lock: Lock,
 }
 
-/// Records to write and to remove together.
+impl Vault {
+    /// Opens the store in this data directory, and makes both if they are not there. A key file is made only together with
+    /// a new store. The lock is waited for at most this long; the key, which a command may ask a person for, is fetched
+    /// before.
+    ///
+    /// # Errors
+    /// - [`Kind::StoreLocked`] if another process holds the data directory all the while;
+    /// - [`Kind::WrongKey`] if the key is not one, or not this store's;
+    /// - [`Kind::StoreDamaged`] if the store is not what was written;
+    /// - [`Kind::StoreUnavailable`] if the key is missing or can be read by others, if the directory or its disk cannot be
+    ///   used, or if a newer Attaché wrote the store.
+    pub fn open(data_dir: &Path, key: &KeySource, wait: Duration) -> Result<Self> {
+        let dir = DataDir::prepare(data_dir)?;
+        key.check_outside(dir.path())?;
+        let source = key;
+        let fetched = match source {
+            KeySource::File(_) => None,
+            KeySource::Env(_) | KeySource::Command(_) => Some(source.load()?),
+        };
+        let lock = Lock::acquire(&dir.lock(), wait)?;
+        remove_unfinished(&dir.new_store())?;
+        let exists = dir.store().try_exists().map_err(|error| fault::io(&dir.store(), &error))?;
+        let key = match fetched {
+            Some(key) => key,
+            None if exists => source.load()?,
+            None => source.load_or_create()?,
+        };
+        if !exists {
+            create(&dir, &key)?;
+        }
+        let (sealer, master) = header::open(&dir.store(), &key, source)?;
+        let store = SledStore::open(&dir.store())?;
+        Ok(Self { store: Box::new(store), sealer, master, _lock: lock })
+    }
+
+    /// The record at this place.
+    ///
+    /// # Errors
+    /// [`Kind::StoreDamaged`], naming the place, if it is not what was put there; [`Kind::StoreUnavailable`] if it cannot be
+    /// read, or a newer Attaché wrote it.
+    pub fn get<T: DeserializeOwned>(&self, place: &Place) -> Result<Option<T>> {
+        self.store.get(place)?.map(|sealed| self.unseal(place, &sealed)).transpose()
+    }
+
+    /// All records below this place, at any depth and in order, as they are at one moment.
+    ///
+    /// # Errors
+    /// As [`Vault::get`], for the first record that cannot be read. The others can still be read one by one.
+    pub fn list<T: DeserializeOwned>(&self, below: &Place) -> Result<Vec<(Place, T)>> {
+        let records = self.store.list(below)?;
+        records.into_iter().map(|(place, sealed)| Ok((place.clone(), self.unseal(&place, &sealed)?))).collect()
+    }
+
+    /// Writes all of these changes or none. When this returns, they are on disk for good.
+    ///
+    /// # Errors
+    /// [`Kind::StoreUnavailable`] if they cannot be written.
+    pub fn commit(&self, changes: Changes) -> Result<()> {
+        let mut batch = Batch::default();
+        for (place, value) in changes.0 {
+            match value {
+                Some(value) => {
+                    let sealed = self.sealer.seal(&place, &value)?;
+                    batch.put(place, sealed);
+                }
+                None => batch.delete(place),
+            }
+        }
+        self.store.commit(batch)
+    }
+
+    /// A 256-bit key of this store's for one purpose, the same every time: whoever has it learns nothing of the others.
+    pub fn subkey(&self, purpose: &[u8]) -> Secret {
+        Secret::new(seal::derive(self.master.expose(), b"", &[b"subkey ", purpose]).as_slice())
+    }
+
+    fn unseal<T: DeserializeOwned>(&self, place: &Place, sealed: &[u8]) -> Result<T> {
+        let value = self.sealer.open(place, sealed)?;
+        // What serde would say may quote the value.
+        serde_json::from_slice(&value).map_err(|_| {
+            Kind::StoreDamaged
+                .error(format!("The record {place} does not have the form that this version of Attaché reads."))
+                .hint("Use the version that wrote it, or remove the record and make it anew.")
+        })
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Vault")
+    }
+}
+
+/// Changes that are made together or not at all.
 #[derive(Default)]
 pub struct Changes(Vec<(Place, Option<Zeroizing<Vec<u8>>>)>);
 
 impl Changes {
-    /// Nothing yet.
+    /// No changes yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Writes a record.
+    /// Puts a record in a place, over what was there.
     ///
     /// # Errors
-    /// `internal` where it cannot be written as JSON.
-    pub fn put<T: Serialize>(mut self, place: Place, record: &T) -> Result<Self> {
-        let content = serde_json::to_vec(record)
-            .map_err(|error| Kind::Internal.error(format!("A record cannot be written: {error}.")))?;
-        self.0.push((place, Some(Zeroizing::new(content))));
+    /// [`Kind::Internal`] if the value cannot be written as JSON.
+    pub fn put<T: Serialize + ?Sized>(mut self, place: &Place, value: &T) -> Result<Self> {
+        let mut plain = Wiped::default();
+        serde_json::to_writer(&mut plain, value)
+            .map_err(|_| Kind::Internal.error(format!("The record {place} cannot be written as JSON.")))?;
+        self.0.push((place.clone(), Some(plain.0)));
         Ok(self)
     }
 
-    /// Removes a record; one that is not there is no error.
+    /// Takes away the record in a place, if there is one.
     #[must_use]
-    pub fn delete(mut self, place: Place) -> Self {
-        self.0.push((place, None));
+    pub fn delete(mut self, place: &Place) -> Self {
+        self.0.push((place.clone(), None));
         self
     }
 }
 
-impl Vault {
-    /// Opens the store of a data directory and makes it on first use. Waits for another process's lock.
-    ///
-    /// # Errors
-    /// `store-locked`, `wrong-key`, `store-damaged`, `store-unavailable`, each with what mends it.
-    pub fn open(data_directory: &Path, source: &KeySource, wait: Duration) -> Result<Self> {
-        make_directory(data_directory)?;
-        source.refuse_inside(data_directory)?;
-        let lock = Lock::take(data_directory, wait)?;
-        let is_new = !SledStore::exists(data_directory);
-        let key = KeyEncryptionKey::new(&source.read(is_new)?)?;
-        let store = SledStore::open(data_directory)?;
-        let vault = Self::unlock(Box::new(store), key, lock, is_new, Progress::of(data_directory))?;
-        vault.progress.compare(vault.commits()?, &vault.subkey(b"progress"))?;
-        Ok(vault)
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let change =
+            |(place, value): &(Place, Option<_>)| (place.clone(), if value.is_some() { "put" } else { "delete" });
+        f.debug_map().entries(self.0.iter().map(change)).finish()
     }
+}
 
-    fn unlock(
-        store: Box<dyn Store>,
-        key: KeyEncryptionKey,
-        lock: Lock,
-        is_new: bool,
-        progress: Progress,
-    ) -> Result<Self> {
-        let place = Place::new(["header"])?;
-        let header: Header = match store.get(&place)? {
-            Some(record) => match key.open(&place, &record) {
-                Ok(content) => parse(&place, &content)?,
-                Err(Unsealable::Newer) => return Err(Unsealable::Newer.at(&place)),
-                Err(Unsealable::Altered) => {
-                    return Err(Kind::WrongKey
-                        .error("The key does not open this store.")
-                        .hint("Give the one it was made with: --key file:PATH, env:NAME or command:CMD (`attache config show` tells which is used)."));
-                }
-            },
-            // sled takes a file that it cannot read for an empty one.
-            None if !is_new || !store.is_empty()? => {
-                return Err(Kind::StoreDamaged
-                    .error("The store is damaged: the record that every store begins with is gone.")
-                    .hint("Put a backup of the data directory back."));
-            }
-            None => {
-                let header = Header {
-                    format: FORMAT,
-                    keys: BTreeMap::from([("root".to_owned(), Secret::new(&random::<32>()?[..]))]),
-                };
-                let content = Zeroizing::new(
-                    serde_json::to_vec(&header).map_err(|_| Kind::Internal.error("The header cannot be written."))?,
-                );
-                store.commit(Batch { changes: vec![(place.clone(), Some(key.seal(&place, &content)?))] })?;
-                header
-            }
-        };
-        if header.format > FORMAT {
-            return Err(Unsealable::Newer.at(&place));
+/// A buffer that leaves no copy of its content behind when it grows.
+#[derive(Default)]
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl io::Write for Wiped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two().max(256)));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
         }
-        let root = header.keys.get("root").cloned().ok_or_else(|| Unsealable::Altered.at(&place))?;
-        Ok(Self { store, key, root, progress, committing: Mutex::new(()), _lock: lock })
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
-    /// A key for one purpose, derived from the store's root (HMAC-SHA256 as a PRF).
-    pub fn subkey(&self, purpose: &[u8]) -> Secret {
-        Secret::new(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, self.root.expose()), purpose).as_ref())
-    }
-
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// `store-damaged` naming the place, where it is not what was written there.
-    pub fn get<T: DeserializeOwned>(&self, place: &Place) -> Result<Option<T>> {
-        self.store.get(place)?.map(|record| self.read(place, &record)).transpose()
-    }
-
-    /// Reads all records below a place, in order of place.
-    ///
-    /// # Errors
-    /// As for [`Vault::get`], for the first that does not open.
-    pub fn list<T: DeserializeOwned>(&self, below: &Place) -> Result<Vec<(Place, T)>> {
-        let records = self.store.list(below)?;
-        records.into_iter().map(|(place, record)| Ok((place.clone(), self.read(&place, &record)?))).collect()
-    }
-
-    /// Writes all changes or none; they are on disk when it returns.
-    ///
-    /// # Errors
-    /// `store-unavailable` where the disk does not take them.
-    pub fn commit(&self, changes: Changes) -> Result<()> {
-        // Two commits at once would count as one.
-        let _alone = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = self.commits()? + 1;
-        let mut batch = Batch::default();
-        for (place, content) in changes.put(commits_place()?, &count)?.0 {
-            let record = content.map(|content| self.key.seal(&place, &content)).transpose()?;
-            batch.changes.push((place, record));
-        }
-        self.store.commit(batch)?;
-        self.progress.note(count, &self.subkey(b"progress"))
-    }
-
-    fn commits(&self) -> Result<u64> {
-        Ok(self.get(&commits_place()?)?.unwrap_or_default())
-    }
-
-    fn read<T: DeserializeOwned>(&self, place: &Place, record: &[u8]) -> Result<T> {
-        let content = self.key.open(place, record).map_err(|why| why.at(place))?;
-        parse(place, &content)
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-fn commits_place() -> Result<Place> {
-    Place::new(["commits"])
+/// Makes a new store beside where it belongs and renames it there, so that a store is never seen half made.
+fn create(dir: &DataDir, key: &Key) -> Result<()> {
+    let (new, place) = (dir.new_store(), dir.store());
+    dir::create_private(&new)?;
+    header::create(&new, key)?;
+    SledStore::create(&new)?;
+    fs::rename(&new, &place).map_err(|error| fault::io(&place, &error))?;
+    dir::sync(dir.path())
 }
 
-/// A record that opened and does not parse was sealed by a version whose records have another shape.
-fn parse<T: DeserializeOwned>(place: &Place, content: &[u8]) -> Result<T> {
-    serde_json::from_slice(content).map_err(|_| -> Error {
-        Kind::StoreDamaged
-            .error(format!("The record `{place}` has a shape that this version of Attaché does not know."))
-            .hint("Use the version that wrote it.")
-    })
+/// Removes a store that somebody died over while making it. Nothing in it was ever used.
+fn remove_unfinished(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault::io(path, &error)),
+        _ => Ok(()),
+    }
 }
+
+#[cfg(test)]
+mod tests;
