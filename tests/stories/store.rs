@@ -44,7 +44,7 @@ fn another_key_does_not_open_it_and_harms_nothing() {
     fs::set_permissions(attache.key_file(), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(attache.run(&["environment", "list"]).done().contains("kept"));
     attache.set("ATTACHE_KEY", "env:MY_KEY").set("MY_KEY", "11");
-    list(&attache).refused(8, "There is no key in the environment variable `MY_KEY`");
+    list(&attache).refused(8, "What the variable MY_KEY holds is not a key.");
 }
 
 #[test]
@@ -65,7 +65,8 @@ fn the_key_comes_from_a_file_a_variable_or_a_command() {
         .refused(8, "The variable UNSET, which should hold the key, is not set.");
     with("file:/nowhere", &["environment", "list"]).refused(8, "The key file /nowhere is missing");
     with("command:exit 3", &["environment", "list"]).refused(8, "The key command failed");
-    with("command:echo short", &["environment", "list"]).refused(8, "There is no key in what the key command printed");
+    with("command:echo short", &["environment", "list"])
+        .refused(8, "What the output of the key command holds is not a key.");
     let literal = with(&key, &["environment", "list"]).refused(2, "the key itself is never an argument");
     assert!(!literal.err.contains(&key));
 }

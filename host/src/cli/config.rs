@@ -42,8 +42,11 @@ fn rows(settings: &Settings) -> Vec<(String, Value, Source)> {
     let one = |name: &str, value: Value, source: &Source| (name.to_owned(), value, source.clone());
     let mut rows = vec![one("data-dir", json!(settings.data_dir.value), &settings.data_dir.source)];
     rows.push(match &settings.key {
-        // The source names a file, a variable or a command, never the key itself.
-        Some(key) => one("key", json!(key.value), &key.source),
+        // A file or a variable is named; a command may have a secret in it, and so may what is no source at all.
+        Some(key) if key.value.starts_with("file:") || key.value.starts_with("env:") => {
+            one("key", json!(key.value), &key.source)
+        }
+        Some(key) => one("key", json!("command:…"), &key.source),
         None => one("key", json!("a key file of its own"), &Source::Default),
     });
     rows.push(one("environment", json!(settings.environment.value), &settings.environment.source));

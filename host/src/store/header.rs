@@ -44,7 +44,7 @@ pub(super) fn create(directory: &Path, key: &Key) -> Result<()> {
     let store = Uuid::new_v4();
     let sealer = Sealer::new(key, *store.as_bytes());
     let mut sealed = Vec::new();
-    sealer.encrypt(sealer.key_encryption_key(), Part::Master, "", &*master, &mut sealed)?;
+    seal::encrypt(sealer.key_encryption_key(), Part::Master, "", &*master, &mut sealed)?;
     let mut header = Header {
         format: seal::VERSION.into(),
         store,
@@ -89,7 +89,7 @@ pub(super) fn open(directory: &Path, key: &Key, source: &KeySource) -> Result<(S
     let sealer = Sealer::new(key, *header.store.as_bytes());
     let master = hex::decode(&header.master)
         .ok()
-        .and_then(|sealed| sealer.decrypt(sealer.key_encryption_key(), Part::Master, "", &sealed))
+        .and_then(|sealed| seal::decrypt(sealer.key_encryption_key(), Part::Master, "", &sealed))
         .filter(|master| master.len() == MASTER)
         .ok_or_else(|| damaged("its master secret does not open"))?;
     Ok((sealer, Secret::new(master.as_slice())))

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
     time::{Duration, Instant},
@@ -36,18 +36,8 @@ impl Lock {
             .mode(0o600)
             .open(path)
             .map_err(|error| fault::io(path, &error))?;
-        let deadline = Instant::now() + wait;
-        let mut pause = Duration::from_millis(1);
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Err(held(path, &mut file)),
-                Err(TryLockError::WouldBlock) => {
-                    std::thread::sleep(pause.min(deadline.saturating_duration_since(Instant::now())));
-                    pause = PAUSE.min(pause * 2);
-                }
-                Err(TryLockError::Error(error)) => return Err(fault::io(path, &error)),
-            }
+        if !wait_for(&file, wait).map_err(|error| fault::io(path, &error))? {
+            return Err(held(path, &mut file));
         }
         // Who holds it is only ever shown to people: a full disk must not keep anybody from reading.
         let _ = write_pid(&mut file);
@@ -55,7 +45,24 @@ impl Lock {
     }
 }
 
-fn write_pid(file: &mut File) -> std::io::Result<()> {
+/// Locks the file, waiting for it at most this long; whether it is locked then.
+pub(crate) fn wait_for(file: &File, wait: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + wait;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
+            Err(TryLockError::WouldBlock) => {
+                std::thread::sleep(pause.min(deadline.saturating_duration_since(Instant::now())));
+                pause = PAUSE.min(pause * 2);
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
@@ -87,7 +94,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::StoreLocked);
         assert!(error.message().starts_with("This process itself holds the data directory"), "{error}");
         drop(first);
-        Lock::acquire(&path, Duration::ZERO).unwrap();
+        Lock::acquire(&path, Duration::from_secs(30)).unwrap();
     }
 
     #[test]

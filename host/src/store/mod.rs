@@ -24,7 +24,7 @@ pub(crate) mod dir;
 pub(crate) mod fault;
 mod header;
 mod key;
-mod lock;
+pub(crate) mod lock;
 mod place;
 mod seal;
 mod sled_store;

@@ -31,15 +31,14 @@ pub(super) enum Part {
 
 /// Seals and opens the records of one store.
 pub(super) struct Sealer {
-    store: [u8; 16],
     key_encryption_key: Zeroizing<[u8; KEY]>,
 }
 
 impl Sealer {
-    /// The key-encryption key is derived from the key and the store's id, so one key may open several stores.
+    /// The key-encryption key is derived from the key and the store's id: one key may open several stores, and none of
+    /// them takes a record of another.
     pub(super) fn new(key: &Key, store: [u8; 16]) -> Self {
-        let key_encryption_key = derive(key.expose(), &store, &[b"key-encryption key"]);
-        Self { store, key_encryption_key }
+        Self { key_encryption_key: derive(key.expose(), &store, &[b"key-encryption key"]) }
     }
 
     /// Seals a record.
@@ -48,8 +47,8 @@ impl Sealer {
         random(&mut *data_key)?;
         let mut sealed = Vec::with_capacity(1 + WRAPPED + NONCE + value.len() + TAG);
         sealed.push(VERSION);
-        self.encrypt(&self.key_encryption_key, Part::DataKey, place.as_str(), &*data_key, &mut sealed)?;
-        self.encrypt(&data_key, Part::Value, place.as_str(), value, &mut sealed)?;
+        encrypt(&self.key_encryption_key, Part::DataKey, place.as_str(), &*data_key, &mut sealed)?;
+        encrypt(&data_key, Part::Value, place.as_str(), value, &mut sealed)?;
         Ok(sealed)
     }
 
@@ -67,62 +66,19 @@ impl Sealer {
         match sealed.split_first() {
             Some((&VERSION, parts)) if parts.len() >= WRAPPED + NONCE + TAG => {
                 let (wrapped, value) = parts.split_at(WRAPPED);
-                let data_key = self
-                    .decrypt(&self.key_encryption_key, Part::DataKey, place.as_str(), wrapped)
+                let data_key = decrypt(&self.key_encryption_key, Part::DataKey, place.as_str(), wrapped)
                     .and_then(|key| Some(Zeroizing::new(<[u8; KEY]>::try_from(key.as_slice()).ok()?)))
                     .ok_or_else(damaged)?;
-                self.decrypt(&data_key, Part::Value, place.as_str(), value).ok_or_else(damaged)
+                decrypt(&data_key, Part::Value, place.as_str(), value).ok_or_else(damaged)
             }
             Some((&version, _)) if version > VERSION => Err(newer(format_args!("The record {place}"), version.into())),
             _ => Err(damaged()),
         }
     }
 
-    /// Encrypts one part and appends it: nonce, ciphertext, tag.
-    pub(super) fn encrypt(
-        &self,
-        key: &[u8; KEY],
-        part: Part,
-        name: &str,
-        plain: &[u8],
-        to: &mut Vec<u8>,
-    ) -> Result<()> {
-        let mut nonce = [0; NONCE];
-        random(&mut nonce)?;
-        to.extend_from_slice(&nonce);
-        let start = to.len();
-        to.extend_from_slice(plain);
-        let tag = XChaCha20Poly1305::new(key.into())
-            .encrypt_inout_detached(&nonce.into(), &self.associated_data(part, name), (&mut to[start..]).into())
-            .map_err(|_| Kind::Internal.error("A record is too large to be sealed."))?;
-        to.extend_from_slice(&tag);
-        Ok(())
-    }
-
-    /// Decrypts one part, or nothing if it is not authentic.
-    pub(super) fn decrypt(&self, key: &[u8; KEY], part: Part, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
-        let (sealed, tag) = sealed.split_last_chunk::<TAG>()?;
-        let mut plain = Zeroizing::new(sealed.to_vec());
-        XChaCha20Poly1305::new(key.into())
-            .decrypt_inout_detached(
-                &XNonce::from(*nonce),
-                &self.associated_data(part, name),
-                plain.as_mut_slice().into(),
-                &Tag::from(*tag),
-            )
-            .ok()?;
-        Some(plain)
-    }
-
     /// The key-encryption key, for the header's master.
     pub(super) fn key_encryption_key(&self) -> &[u8; KEY] {
         &self.key_encryption_key
-    }
-
-    /// All fields but the last have a fixed length, so no two records share their associated data.
-    fn associated_data(&self, part: Part, name: &str) -> Vec<u8> {
-        [b"attache".as_slice(), &[VERSION, part as u8], &self.store, name.as_bytes()].concat()
     }
 }
 
@@ -130,6 +86,41 @@ impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealer")
     }
+}
+
+/// Encrypts one part and appends it: nonce, ciphertext, tag.
+pub(super) fn encrypt(key: &[u8; KEY], part: Part, name: &str, plain: &[u8], to: &mut Vec<u8>) -> Result<()> {
+    let mut nonce = [0; NONCE];
+    random(&mut nonce)?;
+    to.extend_from_slice(&nonce);
+    let start = to.len();
+    to.extend_from_slice(plain);
+    let tag = XChaCha20Poly1305::new(key.into())
+        .encrypt_inout_detached(&nonce.into(), &associated_data(part, name), (&mut to[start..]).into())
+        .map_err(|_| Kind::Internal.error("A record is too large to be sealed."))?;
+    to.extend_from_slice(&tag);
+    Ok(())
+}
+
+/// Decrypts one part, or nothing if it is not authentic.
+pub(super) fn decrypt(key: &[u8; KEY], part: Part, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
+    let (sealed, tag) = sealed.split_last_chunk::<TAG>()?;
+    let mut plain = Zeroizing::new(sealed.to_vec());
+    XChaCha20Poly1305::new(key.into())
+        .decrypt_inout_detached(
+            &XNonce::from(*nonce),
+            &associated_data(part, name),
+            plain.as_mut_slice().into(),
+            &Tag::from(*tag),
+        )
+        .ok()?;
+    Some(plain)
+}
+
+/// All fields but the last have a fixed length, so no two parts share their associated data.
+fn associated_data(part: Part, name: &str) -> Vec<u8> {
+    [b"attache".as_slice(), &[VERSION, part as u8], name.as_bytes()].concat()
 }
 
 /// HKDF-SHA256 (RFC 5869) to one 256-bit key.

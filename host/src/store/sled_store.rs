@@ -52,7 +52,8 @@ enum State {
     Open(Box<Running>),
     /// A commit failed. sled shows what it could not write as if it had, so the next use opens it anew.
     Failed,
-    /// A thread of sled's is gone or stuck; only a new process can open the store again.
+    /// A thread of sled's is gone or stuck, or the disk refused to sync, after which the kernel may show what is not there.
+    /// Only a new process can open the store again.
     Broken(Error),
 }
 
@@ -64,7 +65,7 @@ struct Running {
     blobs: BTreeSet<OsString>,
     commits: u64,
     acknowledged: File,
-    /// Whether a panic or a hang inside sled was seen.
+    /// Whether sled hung or the disk refused to sync.
     broken: bool,
 }
 
@@ -262,8 +263,10 @@ impl Running {
             }
             Ok(present)
         };
-        self.blobs = sync_blobs().map_err(|error| fault::io(&path, &error))?;
-        self.log.sync_data().map_err(|error| fault::io(directory, &error))
+        let result = sync_blobs().and_then(|blobs| self.log.sync_data().map(|()| blobs));
+        self.broken |= result.is_err();
+        self.blobs = result.map_err(|error| fault::io(directory, &error))?;
+        Ok(())
     }
 }
 
