@@ -11,7 +11,7 @@ use crate::{
     audit::{Event, Subject},
     call,
     consent::{self, Approval, Connection, Consent, Credential, now},
-    egress::{self, Access},
+    egress::{self, Access, Rehearsed},
     error::{Error, Kind, Result},
     host::Host,
     manifest::{AuthOption, Manifest, Values},
@@ -54,6 +54,8 @@ pub struct ConnectProposal {
     pub consent: Consent,
     /// Each origin that would be reached with what it resolves to now, where that is private.
     pub private_origins: Vec<String>,
+    /// Where the credential is placed, with names filled in; empty where no origin is known before a call.
+    pub places: Vec<String>,
     /// Secrets too short to be recognised if a service reflects them.
     pub short_secrets: Vec<String>,
     /// What the connector will be able to read.
@@ -91,9 +93,9 @@ impl Host {
         let values = Values::new(option, request.parameters, request.secrets)?;
         let reachable = consent::resolve(&manifest, option, &values, &request.private)?;
         let private_origins = self.judge_origins(&reachable).await?;
-        let short_secrets = match sample_url(&reachable) {
+        let rehearsed = match sample_url(&reachable) {
             Some(url) => egress::rehearse(&option.attach, &values, &url).map_err(as_input)?,
-            None => Vec::new(),
+            None => Rehearsed::default(),
         };
         let id = before.as_ref().map_or_else(Uuid::new_v4, |before| before.id);
         let generation = before.as_ref().map_or(1, |before| before.generation + 1);
@@ -138,7 +140,8 @@ impl Host {
             connection,
             consent,
             private_origins,
-            short_secrets,
+            places: rehearsed.places,
+            short_secrets: rehearsed.short_secrets,
             account_before: before.map(|before| before.account),
             environment: request.environment,
             caller: request.caller,

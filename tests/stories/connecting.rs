@@ -15,7 +15,7 @@ fn what_is_agreed_to_is_shown() {
         "asks to connect `echo`",
         "the credential goes to",
         &service.base(),
-        "header X-Api-Key",
+        "header x-api-key",
         "without the credential it may call",
         "https://open.example",
         "private addresses that were allowed",

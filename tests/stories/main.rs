@@ -15,6 +15,7 @@ mod environments;
 mod http;
 mod limits;
 mod prompts;
+mod readme;
 mod store;
 
 use attache_tests::{Attache, Outcome, service::Service};

@@ -219,7 +219,8 @@ fn shown(proposal: &ConnectProposal) -> String {
         true => text += "  with no credential\n",
         false => {
             text += &print::section("the credential goes to", &consent.origins);
-            text += &print::section("as", &consent.placements);
+            text +=
+                &print::section("as", if proposal.places.is_empty() { &consent.placements } else { &proposal.places });
         }
     }
     if consent.placements.is_empty() {

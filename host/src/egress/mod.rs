@@ -249,21 +249,26 @@ impl Session {
     }
 }
 
+/// What a rehearsal found out.
+#[derive(Debug, Default)]
+pub struct Rehearsed {
+    /// Where the credential is placed, with names filled in.
+    pub places: Vec<String>,
+    /// Secrets that are too short to be scrubbed.
+    pub short_secrets: Vec<String>,
+}
+
 /// Puts a connection's attachments on a request that is never sent, to find out when connecting, and not at the first
-/// call, that a value does not fit. Returns the values that are too short to be scrubbed.
+/// call, that a value does not fit.
 ///
 /// # Errors
 /// As for [`credential::attach`].
-pub fn rehearse(attachments: &[Attachment], values: &Values, url: &Url) -> Result<Vec<String>> {
+pub fn rehearse(attachments: &[Attachment], values: &Values, url: &Url) -> Result<Rehearsed> {
     let mut outgoing =
         Outgoing { method: Method::GET, url: url.clone(), headers: HeaderMap::new(), body: Bytes::new() };
-    credential::attach(attachments, values, &Moment::now(), Existing::Refuse, &mut outgoing)?;
-    Ok(values
-        .secret()
-        .iter()
-        .filter(|(_, value)| value.len() < SHORTEST_SCRUBBED)
-        .map(|(name, _)| name.clone())
-        .collect())
+    let attached = credential::attach(attachments, values, &Moment::now(), Existing::Refuse, &mut outgoing)?;
+    let short = values.secret().iter().filter(|(_, value)| value.len() < SHORTEST_SCRUBBED);
+    Ok(Rehearsed { places: attached.places, short_secrets: short.map(|(name, _)| name.clone()).collect() })
 }
 
 fn parse_method(method: &str) -> Result<Method> {
