@@ -18,6 +18,13 @@ use crate::{
 /// How many instances may run at once; each keeps address space, and memory only while it is in use.
 const CONCURRENCY: u32 = 64;
 
+/// A day: nothing that takes longer is a call.
+const LONGEST_SECONDS: u64 = 86_400;
+/// What 32-bit WebAssembly can address.
+const MOST_MEMORY: u64 = 4 << 30;
+/// Each takes address space; this many fill what a process has.
+const MOST_INSTANCES: u64 = 100_000;
+
 /// Everything that an operator may set.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -164,7 +171,7 @@ impl Settings {
         };
         let limits = file.limits.map_or_else(|| default(runtime::Limits::default()), from_file);
         let transport = file.transport.map_or_else(|| default(TransportTable::default()), from_file);
-        Ok(Self {
+        let settings = Self {
             data_dir: given
                 .data_dir
                 .or(file.data_dir.map(relative_to_file).map(from_file))
@@ -179,11 +186,41 @@ impl Settings {
             limits,
             transport,
             file: path,
-        })
+        };
+        settings.refuse_absurd()?;
+        Ok(settings)
     }
 }
 
 impl Settings {
+    /// Refuses numbers that no clock or address space can hold.
+    fn refuse_absurd(&self) -> Result<()> {
+        let (limits, transport) = (&self.limits.value, &self.transport.value);
+        let within = |name: &str, value: u64, most: u64| match value <= most {
+            true => Ok(()),
+            false => Err(Kind::Usage.error(format!("The setting `{name}` is {value}; it may be {most} at the most."))),
+        };
+        for (name, seconds) in [
+            ("limits.wall-seconds", limits.wall_seconds),
+            ("limits.compute-seconds", limits.compute_seconds),
+            ("limits.compile-seconds", limits.compile_seconds),
+            ("limits.describe-seconds", limits.describe_seconds),
+            ("transport.resolve-seconds", transport.resolve_seconds),
+            ("transport.connect-seconds", transport.connect_seconds),
+            ("transport.first-byte-seconds", transport.first_byte_seconds),
+            ("transport.idle-seconds", transport.idle_seconds),
+            ("transport.total-seconds", transport.total_seconds),
+        ] {
+            within(name, seconds, LONGEST_SECONDS)?;
+        }
+        within("limits.memory-bytes", limits.memory_bytes, MOST_MEMORY)?;
+        within("concurrency", self.concurrency.value.into(), MOST_INSTANCES)?;
+        if self.concurrency.value == 0 {
+            return Err(Kind::Usage.error("The setting `concurrency` is 0, so nothing could run."));
+        }
+        Ok(())
+    }
+
     /// The bounds of one request.
     pub fn transport_limits(&self) -> transport::Limits {
         self.transport.value.limits(self.limits.value.response_bytes)

@@ -68,6 +68,14 @@ fn the_settings_say_where_each_value_came_from() {
         shown(&attache, &["--environment", "flag"])["environment"],
         json!({ "value": "flag", "source": "flag" })
     );
+    attache.configure("[transport]\ntotal-seconds = 18446744073709551615\n");
+    attache.run(&["config", "show"]).refused(2, "it may be 86400 at the most");
+    attache.configure("[transport]\ntotal-seconds = 9000000000000\n");
+    attache
+        .run(&["config", "show"])
+        .refused(2, "`transport.total-seconds` is 9000000000000; it may be 86400 at the most");
+    attache.configure("concurrency = 0\n");
+    attache.run(&["config", "show"]).refused(2, "nothing could run");
     attache.configure("nonsense = 1\n");
     attache.run(&["config", "show"]).refused(2, "unknown field `nonsense`");
     attache.set("ATTACHE_CONFIG", "/nowhere.toml");
