@@ -54,7 +54,7 @@ impl Host {
         };
         let data_dir = &settings.data_dir.value;
         let vault = Vault::open(data_dir, &key, LOCK_WAIT)?;
-        let audit = Arc::new(Audit::open(data_dir, vault.subkey(b"audit"))?);
+        let audit = Arc::new(Audit::open(data_dir, vault.subkey(b"audit"), vault.get(&anchor_place()?)?)?);
         let library = Library::open(data_dir, &vault.subkey(b"compiled code"))?;
         Ok(Self {
             vault,

@@ -47,8 +47,11 @@ fn a_changed_or_cut_audit_is_found() {
     attache.run(&["audit", "verify"]).refused(8, "it ends at line 2");
     fs::remove_file(&path).unwrap();
     attache.run(&["audit", "verify"]).refused(8, "it ends at line 0");
+    // Nor does it pass once more was written.
+    attache.run(&["connection", "check", "echo"]).done();
+    attache.run(&["audit", "verify"]).refused(8, "lines were dropped");
     fs::write(&path, &good).unwrap();
-    attache.run(&["audit", "verify"]).done();
+    attache.run(&["audit", "verify"]).refused(8, "it ends at line");
 }
 
 #[test]

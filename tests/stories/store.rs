@@ -67,7 +67,7 @@ fn the_key_comes_from_a_file_a_variable_or_a_command() {
     with("command:exit 3", &["environment", "list"]).refused(8, "The key command failed");
     with("command:echo short", &["environment", "list"])
         .refused(8, "What the output of the key command holds is not a key.");
-    let literal = with(&key, &["environment", "list"]).refused(2, "the key itself is never an argument");
+    let literal = with(&key, &["environment", "list"]).refused(2, "The key is not given itself, but where it is.");
     assert!(!literal.err.contains(&key));
 }
 

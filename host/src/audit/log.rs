@@ -53,12 +53,13 @@ impl Audit {
         data_directory.join("audit.log")
     }
 
-    /// Opens it to append. A last line that a crash tore is set aside into a file of its own, and the chain goes on from
+    /// Opens it to append. The anchor is the head that was noted when a command ended: where the file ends before it, the
+    /// end was cut off, and the chain goes on from the anchor, so that the gap stays for `verify` to find. A last line that a crash tore is set aside into a file of its own, and the chain goes on from
     /// the one before it: a torn line was never reported as written.
     ///
     /// # Errors
     /// `store-unavailable` where it cannot be written, `store-damaged` where its last line is not one.
-    pub fn open(data_directory: &Path, key: Secret) -> Result<Self> {
+    pub fn open(data_directory: &Path, key: Secret, anchor: Option<Head>) -> Result<Self> {
         let path = Self::path(data_directory);
         let mut file = OpenOptions::new()
             .read(true)
@@ -67,9 +68,13 @@ impl Audit {
             .mode(0o600)
             .open(&path)
             .map_err(|error| unwritable(&error))?;
-        let head = last_line(&mut file, &path)?;
+        let last = last_line(&mut file, &path)?;
+        let reached = |head: &Option<Head>| head.as_ref().map_or(0, |head| head.seq);
+        let head = if reached(&last) < reached(&anchor) { anchor.clone() } else { last };
+        // What a process wrote that died before it could sync must be on the disk before it is anchored.
+        let unsynced = reached(&head) > reached(&anchor);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { file, head, unsynced: false, broken: false, closing: false }),
+            state: Mutex::new(State { file, head, unsynced, broken: false, closing: false }),
             changed: Condvar::new(),
         });
         let syncing = shared.clone();
@@ -267,7 +272,7 @@ mod tests {
 
     /// Writes some lines and gives the head that a finished command would note.
     fn written(folder: &Path, lines: usize) -> Head {
-        let audit = Audit::open(folder, key()).unwrap();
+        let audit = Audit::open(folder, key(), None).unwrap();
         for line in 0..lines {
             audit.write(&event(&format!("c{line}"))).unwrap();
         }
@@ -312,10 +317,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_stays_visible_however_much_is_written_after_it() {
+        // Regression: the next command noted the end of what was left as the end of all.
+        let folder = tempfile::tempdir().unwrap();
+        let anchor = written(folder.path(), 4);
+        let path = Audit::path(folder.path());
+        let kept: String = fs::read_to_string(&path).unwrap().lines().take(2).map(|line| format!("{line}\n")).collect();
+        fs::write(&path, kept).unwrap();
+        let audit = Audit::open(folder.path(), key(), Some(anchor)).unwrap();
+        audit.write(&event("after")).unwrap();
+        audit.sync().unwrap();
+        let head = audit.head().unwrap();
+        assert_eq!(head.seq, 5);
+        assert!(verify(folder.path(), &head).unwrap_err().contains("line 3 has the number 5 where 3 belongs"));
+    }
+
+    #[test]
     fn another_key_does_not_continue_the_chain_unnoticed() {
         let folder = tempfile::tempdir().unwrap();
         written(folder.path(), 1);
-        let audit = Audit::open(folder.path(), Secret::new([8; 32])).unwrap();
+        let audit = Audit::open(folder.path(), Secret::new([8; 32]), None).unwrap();
         audit.write(&event("forged")).unwrap();
         audit.sync().unwrap();
         assert!(
@@ -345,7 +366,7 @@ mod tests {
     #[test]
     fn an_audit_that_cannot_be_written_refuses_everything_after() {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(folder.path(), key()).unwrap();
+        let audit = Audit::open(folder.path(), key(), None).unwrap();
         // A file that is open for reading only stands for a disk that takes no more.
         audit.shared.lock().file = File::open(Audit::path(folder.path())).unwrap();
         for _ in 0..2 {
@@ -357,7 +378,7 @@ mod tests {
     #[test]
     fn many_tasks_write_one_chain() {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(folder.path(), key()).unwrap();
+        let audit = Audit::open(folder.path(), key(), None).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let audit = &audit;

@@ -101,16 +101,16 @@ pub(crate) fn sync(path: &Path) -> Result<()> {
 /// data directory has been private all the while; this is for copies of it.
 pub(super) fn make_private(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let metadata = match entry.metadata() {
-            // A snapshot that has just been replaced.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+        let path = entry?.path();
+        let made = fs::symlink_metadata(&path).and_then(|metadata| match metadata.mode() {
+            _ if metadata.is_dir() => make_private(&path),
+            mode if mode & 0o077 != 0 => fs::set_permissions(&path, Permissions::from_mode(PRIVATE_FILE)),
+            _ => Ok(()),
+        });
+        match made {
+            // The library has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => other?,
-        };
-        if metadata.is_dir() {
-            make_private(&entry.path())?;
-        } else if metadata.mode() & 0o077 != 0 {
-            fs::set_permissions(entry.path(), Permissions::from_mode(PRIVATE_FILE))?;
         }
     }
     if fs::metadata(directory)?.mode() & 0o077 != 0 {

@@ -35,16 +35,18 @@ pub(super) fn sled(directory: &Path, error: &sled::Error) -> Error {
     match error {
         // A file that ends too early is how sled reports a truncated log.
         sled::Error::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => io(directory, error),
+        sled::Error::Io(_) | sled::Error::Corruption { .. } => {
+            damaged(directory, "a file in it is not as it was written")
+        }
         other => damaged(directory, other),
     }
 }
 
 /// The store's files are not what was written.
 pub(super) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Error {
-    let reason = crate::text::foreign(&reason.to_string(), 200);
-    let reason = reason.trim_end_matches(" backtrace ()").trim_end_matches('.');
+    let reason = crate::text::foreign(&reason.to_string(), 300);
     Kind::StoreDamaged
-        .error(format!("The store in {} is damaged: {reason}.", path.display()))
+        .error(format!("The store in {} is damaged: {}.", path.display(), reason.trim_end_matches('.')))
         .hint("Restore the data directory from a backup.")
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod fault;
 mod header;
 mod key;
 pub(crate) mod lock;
+mod pieces;
 mod place;
 mod seal;
 mod sled_store;
@@ -61,7 +62,7 @@ pub trait Store: Send + Sync {
     fn commit(&self, batch: Batch) -> Result<()>;
 }
 
-/// Writes that belong together.
+/// Writes that belong together. Of several to one place, the last one counts.
 #[derive(Debug, Default)]
 pub struct Batch {
     writes: Vec<(Place, Option<Vec<u8>>)>,

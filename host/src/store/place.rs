@@ -7,6 +7,9 @@ use crate::error::{Error, Kind, Result};
 /// The longest segment, in bytes: far above any name that a person gives, far below what a key of the store may have.
 const MAX_SEGMENT: usize = 255;
 
+/// The longest place, in bytes.
+pub(super) const MAX_LENGTH: usize = 1024;
+
 /// A path of segments, such as `environment/default/connection/github`. A segment is never empty and has neither `/` nor
 /// control characters, so two different lists of segments are never the same place.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,7 +30,14 @@ impl Place {
             }
             path.push_str(segment);
         }
-        if path.is_empty() { Err(check("").unwrap_err()) } else { Ok(Self(path)) }
+        if path.is_empty() { Err(check("").unwrap_err()) } else { Self::of_length(path) }
+    }
+
+    fn of_length(path: String) -> Result<Self> {
+        if path.len() > MAX_LENGTH {
+            return Err(Kind::InvalidInput.error("The names are longer together than 1024 bytes."));
+        }
+        Ok(Self(path))
     }
 
     /// The place below this one.
@@ -36,7 +46,7 @@ impl Place {
     /// [`Kind::InvalidInput`] if the segment is not allowed.
     pub fn join(&self, segment: &str) -> Result<Self> {
         check(segment)?;
-        Ok(Self(format!("{}/{segment}", self.0)))
+        Self::of_length(format!("{}/{segment}", self.0))
     }
 
     /// The segments, from the root.
@@ -112,6 +122,8 @@ mod tests {
             assert_eq!(Place::new(["a"]).unwrap().join(segment).unwrap_err().kind(), Kind::InvalidInput);
         }
         assert!(Place::new::<&str>([]).is_err());
+        assert!(Place::new(vec!["x".repeat(250); 4]).is_ok());
+        assert!(Place::new(vec!["x".repeat(250); 5]).is_err());
         for text in ["", "/", "a/", "/a", "a//b"] {
             assert!(text.parse::<Place>().is_err(), "{text:?}");
         }

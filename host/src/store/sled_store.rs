@@ -2,8 +2,7 @@
 //! damage that is noticed at all.
 
 use std::{
-    collections::BTreeSet,
-    ffi::OsString,
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::FileExt,
@@ -13,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Batch, Place, Store, dir, fault};
+use super::{Batch, Place, Store, dir, fault, pieces};
 use crate::error::{Error, Kind, Result};
 
 /// Memory for sled's page cache: a store of a few thousand records fits whole.
@@ -61,8 +60,6 @@ struct Running {
     db: sled::Db,
     /// For fsync; sled's own flush uses `sync_file_range`, after which a power loss may still forget everything.
     log: File,
-    /// Records that are too large for the log are files of their own, which sled does not sync either.
-    blobs: BTreeSet<OsString>,
     commits: u64,
     acknowledged: File,
     /// Whether sled hung or the disk refused to sync.
@@ -140,19 +137,15 @@ fn room_needed(batch: &Batch) -> u64 {
 
 impl Store for SledStore {
     fn get(&self, place: &Place) -> Result<Option<Vec<u8>>> {
-        self.read(|db| db.get(place.as_str())).map(|value| value.map(|value| value.to_vec()))
+        let pieces = self.read(|db| {
+            let first = db.get(place.as_str())?.map(|first| Ok((place.as_str().into(), first)));
+            first.into_iter().chain(db.scan_prefix(pieces::behind(place))).collect::<sled::Result<Vec<_>>>()
+        })?;
+        Ok(pieces::join(pieces)?.pop().map(|(_, value)| value))
     }
 
     fn list(&self, below: &Place) -> Result<Vec<(Place, Vec<u8>)>> {
-        let records = self.read(|db| db.scan_prefix(format!("{below}/")).collect::<sled::Result<Vec<_>>>())?;
-        records
-            .into_iter()
-            .map(|(key, value)| {
-                let place = std::str::from_utf8(&key).ok().and_then(|key| key.parse().ok());
-                let place = place.ok_or_else(|| fault::damaged(&self.directory, "a record's place is not a place"))?;
-                Ok((place, value.to_vec()))
-            })
-            .collect()
+        pieces::join(self.read(|db| db.scan_prefix(format!("{below}/")).collect::<sled::Result<Vec<_>>>())?)
     }
 
     fn commit(&self, batch: Batch) -> Result<()> {
@@ -199,10 +192,7 @@ impl Running {
             None => 0,
         };
         let acknowledged = open_acknowledged(directory, commits)?;
-        let blobs = fs::read_dir(path.join("blobs"))
-            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
-            .map_err(failed)?;
-        let mut running = Self { db, log, blobs, commits, acknowledged, broken: false };
+        let mut running = Self { db, log, commits, acknowledged, broken: false };
         // What a crash left in the log has been recovered, but nobody may build on it before it is on disk; the snapshot's
         // new name is then on disk as well.
         running.sync(directory)?;
@@ -213,10 +203,13 @@ impl Running {
     fn commit(&mut self, directory: &Path, batch: Batch) -> Result<()> {
         let commits = self.commits + 1;
         let mut writes = sled::Batch::default();
-        for (place, value) in batch.writes {
-            match value {
-                Some(value) => writes.insert(place.as_str().as_bytes(), value),
-                None => writes.remove(place.as_str().as_bytes()),
+        // The last write to a place is the one that counts.
+        for (place, value) in batch.writes.into_iter().collect::<BTreeMap<_, _>>() {
+            if let Some(first) = self.db.get(place.as_str()).map_err(|error| fault::sled(directory, &error))? {
+                pieces::keys(&place, &first).for_each(|key| writes.remove(key));
+            }
+            if let Some(value) = value {
+                pieces::cut(&place, &value)?.into_iter().for_each(|(key, piece)| writes.insert(key, piece));
             }
         }
         writes.insert(COMMITS_KEY, &commits.to_be_bytes());
@@ -249,24 +242,9 @@ impl Running {
 
     /// Waits until what sled has written is on disk.
     fn sync(&mut self, directory: &Path) -> Result<()> {
-        let path = sled_path(directory).join("blobs");
-        let sync_blobs = || {
-            let present: BTreeSet<OsString> =
-                fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
-            let mut new = present.difference(&self.blobs).peekable();
-            if new.peek().is_some() {
-                for name in new {
-                    File::open(path.join(name))?.sync_all()?;
-                }
-                dir::make_private(&path)?;
-                File::open(&path)?.sync_all()?;
-            }
-            Ok(present)
-        };
-        let result = sync_blobs().and_then(|blobs| self.log.sync_data().map(|()| blobs));
+        let result = self.log.sync_data().map_err(|error| fault::io(directory, &error));
         self.broken |= result.is_err();
-        self.blobs = result.map_err(|error| fault::io(directory, &error))?;
-        Ok(())
+        result
     }
 }
 

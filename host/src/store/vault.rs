@@ -121,7 +121,7 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Changes that are made together or not at all.
+/// Changes that are made together or not at all. Of several to one place, the last one counts.
 #[derive(Default)]
 pub struct Changes(Vec<(Place, Option<Zeroizing<Vec<u8>>>)>);
 

@@ -261,7 +261,7 @@ fn a_second_owner_waits_and_is_then_told_who_the_first_is() {
 }
 
 /// What the child of the next test writes in one commit, over and over: two small records, a new one, and now and then one
-/// that does not fit into the log.
+/// that is large.
 fn write_generation(vault: &Vault, generation: u64) {
     let large = "x".repeat(if generation.is_multiple_of(16) { 400_000 } else { 10 });
     let changes = Changes::new()
