@@ -8,7 +8,10 @@ use std::{
 };
 
 use attache_tests::{Attache, connector, service::Service};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
 
 use crate::{KEY, machine, with_echo};
 
@@ -60,6 +63,14 @@ impl Terminal {
         self
     }
 
+    /// Types what the screen must not show, once the terminal has been told so.
+    fn type_hidden(&mut self, text: &str) -> &mut Self {
+        while tcgetattr(&self.keyboard).unwrap().local_modes.contains(LocalModes::ECHO) {
+            std::thread::yield_now();
+        }
+        self.type_line(text)
+    }
+
     /// Waits for the end and gives the exit code and the whole screen.
     fn end(mut self) -> (Option<i32>, String) {
         let mut buffer = [0; 4096];
@@ -95,7 +106,7 @@ fn an_owner_is_asked_for_what_is_missing_and_the_secret_is_hidden() {
     terminal.expect("The open (open; the connector can read this; Enter for none)").type_line("");
     terminal.expect("The other").type_line("");
     terminal.expect("The user (user; the connector can read this)").type_line("jo");
-    terminal.expect("The key (key) (hidden)").type_line(KEY);
+    terminal.expect("The key (key) (hidden)").type_hidden(KEY);
     terminal.expect("Connect? [y/N]").type_line("y");
     let (code, screen) = terminal.end();
     assert_eq!(code, Some(0), "{screen}");
@@ -152,7 +163,7 @@ fn a_key_is_replaced_or_kept_when_reconnecting() {
         &attache,
         &["connection", "reconnect", "echo", "--set", "open=https://a.example", "--set", "other=https://b.example"],
     );
-    terminal.expect("Enter keeps the one that is stored").type_line("");
+    terminal.expect("Enter keeps the one that is stored").type_hidden("");
     terminal.expect("Connect? [y/N]").type_line("y");
     let (code, screen) = terminal.end();
     assert_eq!(code, Some(0), "{screen}");
