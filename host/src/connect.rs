@@ -18,7 +18,7 @@ use crate::{
     origin::Origin,
     secret::Secret,
     text,
-    transport::{PoolKey, PrivateAllowed, Reach},
+    transport::{PrivateAllowed, Reach},
 };
 
 /// What somebody wants to connect.
@@ -127,7 +127,7 @@ impl Host {
             revoked: None,
         };
         let access = Access {
-            pool: PoolKey::new(format!("{id}/{generation}")),
+            pool: connection.pool(),
             reachable,
             attachments: option.attach.clone(),
             limits: self.settings.transport_limits(),
@@ -218,7 +218,9 @@ impl Host {
     pub fn remove_connection(&self, environment: &str, name: &str, caller: &str) -> Result<()> {
         let (book, connection, subject) = self.found(environment, name, caller)?;
         self.audit.write(&Event::connection_removed(&subject))?;
-        book.remove_connection(&connection)
+        book.remove_connection(&connection)?;
+        self.close_pool(&connection);
+        Ok(())
     }
 
     /// Takes a consent back: the connection stays, without its secrets, until it is connected again.
@@ -237,6 +239,7 @@ impl Host {
         }
         self.audit.write(&Event::consent_revoked(&subject))?;
         book.revoke(&consent)?;
+        self.close_pool(&connection);
         Ok(consent)
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell as AsyncOnce;
 
 use crate::{
     audit::{Audit, Head},
-    consent::{Approval, Book, Environment},
+    consent::{Approval, Book, Connection, Environment},
     digest::Digest,
     error::{Kind, Result},
     manifest::Manifest,
@@ -149,6 +149,13 @@ impl Host {
             let ca_file = self.settings.ca_file.as_ref().map(|it| it.value.clone());
             Ok(Arc::new(Transport::new(Arc::new(SystemResolver), ca_file)))
         })
+    }
+
+    /// Ends what a connection's network connections are doing, and closes them. Call it once new calls are refused.
+    pub(crate) fn close_pool(&self, connection: &Connection) {
+        if let Some(transport) = self.transport.get() {
+            transport.close(&connection.pool());
+        }
     }
 
     /// The manifest of an approved connector.

@@ -11,7 +11,7 @@ use crate::{
         audience::{OriginPattern, OriginTemplate},
     },
     secret::Secret,
-    transport::{self, PoolKey, PrivateAllowed},
+    transport::{self, PrivateAllowed},
 };
 
 /// Resolves where a connection with these values may go.
@@ -74,13 +74,7 @@ pub fn access(
     covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
     covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
     covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
-    Ok(Access {
-        pool: PoolKey::new(format!("{}/{}", connection.id, connection.generation)),
-        reachable,
-        attachments: option.attach.clone(),
-        values,
-        limits,
-    })
+    Ok(Access { pool: connection.pool(), reachable, attachments: option.attach.clone(), values, limits })
 }
 
 fn covered<T: ToString>(what: &str, wanted: impl Iterator<Item = T>, agreed: &[String]) -> Result<(), String> {

@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Terms;
-use crate::{digest::Digest, manifest::declared, secret::Secret, transport::PrivateAllowed};
+use crate::{
+    digest::Digest,
+    manifest::declared,
+    secret::Secret,
+    transport::{PoolKey, PrivateAllowed},
+};
 
 /// A container of everything else; nothing crosses it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +62,13 @@ pub struct Connection {
     pub generation: u64,
     /// RFC 3339.
     pub created: String,
+}
+
+impl Connection {
+    /// Whose network connections it uses: each time it is connected, its own.
+    pub fn pool(&self) -> PoolKey {
+        PoolKey::new(format!("{}/{}", self.id, self.generation))
+    }
 }
 
 /// The secrets of a connection.
