@@ -3,7 +3,7 @@
 
 use crate::{
     audit::Event,
-    consent::{Approval, Connection, Difference, Terms, now},
+    consent::{Approval, Connection, Difference, Isolation, Terms, now},
     digest::Digest,
     error::{Kind, Result},
     host::Host,
@@ -73,11 +73,17 @@ impl Host {
         })
     }
 
-    /// Keeps a connector that the operator has agreed to.
+    /// Keeps a connector that the operator has agreed to. Its isolation, where none is given, is that of the version before,
+    /// or `call`.
     ///
     /// # Errors
     /// `approval-needed` where another version was approved meanwhile; those of the store.
-    pub fn approve_connector(&self, proposal: &Proposal, approved_by: &str) -> Result<Approval> {
+    pub fn approve_connector(
+        &self,
+        proposal: &Proposal,
+        isolation: Option<Isolation>,
+        approved_by: &str,
+    ) -> Result<Approval> {
         let book = self.book(&proposal.environment)?;
         let name = &proposal.manifest.name;
         let before = book.find_approval(name)?;
@@ -95,12 +101,32 @@ impl Host {
             terms: proposal.terms.clone(),
             approved: now(),
             approved_by: approved_by.to_owned(),
+            isolation: isolation
+                .unwrap_or_else(|| before.as_ref().map_or(Isolation::default(), |before| before.isolation)),
         };
         self.audit.write(&Event::connector_approved(&proposal.environment, name, digest, approved_by))?;
         book.put_approval(&approval)?;
         if let Some(before) = before.filter(|before| before.digest != digest) {
             self.forget_unused(before.digest)?;
         }
+        Ok(approval)
+    }
+
+    /// Chooses how a connector's instances are kept apart.
+    ///
+    /// # Errors
+    /// `not-found`; those of the store.
+    pub fn isolate_connector(
+        &self,
+        environment: &str,
+        name: &str,
+        isolation: Isolation,
+        caller: &str,
+    ) -> Result<Approval> {
+        let book = self.book(environment)?;
+        let approval = Approval { isolation, ..book.approval(name)? };
+        self.audit.write(&Event::connector_isolated(environment, name, approval.digest, isolation.name(), caller))?;
+        book.put_approval(&approval)?;
         Ok(approval)
     }
 

@@ -1,7 +1,7 @@
 //! The way of a call, from a caller's words to the connector's answer.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -11,12 +11,14 @@ use uuid::Uuid;
 
 use crate::{
     audit::{Event, Subject},
-    consent::{self, Approval, Connection},
+    consent::{Connection, Isolation},
+    digest::Digest,
     egress::{Access, Preview, Request, Session},
     error::{Error, Kind, Result},
-    host::{Host, Loaded},
+    host::{Host, Ready},
     manifest::{Manifest, Operation, Values},
-    runtime::{Component, Failure, GuestRequest, GuestResponse, Invoked, SendError, WayOut},
+    runtime::{Component, Failure, GuestRequest, GuestResponse, Invoked, SendError, Tenant, WayOut},
+    sync::lock,
     text,
 };
 
@@ -45,10 +47,11 @@ impl Host {
     /// Every kind: what is missing or refused on the way, what the service or the connector failed with.
     pub async fn call(&self, call: &Call) -> Result<Value> {
         let prepared = self.prepare(call)?;
+        let subject = prepared.subject.clone();
         let started = Instant::now();
-        let result = self.run(call, &prepared).await;
+        let result = self.run(prepared).await;
         let outcome = result.as_ref().map_or_else(|error| error.kind().name(), |_| "done");
-        self.audit.write(&Event::call_ended(&prepared.subject, outcome, started.elapsed()))?;
+        self.audit.write(&Event::call_ended(&subject, outcome, started.elapsed()))?;
         result
     }
 
@@ -58,13 +61,13 @@ impl Host {
     /// As for [`Host::call`]; `connector-failed` where the operation ends without a request.
     pub async fn dry_run(&self, call: &Call) -> Result<Preview> {
         let prepared = self.prepare(call)?;
-        let component = self.component(&prepared.loaded, prepared.approval.digest).await?;
+        let ready = &prepared.ready;
+        let component = self.component(&ready.loaded, ready.digest).await?;
         let session = self.session(&prepared)?.dry_run();
         let (preview, fault) = (session.preview(), session.fault());
-        let way_out = Box::new(ToService::new(session, &prepared));
-        let ended = component
-            .invoke(&prepared.connection.connector, way_out, call.operation.clone(), call.input.to_string())
-            .await;
+        let way_out = Box::new(ToService::new(session, ready));
+        let ended =
+            component.invoke(&ready.connection.connector, way_out, prepared.operation.id.clone(), prepared.input).await;
         if let Some(preview) = preview.and_then(|preview| lock(&preview).take()) {
             return Ok(preview);
         }
@@ -78,42 +81,38 @@ impl Host {
 
     /// Consent, then the manifest: everything that can be refused before the connector runs.
     fn prepare(&self, call: &Call) -> Result<Prepared> {
-        let book = self.book(&call.environment)?;
-        let connection = book.connection(&call.connection)?;
-        let approval = book.find_approval(&connection.connector)?.ok_or_else(|| {
-            Kind::ApprovalNeeded
-                .error(format!("The connector `{}` of this connection is not approved here.", connection.connector))
-                .hint("Add it with `attache connector add FILE`.")
-        })?;
-        let loaded = self.loaded(&approval)?;
-        let access = consent::access(
-            &loaded.manifest,
-            &approval,
-            &connection,
-            book.credential(connection.id)?,
-            book.consent(connection.id)?,
-            self.settings.transport_limits(),
-        )?;
-        let operation = operation(&loaded.manifest, &call.operation)?.clone();
-        accept_input(&operation, &call.input, self.settings.limits.value.input_bytes)?;
-        let subject = subject(&call.environment, &connection, &approval, &call.operation, &call.caller);
-        Ok(Prepared { connection, approval, loaded, operation, access: Arc::new(access), subject })
+        let ready = self.ready(&call.environment, &call.connection)?;
+        let operation = operation(&ready.loaded.manifest, &call.operation)?.clone();
+        let input = accept_input(&operation, &call.input, self.settings.limits.value.input_bytes)?;
+        let subject = subject(&call.environment, &ready.connection, ready.digest, &call.operation, &call.caller);
+        Ok(Prepared { ready, operation, input, subject })
     }
 
-    async fn run(&self, call: &Call, prepared: &Prepared) -> Result<Value> {
-        let component = self.component(&prepared.loaded, prepared.approval.digest).await?;
-        let session = self.session(prepared)?;
+    async fn run(&self, prepared: Prepared) -> Result<Value> {
+        let session = self.session(&prepared)?;
         let fault = session.fault();
-        let way_out = Box::new(ToService::new(session, prepared));
-        let ended = component
-            .invoke(&prepared.connection.connector, way_out, call.operation.clone(), call.input.to_string())
-            .await;
-        finish(ended, &fault, &prepared.operation)
+        let Prepared { ready, operation, input, subject } = prepared;
+        let component = self.component(&ready.loaded, ready.digest).await?;
+        let connector = &ready.connection.connector;
+        let way_out = Box::new(ToService::new(session, &ready));
+        let ended = match ready.isolation {
+            Isolation::Call => component.invoke(connector, way_out, operation.id.clone(), input).await,
+            Isolation::Connection => {
+                let tenant = Tenant {
+                    connection: ready.connection.id,
+                    generation: ready.connection.generation,
+                    digest: ready.digest,
+                    caller: subject.caller,
+                };
+                component.invoke_reusing(&self.resting, &tenant, connector, way_out, operation.id.clone(), input).await
+            }
+        };
+        finish(ended, &fault, &operation)
     }
 
     fn session(&self, prepared: &Prepared) -> Result<Session> {
         Ok(Session::new(
-            prepared.access.clone(),
+            prepared.ready.access.clone(),
             self.transport()?.clone(),
             self.audit.clone(),
             prepared.subject.clone(),
@@ -141,11 +140,10 @@ impl Host {
 
 /// What the first half of the way found out.
 struct Prepared {
-    connection: Connection,
-    approval: Approval,
-    loaded: Arc<Loaded>,
+    ready: Arc<Ready>,
     operation: Operation,
-    access: Arc<Access>,
+    /// As JSON text.
+    input: String,
     subject: Subject,
 }
 
@@ -153,7 +151,7 @@ struct Prepared {
 pub(crate) fn subject(
     environment: &str,
     connection: &Connection,
-    approval: &Approval,
+    digest: Digest,
     operation: &str,
     caller: &str,
 ) -> Subject {
@@ -161,7 +159,7 @@ pub(crate) fn subject(
         environment: environment.to_owned(),
         connection: connection.name.clone(),
         connector: connection.connector.clone(),
-        digest: approval.digest,
+        digest,
         operation: operation.to_owned(),
         call: Uuid::new_v4(),
         caller: caller.to_owned(),
@@ -181,15 +179,17 @@ pub(crate) fn operation<'a>(manifest: &'a Manifest, id: &str) -> Result<&'a Oper
     })
 }
 
-fn accept_input(operation: &Operation, input: &Value, limit: u64) -> Result<()> {
-    let bytes = input.to_string().len() as u64;
+/// Checks an input and gives it as JSON text.
+fn accept_input(operation: &Operation, input: &Value, limit: u64) -> Result<String> {
+    let text = input.to_string();
+    let bytes = text.len() as u64;
     if bytes > limit {
         return Err(Kind::InvalidInput
             .error(format!("The input has {bytes} bytes; it may have {limit}."))
             .hint("Raise `limits.input-bytes` in attache.toml."));
     }
     match operation.input.faults(input)? {
-        None => Ok(()),
+        None => Ok(text),
         Some(faults) => Err(Kind::InvalidInput
             .error(format!("The input does not fit `{}`: {}.", operation.id, text::foreign(&faults, FOREIGN_WORDS)))
             .hint(format!("`attache call CONNECTION {} --help` shows what it takes.", operation.id))),
@@ -247,8 +247,8 @@ struct ToService {
 }
 
 impl ToService {
-    fn new(session: Session, prepared: &Prepared) -> Self {
-        Self { session, option: prepared.connection.option.clone(), access: prepared.access.clone() }
+    fn new(session: Session, ready: &Ready) -> Self {
+        Self { session, option: ready.connection.option.clone(), access: ready.access.clone() }
     }
 
     fn values(&self) -> &Values {
@@ -302,8 +302,4 @@ fn for_guest(error: &Error) -> SendError {
         Kind::ReconnectNeeded | Kind::ConsentNeeded => SendError::NeedsReconnect(sentence),
         _ => SendError::Denied(sentence),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

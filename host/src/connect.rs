@@ -11,7 +11,7 @@ use crate::{
     audit::{Event, Subject},
     call,
     consent::{self, Approval, Connection, Consent, Credential, now},
-    egress::{self, Access, Rehearsed},
+    egress::{self, Access, Known, Rehearsed},
     error::{Error, Kind, Result},
     host::Host,
     manifest::{AuthOption, Manifest, Values},
@@ -132,6 +132,7 @@ impl Host {
             attachments: option.attach.clone(),
             limits: self.settings.transport_limits(),
             values: values.clone(),
+            known: Known::default(),
         };
         Ok(ConnectProposal {
             approval,
@@ -168,9 +169,10 @@ impl Host {
             return Err(Kind::AlreadyExists
                 .error(format!("The connection `{}` was changed by somebody else in the meantime.", connection.name)));
         }
-        let component = self.library.load(self.runtime()?, approval.digest).await?;
-        let subject = call::subject(&environment, &connection, &approval, "check", &caller);
-        let account = self.check_access(&component, &connection, access, subject.clone()).await.map_err(|error| {
+        let loaded = self.loaded(&approval)?;
+        let component = self.component(&loaded, approval.digest).await?;
+        let subject = call::subject(&environment, &connection, approval.digest, "check", &caller);
+        let account = self.check_access(component, &connection, access, subject.clone()).await.map_err(|error| {
             error.context(format!("The connection `{}` was not made, since its check failed", connection.name))
         })?;
         if let Some(before) = &before
@@ -195,20 +197,10 @@ impl Host {
     /// # Errors
     /// As for [`Host::call`].
     pub async fn check_connection(&self, environment: &str, name: &str, caller: &str) -> Result<String> {
-        let book = self.book(environment)?;
-        let connection = book.connection(name)?;
-        let approval = book.approval(&connection.connector)?;
-        let access = consent::access(
-            &self.manifest(&approval)?,
-            &approval,
-            &connection,
-            book.credential(connection.id)?,
-            book.consent(connection.id)?,
-            self.settings.transport_limits(),
-        )?;
-        let component = self.library.load(self.runtime()?, approval.digest).await?;
-        let subject = call::subject(environment, &connection, &approval, "check", caller);
-        self.check_access(&component, &connection, Arc::new(access), subject).await
+        let ready = self.ready(environment, name)?;
+        let component = self.component(&ready.loaded, ready.digest).await?;
+        let subject = call::subject(environment, &ready.connection, ready.digest, "check", caller);
+        self.check_access(component, &ready.connection, ready.access.clone(), subject).await
     }
 
     /// Removes a connection with everything that belongs to it.

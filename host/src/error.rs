@@ -127,6 +127,14 @@ impl Error {
         self
     }
 
+    /// Rewrites its sentences.
+    #[must_use]
+    pub fn map_text(mut self, rewrite: impl Fn(String) -> String) -> Self {
+        self.message = rewrite(self.message);
+        self.hint = self.hint.map(rewrite);
+        self
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> Kind {
         self.kind

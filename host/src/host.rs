@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -12,13 +12,15 @@ use tokio::sync::OnceCell as AsyncOnce;
 
 use crate::{
     audit::{Audit, Head},
-    consent::{Approval, Book, Connection, Environment},
+    consent::{self, Approval, Book, Connection, Consent, Environment, Isolation},
     digest::Digest,
+    egress::Access,
     error::{Kind, Result},
     manifest::Manifest,
-    runtime::{Component, Library, Runtime},
+    runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
     store::{Changes, KeySource, Place, Vault},
+    sync::lock,
     transport::{SystemResolver, Transport},
 };
 
@@ -27,6 +29,21 @@ pub(crate) struct Loaded {
     pub(crate) manifest: Manifest,
     component: AsyncOnce<Component>,
 }
+
+/// A connection that is ready to be used: what every call of it needs and none changes.
+pub(crate) struct Ready {
+    pub(crate) connection: Connection,
+    pub(crate) digest: Digest,
+    pub(crate) isolation: Isolation,
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) access: Arc<Access>,
+    consent: Consent,
+    /// The store's when its records were read.
+    revision: u64,
+}
+
+/// Connections that are kept ready: more than are busy at a time; making one ready again costs some reads of the store.
+const READY: usize = 1_024;
 
 /// How long another process's lock is waited for: longer than any command holds it.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -38,6 +55,9 @@ pub struct Host {
     pub(crate) library: Library,
     pub(crate) settings: Settings,
     loaded: Mutex<HashMap<Digest, Arc<Loaded>>>,
+    /// By environment and name.
+    ready: Mutex<HashMap<(String, String), Arc<Ready>>>,
+    pub(crate) resting: Resting,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -62,6 +82,8 @@ impl Host {
             library,
             settings: settings.clone(),
             loaded: Mutex::default(),
+            ready: Mutex::default(),
+            resting: Resting::new(settings.concurrency.value as usize),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),
         })
@@ -151,11 +173,13 @@ impl Host {
         })
     }
 
-    /// Ends what a connection's network connections are doing, and closes them. Call it once new calls are refused.
+    /// Ends what a connection's network connections are doing, closes them, and lets its resting instances go. Call it once
+    /// new calls are refused.
     pub(crate) fn close_pool(&self, connection: &Connection) {
         if let Some(transport) = self.transport.get() {
             transport.close(&connection.pool());
         }
+        self.resting.forget(connection.id);
     }
 
     /// The manifest of an approved connector.
@@ -171,10 +195,63 @@ impl Host {
         })
     }
 
+    /// A connection with everything that is needed to use it: approved, consented to, and not since changed.
+    ///
+    /// # Errors
+    /// `not-found`, `approval-needed`, `consent-needed`, `reconnect-needed`, with the command that mends it.
+    pub(crate) fn ready(&self, environment: &str, name: &str) -> Result<Arc<Ready>> {
+        let revision = self.vault.revision();
+        let key = (environment.to_owned(), name.to_owned());
+        let kept = lock(&self.ready).get(&key).cloned();
+        // A consent runs out without anybody writing anything.
+        if let Some(ready) = kept
+            && ready.revision == revision
+            && ready.consent.is_live()
+        {
+            return Ok(ready);
+        }
+        let ready = Arc::new(self.make_ready(environment, name, revision)?);
+        let mut all = lock(&self.ready);
+        if all.len() >= READY {
+            all.clear();
+        }
+        all.insert(key, ready.clone());
+        Ok(ready)
+    }
+
+    fn make_ready(&self, environment: &str, name: &str, revision: u64) -> Result<Ready> {
+        let book = self.book(environment)?;
+        let connection = book.connection(name)?;
+        let approval = book.find_approval(&connection.connector)?.ok_or_else(|| {
+            Kind::ApprovalNeeded
+                .error(format!("The connector `{}` of this connection is not approved here.", connection.connector))
+                .hint("Add it with `attache connector add FILE`.")
+        })?;
+        let loaded = self.loaded(&approval)?;
+        let consent = consent::standing(&connection, book.consent(connection.id)?)?;
+        let access = consent::access(
+            &loaded.manifest,
+            &approval,
+            &connection,
+            book.credential(connection.id)?,
+            &consent,
+            self.settings.transport_limits(),
+        )?;
+        Ok(Ready {
+            digest: approval.digest,
+            isolation: approval.isolation,
+            connection,
+            loaded,
+            access: Arc::new(access),
+            consent,
+            revision,
+        })
+    }
+
     /// An approved connector, made ready once in a process. What it is follows from its digest, so a change of the approval
     /// is a change of the digest.
     pub(crate) fn loaded(&self, approval: &Approval) -> Result<Arc<Loaded>> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = lock(&self.loaded);
         if let Some(there) = loaded.get(&approval.digest) {
             return Ok(there.clone());
         }

@@ -40,6 +40,7 @@ pub mod runtime;
 pub mod secret;
 pub mod settings;
 pub mod store;
+mod sync;
 pub mod text;
 pub mod transport;
 

@@ -21,6 +21,12 @@ pub fn foreign(text: &str, longest: usize) -> String {
     clean
 }
 
+/// The same for a text of several lines, which stay lines.
+pub fn foreign_lines(text: &str, longest: usize) -> String {
+    let clean: Vec<String> = text.split('\n').map(|line| foreign(line, longest)).collect();
+    clean.join("\n")
+}
+
 /// Bidirectional controls, zero-width characters, and tags.
 fn misleads(c: char) -> bool {
     matches!(
@@ -41,5 +47,6 @@ mod tests {
         assert_eq!(foreign("Grüße, 世界 🙂", 50), "Grüße, 世界 🙂");
         assert_eq!(foreign("abcdef", 3), "abc…");
         assert_eq!(foreign("abc", 3), "abc");
+        assert_eq!(foreign_lines("a\u{1b}\nb\rc\n", 50), "a\nb c\n");
     }
 }

@@ -154,7 +154,7 @@ async fn host(folder: &std::path::Path, authority: &str) -> Host {
     let host = Host::open(&settings).unwrap();
     let bytes = std::fs::read(connector("echo")).unwrap();
     let proposal = host.propose_connector("default", bytes).await.unwrap();
-    host.approve_connector(&proposal, "bench").unwrap();
+    host.approve_connector(&proposal, None, "bench").unwrap();
     let request = ConnectRequest {
         environment: "default".into(),
         connector: "echo".into(),

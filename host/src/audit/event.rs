@@ -66,6 +66,19 @@ impl Event {
         Self::of_connector("connector-removed", environment, connector, digest, caller)
     }
 
+    /// An operator chose how a connector's instances are kept apart.
+    pub fn connector_isolated(
+        environment: &str,
+        connector: &str,
+        digest: Digest,
+        isolation: &str,
+        caller: &str,
+    ) -> Self {
+        let mut event = Self::of_connector("connector-isolated", environment, connector, digest, caller);
+        event.members.insert("isolation".into(), json!(isolation));
+        event
+    }
+
     /// An owner consented, and a connection was made.
     pub fn connected(subject: &Subject) -> Self {
         Self::about("connected", subject, [])
@@ -120,6 +133,17 @@ impl Event {
     pub fn call_ended(subject: &Subject, outcome: &str, took: Duration) -> Self {
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         Self::about("call-ended", subject, [("outcome", json!(outcome)), ("milliseconds", json!(milliseconds))])
+    }
+
+    /// Rewrites what a service could have put into it: where a request goes, and why there was no answer.
+    #[must_use]
+    pub fn map_text(mut self, rewrite: &dyn Fn(String) -> String) -> Self {
+        for name in ["origin", "path", "reason"] {
+            if let Some(Value::String(text)) = self.members.get_mut(name) {
+                *text = rewrite(std::mem::take(text));
+            }
+        }
+        self
     }
 
     fn about(name: &'static str, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Value)>) -> Self {

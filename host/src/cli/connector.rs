@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Answer, Context, print, prompt};
 use crate::{
     approve::Proposal,
-    consent::Approval,
+    consent::{Approval, Isolation},
     digest::Digest,
     error::{Kind, Result},
     manifest::Manifest,
@@ -33,7 +33,12 @@ pub(super) enum Connector {
         /// Agree to exactly these bytes, whatever they may do
         #[arg(long, value_name = "SHA256")]
         digest: Option<Digest>,
+        /// How its instances are kept apart; unless given, as before, and `call` for a new one
+        #[arg(long, value_name = "ISOLATION")]
+        isolation: Option<Isolation>,
     },
+    /// Choose how a connector's instances are kept apart
+    Isolate { connector: String, isolation: Isolation },
     /// List the connectors that are approved here
     List,
     /// Show what a connector may do
@@ -50,7 +55,22 @@ Examples:
 impl Connector {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         match self {
-            Connector::Add { file, yes, digest } => add(context, file, yes, digest).await,
+            Connector::Add { file, yes, digest, isolation } => add(context, file, yes, digest, isolation).await,
+            Connector::Isolate { connector, isolation } => {
+                context
+                    .with_host(async |host| {
+                        let approval =
+                            host.isolate_connector(context.environment(), &connector, isolation, &context.caller)?;
+                        let text = match isolation {
+                            Isolation::Call => format!("Every call of `{connector}` has an instance of its own."),
+                            Isolation::Connection => format!(
+                                "Instances of `{connector}` are used again, for the same connection and caller only."
+                            ),
+                        };
+                        Ok(Answer::new(summary(&approval), text))
+                    })
+                    .await
+            }
             Connector::List => {
                 let all = context.with_host(async |host| host.book(context.environment())?.approvals()).await?;
                 let rows: Vec<_> = all
@@ -97,7 +117,13 @@ impl Connector {
     }
 }
 
-async fn add(context: &Context, file: PathBuf, yes: bool, digest: Option<Digest>) -> Result<Answer> {
+async fn add(
+    context: &Context,
+    file: PathBuf,
+    yes: bool,
+    digest: Option<Digest>,
+    isolation: Option<Isolation>,
+) -> Result<Answer> {
     let bytes = read(context, &file)?;
     if let Some(pinned) = digest {
         let actual = Digest::of(&bytes);
@@ -113,7 +139,8 @@ async fn add(context: &Context, file: PathBuf, yes: bool, digest: Option<Digest>
     let proposal = proposal?;
     let shown = shown(&proposal);
     agree(&proposal, &shown, yes, digest.is_some())?;
-    let approval = context.with_host(async |host| host.approve_connector(&proposal, &context.caller)).await?;
+    let approval =
+        context.with_host(async |host| host.approve_connector(&proposal, isolation, &context.caller)).await?;
     let text = format!("Added {} {} (sha256:{}).", approval.connector, approval.version, approval.digest);
     // What was agreed to unseen belongs in the record of whoever reads the output.
     Ok(Answer::new(summary(&approval), if yes || digest.is_some() { format!("{shown}{text}") } else { text }))
@@ -229,6 +256,7 @@ fn summary(approval: &Approval) -> Value {
         "digest": approval.digest,
         "approved": approval.approved,
         "approved-by": approval.approved_by,
+        "isolation": approval.isolation,
         "terms": approval.terms,
     })
 }

@@ -72,7 +72,7 @@ impl Demo {
         for attachment in &option.attach {
             say(&format!("as                       {}", attachment.place()));
         }
-        host.approve_connector(&proposal, "demo")?;
+        host.approve_connector(&proposal, None, "demo")?;
 
         step("4", "You connect: the key is sealed in the store. The connector's `check` asks the service whose it is.");
         let connection = host

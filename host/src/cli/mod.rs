@@ -64,6 +64,9 @@ struct Arguments {
 /// What is logged unless somebody asks for more. What sled says of a damaged file is said by the error in words of ours.
 const DEFAULT_LOG: &str = "warn,sled=off";
 
+/// Of an error; a sentence, not a page.
+const LONGEST_LINE: usize = 4_000;
+
 const AFTER_HELP: &str = "\
 Examples:
   attache connector add weather.wasm
@@ -87,7 +90,7 @@ enum Format {
 enum Verb {
     /// Compile a connector's Rust source to a component
     Build(build::Build),
-    /// Add, list, show and remove connectors
+    /// Add, isolate, list, show and remove connectors
     #[command(subcommand)]
     Connector(connector::Connector),
     /// Make a connection
@@ -270,8 +273,10 @@ fn print_error(error: &Error, format: Format) {
         }
         Format::Text => {
             let style = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
-            let hint = error.mend().map(|hint| format!("\n  {hint}")).unwrap_or_default();
-            format!("{style}error:{style:#} {}{hint}", error.message())
+            // Names that somebody else chose stand in many sentences.
+            let hint =
+                error.mend().map(|hint| format!("\n  {}", text::foreign_lines(hint, LONGEST_LINE))).unwrap_or_default();
+            format!("{style}error:{style:#} {}{hint}", text::foreign_lines(error.message(), LONGEST_LINE))
         }
     };
     // Standard error may be closed; there is nobody to tell then.

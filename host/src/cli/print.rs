@@ -1,7 +1,15 @@
-//! Tables and lists for people.
+//! Tables and lists for people. Whoever wrote what stands in them (a connector, a service), no item can move the cursor,
+//! break its line, or turn the text around it.
+
+use crate::text;
+
+/// An item is cut after so many characters: an origin, a template or a path, and never a page.
+const LONGEST: usize = 1_000;
 
 /// Columns padded to their widest cell, with a line of headings.
 pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| text::foreign(cell, LONGEST)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([headings[column].chars().count()]).max().unwrap_or_default()
@@ -18,6 +26,7 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 
 /// A heading with a list under it; nothing where the list is empty.
 pub(super) fn section<T: AsRef<str>>(heading: &str, items: impl IntoIterator<Item = T>) -> String {
-    let items: Vec<String> = items.into_iter().map(|item| format!("    {}\n", item.as_ref())).collect();
+    let items: Vec<String> =
+        items.into_iter().map(|item| format!("    {}\n", text::foreign(item.as_ref(), LONGEST))).collect();
     if items.is_empty() { String::new() } else { format!("  {heading}\n{}", items.concat()) }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Approval, Connection, Consent, Credential};
 use crate::{
-    egress::{Access, Reachable},
+    egress::{Access, Known, Reachable},
     error::{Error, Kind, Result},
     manifest::{
         AuthOption, Manifest, Values,
@@ -31,7 +31,25 @@ pub fn resolve(
     })
 }
 
-/// What a stored connection may do now: it has its secrets, and its owner's consent covers everything that the approved
+/// The consent to a connection, if it still stands.
+///
+/// # Errors
+/// `consent-needed`, with the command that asks for it.
+pub fn standing(connection: &Connection, consent: Option<Consent>) -> Result<Consent> {
+    let name = &connection.name;
+    match consent {
+        None => Err(needs_consent(name, format!("Nobody has consented to the connection `{name}`."))),
+        Some(Consent { revoked: Some(when), .. }) => {
+            Err(needs_consent(name, format!("The consent to the connection `{name}` was revoked at {when}.")))
+        }
+        Some(consent) if !consent.is_live() => {
+            Err(needs_consent(name, format!("The consent to the connection `{name}` has run out.")))
+        }
+        Some(consent) => Ok(consent),
+    }
+}
+
+/// What a stored connection may do: it has its secrets, and its owner's consent covers everything that the approved
 /// connector would do with them.
 ///
 /// # Errors
@@ -41,19 +59,11 @@ pub fn access(
     approval: &Approval,
     connection: &Connection,
     credential: Option<Credential>,
-    consent: Option<Consent>,
+    consent: &Consent,
     limits: transport::Limits,
 ) -> Result<Access> {
     let name = &connection.name;
-    let reconnect = format!("`attache connection reconnect {name}` asks its owner again.");
-    let needs_consent = |why: String| -> Error { Kind::ConsentNeeded.error(why).hint(reconnect.clone()) };
-    let consent = consent.ok_or_else(|| needs_consent(format!("Nobody has consented to the connection `{name}`.")))?;
-    if let Some(when) = &consent.revoked {
-        return Err(needs_consent(format!("The consent to the connection `{name}` was revoked at {when}.")));
-    }
-    if !consent.is_live() {
-        return Err(needs_consent(format!("The consent to the connection `{name}` has run out.")));
-    }
+    let needs_consent = |why: String| needs_consent(name, why);
     let option = manifest.option(&connection.option).ok_or_else(|| {
         needs_consent(format!(
             "The connector `{}` no longer has the auth option `{}`.",
@@ -68,13 +78,28 @@ pub fn access(
                 approval.version,
                 error.message()
             ))
-            .hint(reconnect.clone())
+            .hint(reconnect(name))
     })?;
     let reachable = resolve(manifest, option, &values, &connection.private)?;
     covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
     covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
     covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
-    Ok(Access { pool: connection.pool(), reachable, attachments: option.attach.clone(), values, limits })
+    Ok(Access {
+        pool: connection.pool(),
+        reachable,
+        attachments: option.attach.clone(),
+        values,
+        limits,
+        known: Known::default(),
+    })
+}
+
+fn needs_consent(name: &str, why: String) -> Error {
+    Kind::ConsentNeeded.error(why).hint(reconnect(name))
+}
+
+fn reconnect(name: &str) -> String {
+    format!("`attache connection reconnect {name}` asks its owner again.")
 }
 
 fn covered<T: ToString>(what: &str, wanted: impl Iterator<Item = T>, agreed: &[String]) -> Result<(), String> {

@@ -9,7 +9,7 @@ mod book;
 mod records;
 mod terms;
 
-pub use access::{access, resolve};
+pub use access::{access, resolve, standing};
 pub use book::{Book, proper_name};
-pub use records::{Approval, Connection, Consent, Credential, Environment, now};
+pub use records::{Approval, Connection, Consent, Credential, Environment, Isolation, now};
 pub use terms::{Difference, Terms};

@@ -39,6 +39,31 @@ pub struct Approval {
     pub approved: String,
     /// Who said yes.
     pub approved_by: String,
+    /// How its instances are kept apart.
+    #[serde(default)]
+    pub isolation: Isolation,
+}
+
+/// How long an instance of a connector lives; an operator's choice for each connector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// A fresh instance for every call, so that a call finds nothing of another's in memory
+    #[default]
+    Call,
+    /// One that is used again for the same connection, consent and caller: quicker, and what the connector remembers of
+    /// an earlier call is there
+    Connection,
+}
+
+impl Isolation {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::Call => "call",
+            Isolation::Connection => "connection",
+        }
+    }
 }
 
 /// Parameters of one account, made through one auth option of one connector. Its secrets are in [`Credential`].

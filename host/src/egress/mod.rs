@@ -8,24 +8,27 @@
 
 mod headers;
 mod policy;
+mod preview;
 mod redirect;
 mod scrub;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use url::Url;
 
 pub use policy::{Destination, Reachable};
-pub use scrub::SHORTEST as SHORTEST_SCRUBBED;
+pub use preview::Preview;
+use scrub::Scrubber;
+pub use scrub::{Known, SHORTEST as SHORTEST_SCRUBBED};
 
 use crate::{
     audit::{Audit, Event, Subject},
     credential::{self, Attached, Existing},
     error::{Error, Kind, Result},
     manifest::{Attachment, Values, template::Moment},
-    secret::Secret,
+    sync::lock,
     transport::{self, Outgoing, PoolKey, Transport},
 };
 
@@ -71,23 +74,8 @@ pub struct Access {
     pub values: Values,
     /// What the transport allows.
     pub limits: transport::Limits,
-}
-
-/// What a dry run shows instead of sending.
-#[derive(Debug, Clone)]
-pub struct Preview {
-    /// The method.
-    pub method: Method,
-    /// The URL, with attached values masked.
-    pub url: String,
-    /// What the connector wrote, and what is attached with its value masked, in order.
-    pub headers: Vec<(String, String)>,
-    /// Bytes of the body.
-    pub body_bytes: usize,
-    /// Where credentials were put.
-    pub attached: Vec<String>,
-    /// What the origin is to the connection.
-    pub destination: Destination,
+    /// How to find what was attached before.
+    pub known: Known,
 }
 
 /// The requests of one call.
@@ -135,48 +123,53 @@ impl Session {
     /// With a sentence that says what was refused and what would allow it. It is the guest's to handle, and noted as the
     /// call's own fault besides.
     pub async fn send(&self, request: Request) -> Result<Response> {
-        let answer = self.follow(request).await;
+        let mut sent = Sent::default();
+        let answer = self.follow(request, &mut sent).await;
+        // A service can lead a redirect wherever it likes, and an error names where that was.
+        let answer = answer.map_err(|error| error.map_text(|text| sent.scrubber.masked(text)));
         // A later request that went well means that the guest got over the earlier refusal.
         *lock(&self.fault) = answer.as_ref().err().cloned();
         answer
     }
 
-    async fn follow(&self, request: Request) -> Result<Response> {
+    async fn follow(&self, request: Request, sent: &mut Sent) -> Result<Response> {
         let mut method = parse_method(&request.method)?;
         let mut url = parse_url(&request.url)?;
         let mut headers = headers::from_guest(&request.headers)?;
         let mut body = Bytes::from(request.body.unwrap_or_default());
-        let mut attached_before: Vec<Secret> = Vec::new();
         let moment = Moment::now();
         for hop in 0..=REDIRECTS {
-            let destination =
-                self.access.reachable.judge(&url).inspect_err(|error| self.note_denied(&method, &url, error))?;
+            let destination = self
+                .refuse_secret_host(&url, sent)
+                .and_then(|()| self.access.reachable.judge(&url))
+                .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
             let mut outgoing =
                 Outgoing { method: method.clone(), url: url.clone(), headers: headers.clone(), body: body.clone() };
-            let attached = self.attach(destination, request.attach, hop, &moment, &attached_before, &mut outgoing)?;
+            let attached = self.attach(destination, request.attach, hop, &moment, sent, &mut outgoing)?;
             if let Some(preview) = &self.preview {
-                *lock(preview) = Some(show(&outgoing, &attached, destination));
+                *lock(preview) = Some(Preview::of(&outgoing, &attached, destination));
                 return Err(Kind::Internal.error("A dry run sends nothing."));
             }
-            self.audit.write(&Event::request(&self.subject, &outgoing.method, &outgoing.url, hop, &attached.places))?;
-            let sent = self
+            // The URL as it was before anything was attached: a credential may stand in its path.
+            self.note(Event::request(&self.subject, &method, &url, hop, &attached.places), sent)?;
+            sent.scrubber.add(&self.access.known, attached.values);
+            let answer = self
                 .transport
                 .send(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
                 .await;
-            let answer = match sent {
+            let answer = match answer {
                 Ok(answer) => answer,
                 Err(fault) => {
-                    self.audit.write(&Event::fault(&self.subject, &fault.to_string()))?;
+                    self.note(Event::fault(&self.subject, &fault.to_string()), sent)?;
                     return Err(fault.into());
                 }
             };
-            attached_before.extend(attached.values);
             match redirect::next(&method, &url, answer.status, &answer.headers)
-                .inspect_err(|error| self.note_denied(&method, &url, error))?
+                .inspect_err(|error| self.note_denied(&method, &url, sent, error))?
             {
-                None => return self.hand_over(answer, &attached_before),
+                None => return self.hand_over(answer, sent),
                 Some(next) => {
-                    self.audit.write(&Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0))?;
+                    self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
                     (method, url) = (next.method, next.url);
                     if !next.keeps_body {
                         redirect::without_body(&mut headers, &mut body);
@@ -187,6 +180,17 @@ impl Session {
         Err(Kind::ServiceFailed.error(format!("The service redirected more than {REDIRECTS} times.")))
     }
 
+    /// A service that saw the credential may write it into the host of a redirect: looking that name up would tell it to
+    /// whoever sees the question.
+    fn refuse_secret_host(&self, url: &Url, sent: &Sent) -> Result<()> {
+        if sent.scrubber.finds(url.host_str().unwrap_or_default()) {
+            return Err(Kind::Denied.error(
+                "The service redirects to a host name with the credential in it, which is neither looked up nor followed.",
+            ));
+        }
+        Ok(())
+    }
+
     /// Puts the credential on where the origin is in the audience, and nowhere else.
     fn attach(
         &self,
@@ -194,7 +198,7 @@ impl Session {
         wanted: bool,
         hop: usize,
         moment: &Moment,
-        attached_before: &[Secret],
+        sent: &Sent,
         outgoing: &mut Outgoing,
     ) -> Result<Attached> {
         let existing = if hop == 0 { Existing::Refuse } else { Existing::Replace };
@@ -211,15 +215,14 @@ impl Session {
                 .hint(
                     "The connector must send this request with `credential: omit`, or name the origin in its audience.",
                 )),
-            _ => self.refuse_carried_over(attached_before, outgoing).map(|()| Attached::default()),
+            _ => self.refuse_carried_over(sent, outgoing).map(|()| Attached::default()),
         };
-        result.inspect_err(|error| self.note_denied(&outgoing.method, &outgoing.url, error))
+        result.inspect_err(|error| self.note_denied(&outgoing.method, &outgoing.url, sent, error))
     }
 
     /// A service that saw the credential may write it into a redirect that leaves the audience.
-    fn refuse_carried_over(&self, attached_before: &[Secret], outgoing: &Outgoing) -> Result<()> {
-        let mut text = outgoing.url.as_str().to_owned();
-        if scrub::Scrubber::new(attached_before).mask_text(&mut text) == 0 {
+    fn refuse_carried_over(&self, sent: &Sent, outgoing: &Outgoing) -> Result<()> {
+        if !sent.scrubber.finds(outgoing.url.as_str()) {
             return Ok(());
         }
         Err(Kind::Denied
@@ -227,26 +230,37 @@ impl Session {
             .hint("If that origin is trusted with the credential, the connector must name it in its audience."))
     }
 
-    fn hand_over(&self, answer: transport::Incoming, attached: &[Secret]) -> Result<Response> {
-        let scrubber = scrub::Scrubber::new(attached);
+    fn hand_over(&self, answer: transport::Incoming, sent: &Sent) -> Result<Response> {
+        let scrubber = &sent.scrubber;
         let mut body = Vec::from(answer.body);
         let mut masked = scrubber.mask(&mut body);
         let mut headers = headers::for_guest(&answer.headers);
         for (name, value) in &mut headers {
             masked += scrubber.mask_text(name) + scrubber.mask_text(value);
         }
-        self.audit.write(&Event::answer(&self.subject, answer.status.as_u16(), body.len(), masked))?;
+        self.note(Event::answer(&self.subject, answer.status.as_u16(), body.len(), masked), sent)?;
         Ok(Response { status: answer.status.as_u16(), headers, body })
     }
 
-    fn note_denied(&self, method: &Method, url: &Url, error: &Error) {
+    fn note_denied(&self, method: &Method, url: &Url, sent: &Sent, error: &Error) {
         if self.preview.is_none()
-            && let Err(unwritable) = self.audit.write(&Event::denied(&self.subject, method, url, error.message()))
+            && let Err(unwritable) = self.note(Event::denied(&self.subject, method, url, error.message()), sent)
         {
             // Nothing was sent, so the refusal itself stands; the next request will not pass the audit.
             tracing::error!(error = %unwritable, "the audit cannot be written");
         }
     }
+
+    fn note(&self, event: Event, sent: &Sent) -> Result<()> {
+        self.audit.write(&event.map_text(&|text| sent.scrubber.masked(text)))
+    }
+}
+
+/// What the service was given in one request of the guest's, over all hops: what must not come back, nor be written
+/// anywhere by way of a URL that the service made up.
+#[derive(Default)]
+struct Sent {
+    scrubber: Scrubber,
 }
 
 /// What a rehearsal found out.
@@ -291,54 +305,4 @@ fn parse_url(url: &str) -> Result<Url> {
         Url::parse(url).map_err(|error| Kind::InvalidInput.error(format!("The request's URL is not one: {error}.")))?;
     parsed.set_fragment(None);
     Ok(parsed)
-}
-
-fn show(outgoing: &Outgoing, attached: &Attached, destination: Destination) -> Preview {
-    let scrubber = scrub::Scrubber::new(&attached.values);
-    let mut url = outgoing.url.to_string();
-    scrubber.mask_text(&mut url);
-    mask_query(&mut url, attached);
-    let headers = outgoing
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            let value = if value.is_sensitive() {
-                "********".into()
-            } else {
-                String::from_utf8_lossy(value.as_bytes()).into_owned()
-            };
-            (name.to_string(), value)
-        })
-        .collect();
-    Preview {
-        method: outgoing.method.clone(),
-        url,
-        headers,
-        body_bytes: outgoing.body.len(),
-        attached: attached.places.clone(),
-        destination,
-    }
-}
-
-/// Masks attached query parameters by name: a value too short to be scrubbed is hidden too.
-fn mask_query(url: &mut String, attached: &Attached) {
-    let Ok(mut parsed) = Url::parse(url) else { return };
-    let names: Vec<&str> = attached.places.iter().filter_map(|place| place.strip_prefix("query ")).collect();
-    if names.is_empty() {
-        return;
-    }
-    let pairs: Vec<(String, String)> = parsed
-        .query_pairs()
-        .map(|(name, value)| {
-            let value = if names.contains(&name.as_ref()) { "********".into() } else { value.into_owned() };
-            (name.into_owned(), value)
-        })
-        .collect();
-    parsed.query_pairs_mut().clear().extend_pairs(pairs);
-    *url = parsed.into();
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What is behind it is replaced whole, so a panic elsewhere leaves nothing half-done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

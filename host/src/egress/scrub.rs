@@ -4,6 +4,11 @@
 //! encoded text), hex, percent-encoding and JSON string escapes. What a service transforms otherwise is outside the
 //! promise.
 
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::{
     Engine,
@@ -12,7 +17,7 @@ use base64::{
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::{secret::Secret, sync::lock};
 
 /// Shorter values would mask ordinary text; connecting with one warns.
 pub const SHORTEST: usize = 8;
@@ -25,28 +30,79 @@ const AS_JAVASCRIPT: AsciiSet = COMPONENT.remove(b'!').remove(b'\'').remove(b'('
 /// What URL paths and queries are left with when a server is lenient about it.
 const LENIENT: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'%');
 
-/// Finds every spelling of some secrets in one pass.
-pub struct Scrubber(Option<AhoCorasick>);
+/// Masks some secrets wherever they stand.
+#[derive(Default)]
+pub(super) struct Scrubber(Vec<Arc<Finder>>);
+
+/// The finders that a connection needed before: making one takes longer than using it, and most of what is attached is the
+/// same in every request.
+#[derive(Default)]
+pub struct Known(Mutex<VecDeque<Arc<Finder>>>);
+
+/// Finders that are kept: more than any credential has parts, and not so many that looking takes long. Signatures, which
+/// come and go, push out nothing that is still used.
+const KNOWN: usize = 16;
+
+/// Finds every spelling of one secret in one pass.
+struct Finder {
+    secret: Secret,
+    automaton: AhoCorasick,
+}
+
+impl Finder {
+    /// None where it could not be built, which is only beyond two thousand million states.
+    fn new(secret: Secret) -> Option<Self> {
+        let spellings = spellings(&secret);
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            // Hosts and hexadecimal digits are written either way.
+            .ascii_case_insensitive(true)
+            .build(spellings.iter().map(|it| it.as_slice()))
+            .ok()?;
+        Some(Self { secret, automaton })
+    }
+
+    fn is_for(&self, secret: &Secret) -> bool {
+        self.secret.expose() == secret.expose()
+    }
+}
+
+impl Known {
+    fn finder(&self, secret: Secret) -> Option<Arc<Finder>> {
+        let mut kept = lock(&self.0);
+        if let Some(at) = kept.iter().position(|finder| finder.is_for(&secret)) {
+            let finder = kept.remove(at)?;
+            kept.push_front(finder.clone());
+            return Some(finder);
+        }
+        drop(kept);
+        let finder = Arc::new(Finder::new(secret)?);
+        let mut kept = lock(&self.0);
+        kept.push_front(finder.clone());
+        kept.truncate(KNOWN);
+        Some(finder)
+    }
+}
 
 impl Scrubber {
-    /// For these values; those shorter than [`SHORTEST`] are left out.
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
-        let spellings: Vec<Zeroizing<Vec<u8>>> =
-            secrets.into_iter().filter(|secret| secret.len() >= SHORTEST).flat_map(spellings).collect();
-        if spellings.is_empty() {
-            return Self(None);
+    /// Masks these values too, from now on; those shorter than [`SHORTEST`] are left out.
+    pub(super) fn add(&mut self, known: &Known, secrets: impl IntoIterator<Item = Secret>) {
+        for secret in secrets.into_iter().filter(|secret| secret.len() >= SHORTEST) {
+            if !self.0.iter().any(|finder| finder.is_for(&secret)) {
+                self.0.extend(known.finder(secret));
+            }
         }
-        // Building fails only beyond two thousand million states, far over what a request's headers can hold.
-        Self(
-            AhoCorasick::builder().match_kind(MatchKind::Standard).build(spellings.iter().map(|it| it.as_slice())).ok(),
-        )
+    }
+
+    /// Whether one of the values stands there, in any spelling.
+    pub(super) fn finds(&self, text: &str) -> bool {
+        self.0.iter().any(|finder| finder.automaton.is_match(text))
     }
 
     /// Masks in place; returns how many places were masked.
-    pub fn mask(&self, bytes: &mut [u8]) -> u64 {
-        let Some(automaton) = &self.0 else { return 0 };
-        let mut found: Vec<(usize, usize)> =
-            automaton.find_overlapping_iter(&*bytes).map(|found| (found.start(), found.end())).collect();
+    pub(super) fn mask(&self, bytes: &mut [u8]) -> u64 {
+        let found = self.0.iter().flat_map(|finder| finder.automaton.find_overlapping_iter(&*bytes));
+        let mut found: Vec<(usize, usize)> = found.map(|found| (found.start(), found.end())).collect();
         found.sort_unstable();
         let mut places = 0;
         let mut masked_to = 0;
@@ -63,28 +119,36 @@ impl Scrubber {
     }
 
     /// As [`Scrubber::mask`], for text.
-    pub fn mask_text(&self, text: &mut String) -> u64 {
+    pub(super) fn mask_text(&self, text: &mut String) -> u64 {
+        if !self.finds(text) {
+            return 0;
+        }
         let mut bytes = std::mem::take(text).into_bytes();
         let places = self.mask(&mut bytes);
         // A mask may have replaced a part of a character where the secret was bytes.
         *text = String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         places
     }
+
+    /// The text, masked.
+    pub(super) fn masked(&self, mut text: String) -> String {
+        self.mask_text(&mut text);
+        text
+    }
 }
 
 fn spellings(secret: &Secret) -> Vec<Zeroizing<Vec<u8>>> {
     let bytes = secret.expose();
-    let mut all = vec![bytes.to_vec(), hex::encode(bytes).into_bytes(), hex::encode_upper(bytes).into_bytes()];
+    let mut all = vec![bytes.to_vec(), hex::encode(bytes).into_bytes()];
     for offset in 0..3 {
         all.push(base64_within(bytes, offset, &BASE64_STANDARD_NO_PAD));
         all.push(base64_within(bytes, offset, &BASE64_URL_SAFE_NO_PAD));
     }
     let form: String = url::form_urlencoded::byte_serialize(bytes).collect();
     let encoded = [&COMPONENT, &AS_JAVASCRIPT, &LENIENT].map(|set| percent_encode(bytes, set).to_string());
-    for upper in encoded.into_iter().chain([form]) {
-        all.push(lower_escapes(&upper).into_bytes());
-        all.push(upper.replace("%20", "+").into_bytes());
-        all.push(upper.into_bytes());
+    for text in encoded.into_iter().chain([form]) {
+        all.push(text.replace("%20", "+").into_bytes());
+        all.push(text.into_bytes());
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         all.push(json_escaped(text, false).into_bytes());
@@ -106,19 +170,6 @@ fn base64_within(bytes: &[u8], offset: usize, engine: &impl Engine) -> Vec<u8> {
     let head = [0, 2, 3][offset];
     let tail = usize::from(!padded.len().is_multiple_of(3));
     encoded[head.min(encoded.len())..encoded.len().saturating_sub(tail).max(head.min(encoded.len()))].to_vec()
-}
-
-fn lower_escapes(encoded: &str) -> String {
-    let mut lower = String::with_capacity(encoded.len());
-    let mut rest = encoded;
-    while let Some(at) = rest.find('%') {
-        let end = (at + 3).min(rest.len());
-        lower.push_str(&rest[..at]);
-        lower.push_str(&rest[at..end].to_ascii_lowercase());
-        rest = &rest[end..];
-    }
-    lower.push_str(rest);
-    lower
 }
 
 /// As it stands inside a JSON string (RFC 8259), with other than ASCII characters as they are or as `\u` escapes.
@@ -150,7 +201,9 @@ mod tests {
 
     fn masked(secret: &str, text: &str) -> (String, u64) {
         let mut text = text.to_owned();
-        let places = Scrubber::new([&Secret::new(secret)]).mask_text(&mut text);
+        let mut scrubber = Scrubber::default();
+        scrubber.add(&Known::default(), [Secret::new(secret)]);
+        let places = scrubber.mask_text(&mut text);
         (text, places)
     }
 
@@ -170,6 +223,25 @@ mod tests {
         assert_eq!(masked("secret7", "secret7"), ("secret7".into(), 0));
     }
 
+    #[test]
+    fn a_host_name_has_the_value_in_lower_case() {
+        assert_eq!(masked("Hunter2-Hunter2", "hunter2-hunter2.evil.example").0, "***************.evil.example");
+    }
+
+    #[test]
+    fn what_is_used_stays_known_while_signatures_come_and_go() {
+        let known = Known::default();
+        let (key, mut finders) = (Secret::new("a-key-that-stays"), Vec::new());
+        for signature in 0..100 {
+            let mut scrubber = Scrubber::default();
+            scrubber.add(&known, [key.clone(), Secret::new(format!("signature-{signature}"))]);
+            finders.push(scrubber.0[0].clone());
+            assert!(scrubber.finds(&format!("signature-{signature}")));
+        }
+        assert!(finders.iter().all(|finder| Arc::ptr_eq(finder, &finders[0])));
+        assert!(lock(&known.0).len() <= KNOWN);
+    }
+
     proptest! {
         #[test]
         fn no_common_spelling_survives(
@@ -185,7 +257,7 @@ mod tests {
                 BASE64_STANDARD.encode(&joined),
                 BASE64_URL_SAFE.encode(&joined),
                 percent_encode(secret.as_bytes(), &COMPONENT).to_string(),
-                lower_escapes(&percent_encode(secret.as_bytes(), &COMPONENT).to_string()),
+                percent_encode(secret.as_bytes(), &COMPONENT).to_string().to_lowercase(),
                 url::form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>(),
                 serde_json::to_string(&joined).unwrap(),
             ];

@@ -6,10 +6,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use wasmtime::component::{InstancePre, types::ComponentItem};
+use tokio::sync::SemaphorePermit;
+use wasmtime::component::types::ComponentItem;
 
 use super::{
-    GuestRequest, GuestResponse, Invoked, Limits, Runtime, SendError, WayOut,
+    GuestRequest, GuestResponse, Invoked, Limits, Resting, Runtime, SendError, Tenant, WayOut,
+    bindings::v0_1,
     instance::{Guest, Instance},
 };
 use crate::{
@@ -36,7 +38,7 @@ const OFFERED_WASI: [&str; 6] =
 #[derive(Clone)]
 pub struct Component {
     runtime: Arc<Runtime>,
-    linked: InstancePre<Guest>,
+    linked: v0_1::ConnectorPre<Guest>,
 }
 
 /// What a file turned out to be when it was looked at before being added.
@@ -81,7 +83,7 @@ impl Component {
 
     /// Links what was compiled before. The caller vouches for where it came from.
     pub(super) fn link(runtime: &Arc<Runtime>, compiled: &wasmtime::component::Component) -> Result<Self> {
-        let linked = runtime.linker.instantiate_pre(compiled).map_err(|error| {
+        let linked = runtime.linker.instantiate_pre(compiled).and_then(v0_1::ConnectorPre::new).map_err(|error| {
             Kind::InvalidConnector.error(format!(
                 "The component does not fit what the host offers: {}.",
                 text::foreign(&format!("{error:#}"), 500)
@@ -93,10 +95,9 @@ impl Component {
     /// Asks the connector what it is, in an instance that has no way out.
     async fn describe(&self) -> Result<declared::Connector> {
         let (tried, tries) = mpsc::channel();
-        let limits = self.runtime.limits.while_describing();
+        let limits = Arc::new(self.runtime.limits.while_describing());
         let described =
-            async { self.instance("(being added)", limits, Box::new(NoWayOut { tried })).await?.describe().await }
-                .await;
+            async { self.woken("(being added)", limits, Box::new(NoWayOut { tried })).await?.describe().await }.await;
         // A try counts even where the connector trapped afterwards, or got over the refusal.
         if let Ok(url) = tries.try_recv() {
             return Err(Kind::Denied
@@ -114,7 +115,7 @@ impl Component {
         })
     }
 
-    /// Runs one operation in a fresh instance.
+    /// Runs one operation in an instance of its own.
     ///
     /// # Errors
     /// `connector-failed` and `connector-limit`; what the connector itself says is in [`Invoked`].
@@ -125,19 +126,63 @@ impl Component {
         operation: String,
         input: String,
     ) -> Result<Invoked> {
-        self.instance(connector, self.runtime.limits.clone(), way_out).await?.invoke(operation, input).await
+        let _running = self.turn().await?;
+        self.woken(connector, self.runtime.limits.clone(), way_out).await?.invoke(operation, input).await
     }
 
-    /// Asks, in a fresh instance, whether the connection is good, and whose it is.
+    /// Runs one operation in an instance that rests from an earlier call of the same tenant, or in a new one. It rests
+    /// again afterwards, unless the call ended otherwise than by returning: what is in a guest's memory then is nobody's.
+    ///
+    /// # Errors
+    /// As for [`Component::invoke`].
+    pub async fn invoke_reusing(
+        &self,
+        resting: &Resting,
+        tenant: &Tenant,
+        connector: &str,
+        way_out: Box<dyn WayOut>,
+        operation: String,
+        input: String,
+    ) -> Result<Invoked> {
+        let _running = self.turn().await?;
+        let mut instance = match resting.take(tenant) {
+            Some(instance) => instance,
+            None => Instance::new(&self.runtime, &self.linked, connector, self.runtime.limits.clone()).await?,
+        };
+        instance.wake(way_out);
+        // A call that is dropped here drops its instance with it.
+        let ended = instance.invoke(operation, input).await;
+        instance.rest();
+        if matches!(ended, Ok(Invoked::Returned(_))) {
+            resting.keep(tenant, instance);
+        }
+        ended
+    }
+
+    /// Asks, in an instance of its own, whether the connection is good, and whose it is.
     ///
     /// # Errors
     /// As for [`Component::invoke`].
     pub async fn check(&self, connector: &str, way_out: Box<dyn WayOut>) -> Result<Invoked> {
-        self.instance(connector, self.runtime.limits.clone(), way_out).await?.check().await
+        let _running = self.turn().await?;
+        self.woken(connector, self.runtime.limits.clone(), way_out).await?.check().await
     }
 
-    async fn instance(&self, connector: &str, limits: Limits, way_out: Box<dyn WayOut>) -> Result<Instance> {
-        Instance::new(&self.runtime, &self.linked, connector, limits, way_out).await
+    /// Waits until fewer calls run than may, for as long as a call may take.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        let wall = self.runtime.limits.wall();
+        match tokio::time::timeout(wall, self.runtime.running.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Kind::ConnectorLimit
+                .error(format!("So many calls run already that this one found no turn within {} s.", wall.as_secs()))
+                .hint("Raise `concurrency` in attache.toml, or call less at once.")),
+        }
+    }
+
+    async fn woken(&self, connector: &str, limits: Arc<Limits>, way_out: Box<dyn WayOut>) -> Result<Instance> {
+        let mut instance = Instance::new(&self.runtime, &self.linked, connector, limits).await?;
+        instance.wake(way_out);
+        Ok(instance)
     }
 }
 

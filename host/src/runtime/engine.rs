@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::{HasSelf, Linker},
@@ -42,17 +43,20 @@ const INSTANCE_BYTES: usize = 4 << 20;
 pub struct Runtime {
     pub(super) engine: Engine,
     pub(super) linker: Linker<Guest>,
-    pub(super) limits: Limits,
+    pub(super) limits: Arc<Limits>,
+    /// One permit for each call that may run at once; further ones wait.
+    pub(super) running: Semaphore,
     _ticker: Ticker,
 }
 
 impl Runtime {
-    /// Makes the engine. `concurrency` is how many instances may live at once; it costs address space, not memory.
+    /// Makes the engine. `concurrency` is how many calls may run at once, and how many instances may rest beside them; it
+    /// costs address space, not memory.
     ///
     /// # Errors
     /// `internal` where the machine cannot give what the configuration asks for.
     pub fn new(limits: &Limits, concurrency: u32) -> Result<Self> {
-        let engine = Engine::new(&configuration(limits, concurrency)).map_err(|error| {
+        let engine = Engine::new(&configuration(limits, concurrency.saturating_mul(2))).map_err(|error| {
             Kind::Internal
                 .error(format!("The WebAssembly engine could not be started: {error:#}."))
                 .hint("Lower `concurrency` or `limits.memory-bytes` if the address space of this machine is limited.")
@@ -60,7 +64,13 @@ impl Runtime {
         let linker =
             linker(&engine).map_err(|error| Kind::Internal.error(format!("Linking the host failed: {error:#}.")))?;
         let ticker = Ticker::start(&engine)?;
-        Ok(Self { engine, linker, limits: limits.clone(), _ticker: ticker })
+        Ok(Self {
+            engine,
+            linker,
+            limits: Arc::new(limits.clone()),
+            running: Semaphore::new(concurrency as usize),
+            _ticker: ticker,
+        })
     }
 
     /// The limits that instances run under.
@@ -69,13 +79,13 @@ impl Runtime {
     }
 }
 
-fn configuration(limits: &Limits, concurrency: u32) -> Config {
+fn configuration(limits: &Limits, instances: u32) -> Config {
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(concurrency)
-        .total_core_instances(concurrency.saturating_mul(4).max(CORE_INSTANCES_PER_COMPONENT))
-        .total_memories(concurrency.max(MEMORIES_PER_COMPONENT))
-        .total_tables(concurrency.saturating_mul(2).max(TABLES_PER_COMPONENT))
-        .total_stacks(concurrency)
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4).max(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(instances.max(MEMORIES_PER_COMPONENT))
+        .total_tables(instances.saturating_mul(2).max(TABLES_PER_COMPONENT))
+        .total_stacks(instances)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(MEMORIES_PER_COMPONENT)
         .max_tables_per_component(TABLES_PER_COMPONENT)

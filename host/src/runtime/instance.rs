@@ -1,12 +1,9 @@
 //! One instance of a connector, from its making to its end: what it may use is counted here, and nothing of it is left
 //! when a call is over.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use wasmtime::{
-    AsContextMut, ResourceLimiter, Store, UpdateDeadline,
-    component::{InstancePre, ResourceTable},
-};
+use wasmtime::{AsContextMut, ResourceLimiter, Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{GuestRequest, GuestResponse, Limits, Runtime, SendError, WayOut, bindings::v0_1, engine::TICK};
@@ -46,13 +43,15 @@ pub enum Invoked {
 
 /// The state behind one instance's imports.
 pub(super) struct Guest {
-    pub(super) way_out: Box<dyn WayOut>,
+    /// None while the instance rests between two calls: then it holds nothing of a connection's.
+    way_out: Option<Box<dyn WayOut>>,
     connector: String,
-    limits: Limits,
+    limits: Arc<Limits>,
     used: Used,
     exceeded: Option<Exceeded>,
     stopped: bool,
-    wasi: WasiCtx,
+    /// Made when it is first asked for, which most connectors never do.
+    wasi: Option<WasiCtx>,
     table: ResourceTable,
 }
 
@@ -92,38 +91,36 @@ impl fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
-/// One instance, used for one call and then dropped with everything in it.
+/// One instance. It runs one call at a time; between two of them it rests.
 pub(super) struct Instance {
     store: Store<Guest>,
     exports: v0_1::Connector,
 }
 
 impl Instance {
-    /// Makes an instance. The way out stays with it until it is dropped.
+    /// Makes an instance that rests.
     pub(super) async fn new(
         runtime: &Runtime,
-        component: &InstancePre<Guest>,
+        component: &v0_1::ConnectorPre<Guest>,
         connector: &str,
-        limits: Limits,
-        way_out: Box<dyn WayOut>,
+        limits: Arc<Limits>,
     ) -> Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        let fuel = limits.response_bytes.max(limits.input_bytes).max(limits.output_bytes).max(limits.request_bytes);
         let compute_ticks = ticks(limits.compute_seconds);
         let guest = Guest {
-            way_out,
+            way_out: None,
             connector: connector.to_owned(),
             limits,
             used: Used::default(),
             exceeded: None,
             stopped: false,
-            wasi: nothing_to_reach(),
+            wasi: None,
             table,
         };
         let mut store = Store::new(&runtime.engine, guest);
         store.limiter(|guest| guest);
-        store.set_hostcall_fuel(usize::try_from(fuel.saturating_mul(HOSTCALL_FUEL_FACTOR)).unwrap_or(usize::MAX));
+        store.set_hostcall_fuel(store.data().hostcall_fuel());
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |mut store| {
             let guest = store.data_mut();
@@ -135,14 +132,25 @@ impl Instance {
             // Yielding lets other calls run, and lets the wall-time limit end this one.
             Ok(UpdateDeadline::Yield(1))
         });
-        let exports = v0_1::ConnectorPre::new(component.clone()).map_err(|error| {
-            Kind::InvalidConnector.error(format!("The component does not fit the contract: {error:#}."))
-        })?;
-        let exports = match exports.instantiate_async(&mut store).await {
-            Ok(exports) => exports,
-            Err(error) => return Err(explain(store.data(), &error)),
-        };
-        Ok(Self { store, exports })
+        match component.instantiate_async(&mut store).await {
+            Ok(exports) => Ok(Self { store, exports }),
+            Err(error) => Err(explain(store.data(), &error)),
+        }
+    }
+
+    /// Wakes it for one call: the way out is this call's, and its limits count from nothing.
+    pub(super) fn wake(&mut self, way_out: Box<dyn WayOut>) {
+        let guest = self.store.data_mut();
+        guest.way_out = Some(way_out);
+        guest.used = Used::default();
+        let fuel = guest.hostcall_fuel();
+        self.store.set_hostcall_fuel(fuel);
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Takes the way out away. What the guest keeps in its memory is its own.
+    pub(super) fn rest(&mut self) {
+        self.store.data_mut().way_out = None;
     }
 
     /// Asks what the connector is.
@@ -235,6 +243,18 @@ fn explain(guest: &Guest, error: &wasmtime::Error) -> Error {
 }
 
 impl Guest {
+    /// What copying values may cost in one call.
+    fn hostcall_fuel(&self) -> usize {
+        let limits = &self.limits;
+        let largest = limits.response_bytes.max(limits.input_bytes).max(limits.output_bytes).max(limits.request_bytes);
+        usize::try_from(largest.saturating_mul(HOSTCALL_FUEL_FACTOR)).unwrap_or(usize::MAX)
+    }
+
+    /// The way out of the call that runs. A guest runs only in one, so there always is one.
+    pub(super) fn way_out(&mut self) -> wasmtime::Result<&mut (dyn WayOut + 'static)> {
+        self.way_out.as_deref_mut().ok_or_else(|| Ended.into())
+    }
+
     /// Counts a call that is not a request; ends the run when there were too many.
     pub(super) fn count_host_call(&mut self) -> wasmtime::Result<()> {
         self.used.host_calls += 1;
@@ -261,8 +281,9 @@ impl Guest {
                 "The request's body has {body} bytes, over the limit of {limit} (limits.request-bytes)."
             ))));
         }
-        let answer = self.way_out.send(request).await;
-        if self.way_out.stop() {
+        let way_out = self.way_out()?;
+        let answer = way_out.send(request).await;
+        if way_out.stop() {
             self.stopped = true;
             return Err(Ended.into());
         }
@@ -324,7 +345,7 @@ impl ResourceLimiter for Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(nothing_to_reach), table: &mut self.table }
     }
 }
 

@@ -13,6 +13,7 @@ mod engine;
 mod instance;
 mod library;
 mod limits;
+mod resting;
 
 use async_trait::async_trait;
 
@@ -21,6 +22,7 @@ pub use engine::Runtime;
 pub use instance::{Failure, Invoked};
 pub use library::Library;
 pub use limits::Limits;
+pub use resting::{Resting, Tenant};
 
 /// What a guest may see and reach of the world: the other side of the contract's imports.
 #[async_trait]

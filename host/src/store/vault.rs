@@ -1,6 +1,11 @@
 //! The vault: typed records, sealed on their way into a [`Store`] and opened on their way out.
 
-use std::{fmt, fs, io, path::Path, time::Duration};
+use std::{
+    fmt, fs, io,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
@@ -24,6 +29,7 @@ pub struct Vault {
     store: Box<dyn Store>,
     sealer: Sealer,
     master: Secret,
+    revision: AtomicU64,
     /// Dropped last, so that the next owner finds the store closed.
     _lock: Lock,
 }
@@ -60,7 +66,7 @@ impl Vault {
         }
         let (sealer, master) = header::open(&dir.store(), &key, source)?;
         let store = SledStore::open(&dir.store())?;
-        Ok(Self { store: Box::new(store), sealer, master, _lock: lock })
+        Ok(Self { store: Box::new(store), sealer, master, revision: AtomicU64::new(0), _lock: lock })
     }
 
     /// The record at this place.
@@ -96,7 +102,15 @@ impl Vault {
                 None => batch.delete(place),
             }
         }
-        self.store.commit(batch)
+        self.store.commit(batch)?;
+        self.revision.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Counts the commits since it was opened. Whoever reads it before reading records, and finds the same number later,
+    /// knows that the records are still those: nobody else writes while this one is open.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
     }
 
     /// A 256-bit key of this store's for one purpose, the same every time: whoever has it learns nothing of the others.

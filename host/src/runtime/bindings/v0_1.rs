@@ -21,22 +21,22 @@ impl auth::Host for Guest {}
 impl attache::connector::connection::Host for Guest {
     async fn parameter(&mut self, name: String) -> wasmtime::Result<Option<String>> {
         self.count_host_call()?;
-        Ok(self.way_out.parameter(&name))
+        Ok(self.way_out()?.parameter(&name))
     }
 
     async fn audience(&mut self) -> wasmtime::Result<Vec<String>> {
         self.count_host_call()?;
-        Ok(self.way_out.audience())
+        Ok(self.way_out()?.audience())
     }
 
     async fn auth_option(&mut self) -> wasmtime::Result<String> {
         self.count_host_call()?;
-        Ok(self.way_out.auth_option())
+        Ok(self.way_out()?.auth_option())
     }
 
     async fn scopes(&mut self) -> wasmtime::Result<Vec<String>> {
         self.count_host_call()?;
-        Ok(self.way_out.scopes())
+        Ok(self.way_out()?.scopes())
     }
 }
 
