@@ -54,6 +54,10 @@ const PROFILE: [(&str, &str); 5] = [
     ("CARGO_PROFILE_RELEASE_STRIP", "true"),
 ];
 
+/// A guest's stack, of which Rust reserves 1 MiB unless told: the host wipes it after every call. JSON of the 128 levels
+/// that serde_json reads at most takes less than half of it.
+const STACK: &str = "link-arg=-zstack-size=131072";
+
 /// Compiles a crate and makes components of what came out.
 ///
 /// # Errors
@@ -108,6 +112,9 @@ fn compile(manifest: &Path, target: &str, examples: bool) -> Result<Vec<PathBuf>
         .arg(if examples { "--examples" } else { "--lib" })
         .arg("--manifest-path")
         .arg(manifest)
+        // Joined with what the crate's own configuration says, which `RUSTFLAGS` would replace.
+        .arg("--config")
+        .arg(format!("target.{target}.rustflags=[\"-C\",\"{STACK}\"]"))
         .envs(PROFILE)
         // Set by an outer cargo for its own compiler; a guest is not compiled with these.
         .env_remove("RUSTFLAGS")

@@ -10,13 +10,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Event, Subject},
+    audit::{About, Event, Subject},
     consent::{Connection, Isolation},
     digest::Digest,
     egress::{Access, Preview, Request, Session},
     error::{Error, Kind, Result},
     host::{Host, Ready},
-    manifest::{Manifest, Operation, Values},
+    manifest::{Manifest, Operation},
     runtime::{Component, Failure, GuestRequest, GuestResponse, Invoked, SendError, Tenant, WayOut},
     sync::lock,
     text,
@@ -51,7 +51,7 @@ impl Host {
         let started = Instant::now();
         let result = self.run(prepared).await;
         let outcome = result.as_ref().map_or_else(|error| error.kind().name(), |_| "done");
-        self.audit.write(&Event::call_ended(&subject, outcome, started.elapsed()))?;
+        self.audit.note(&Event::call_ended(&subject, outcome, started.elapsed()))?;
         result
     }
 
@@ -102,7 +102,7 @@ impl Host {
                     connection: ready.connection.id,
                     generation: ready.connection.generation,
                     digest: ready.digest,
-                    caller: subject.caller,
+                    caller: subject.caller().to_owned(),
                 };
                 component.invoke_reusing(&self.resting, &tenant, connector, way_out, operation.id.clone(), input).await
             }
@@ -155,7 +155,7 @@ pub(crate) fn subject(
     operation: &str,
     caller: &str,
 ) -> Subject {
-    Subject {
+    Subject::new(About {
         environment: environment.to_owned(),
         connection: connection.name.clone(),
         connector: connection.connector.clone(),
@@ -163,7 +163,7 @@ pub(crate) fn subject(
         operation: operation.to_owned(),
         call: Uuid::new_v4(),
         caller: caller.to_owned(),
-    }
+    })
 }
 
 /// Finds an operation.
@@ -250,16 +250,12 @@ impl ToService {
     fn new(session: Session, ready: &Ready) -> Self {
         Self { session, option: ready.connection.option.clone(), access: ready.access.clone() }
     }
-
-    fn values(&self) -> &Values {
-        &self.access.values
-    }
 }
 
 #[async_trait]
 impl WayOut for ToService {
     fn parameter(&self, name: &str) -> Option<String> {
-        self.values().public().get(name).cloned()
+        self.access.readable.get(name).cloned()
     }
 
     fn audience(&self) -> Vec<String> {

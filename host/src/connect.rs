@@ -1,8 +1,10 @@
 //! Making a connection: check what was typed, find out where it would go, let the owner see that, ask the service, and
 //! keep it. What is shown and what is kept are two steps, so that nothing is held open while a person reads or types.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use url::Url;
 use uuid::Uuid;
@@ -10,8 +12,8 @@ use uuid::Uuid;
 use crate::{
     audit::{Event, Subject},
     call,
-    consent::{self, Approval, Connection, Consent, Credential, now},
-    egress::{self, Access, Known, Rehearsed},
+    consent::{self, Approval, Connection, Consent, Credential, SignIn, now},
+    egress::{self, Access, Credentials, Rehearsed, Typed},
     error::{Error, Kind, Result},
     host::Host,
     manifest::{AuthOption, Manifest, Values},
@@ -54,6 +56,8 @@ pub struct ConnectProposal {
     pub consent: Consent,
     /// Each origin that would be reached with what it resolves to now, where that is private.
     pub private_origins: Vec<String>,
+    /// Origins that the service itself names when signing in, as templates, each with what it must look like.
+    pub named_later: Vec<String>,
     /// Where the credential is placed, with names filled in; empty where no origin is known before a call.
     pub places: Vec<String>,
     /// Secrets too short to be recognised if a service reflects them.
@@ -65,7 +69,8 @@ pub struct ConnectProposal {
     environment: String,
     caller: String,
     credential: Credential,
-    access: Arc<Access>,
+    manifest: Manifest,
+    values: Values,
 }
 
 impl Host {
@@ -92,8 +97,10 @@ impl Host {
         let option = find_option(&manifest, &request.option)?;
         let values = Values::new(option, request.parameters, request.secrets)?;
         let reachable = consent::resolve(&manifest, option, &values, &request.private)?;
-        let private_origins = self.judge_origins(&reachable).await?;
-        let rehearsed = match sample_url(&reachable) {
+        let sign_in = consent::sign_in_origins(option, &values)?;
+        let private_origins = self.judge_origins(&reachable, &sign_in).await?;
+        // What is captured is not there to be tried yet.
+        let rehearsed = match sample_url(&reachable).filter(|_| option.login.is_none()) {
             Some(url) => egress::rehearse(&option.attach, &values, &url).map_err(as_input)?,
             None => Rehearsed::default(),
         };
@@ -119,20 +126,13 @@ impl Host {
             origins: strings(&reachable.audience),
             open_hosts: strings(&reachable.open),
             placements: option.attach.iter().map(|attachment| attachment.place()).collect(),
+            sign_in: sign_in.iter().map(ToString::to_string).collect(),
             scopes: Vec::new(),
             account: String::new(),
             caller: request.caller.clone(),
             given: now(),
             until: None,
             revoked: None,
-        };
-        let access = Access {
-            pool: connection.pool(),
-            reachable,
-            attachments: option.attach.clone(),
-            limits: self.settings.transport_limits(),
-            values: values.clone(),
-            known: Known::default(),
         };
         Ok(ConnectProposal {
             approval,
@@ -141,12 +141,14 @@ impl Host {
             connection,
             consent,
             private_origins,
+            named_later: named_later(option),
             places: rehearsed.places,
             short_secrets: rehearsed.short_secrets,
             account_before: before.map(|before| before.account),
             environment: request.environment,
             caller: request.caller,
-            access: Arc::new(access),
+            manifest,
+            values,
         })
     }
 
@@ -155,8 +157,17 @@ impl Host {
     /// # Errors
     /// What the check failed with; `reconnect-needed` where it is another account than before.
     pub async fn connect(&self, proposal: ConnectProposal) -> Result<Connection> {
-        let ConnectProposal { approval, mut connection, mut consent, environment, caller, credential, access, .. } =
-            proposal;
+        let ConnectProposal {
+            approval,
+            mut connection,
+            mut consent,
+            environment,
+            caller,
+            credential,
+            manifest,
+            values,
+            ..
+        } = proposal;
         let book = self.book(&environment)?;
         let unchanged = book.find_approval(&approval.connector)?.is_some_and(|now| now.digest == approval.digest);
         if !unchanged {
@@ -172,9 +183,13 @@ impl Host {
         let loaded = self.loaded(&approval)?;
         let component = self.component(&loaded, approval.digest).await?;
         let subject = call::subject(&environment, &connection, approval.digest, "check", &caller);
-        let account = self.check_access(component, &connection, access, subject.clone()).await.map_err(|error| {
+        let not_made = |error: Error| {
             error.context(format!("The connection `{}` was not made, since its check failed", connection.name))
-        })?;
+        };
+        let (access, sign_in) =
+            self.first_access(&manifest, values, &connection, &mut consent, &subject).await.map_err(not_made)?;
+        let account =
+            self.check_access(component, &connection, Arc::new(access), subject.clone()).await.map_err(not_made)?;
         if let Some(before) = &before
             && before.account != account
         {
@@ -188,8 +203,38 @@ impl Host {
         connection.account.clone_from(&account);
         consent.account = account;
         self.audit.write(&if before.is_some() { Event::reconnected(&subject) } else { Event::connected(&subject) })?;
-        book.put_connection(&connection, &credential, &consent)?;
+        let captured = sign_in.and_then(|sign_in| sign_in.captured());
+        book.put_connection(&connection, &credential, captured.as_ref(), &consent)?;
+        self.forget_sign_ins(connection.id);
         Ok(connection)
+    }
+
+    /// What a connection that is not kept yet may do, and what signed in for it. An origin that the service itself names is
+    /// one that its owner agreed to as a pattern: from now on it is this one, and another needs a new consent.
+    async fn first_access(
+        &self,
+        manifest: &Manifest,
+        values: Values,
+        connection: &Connection,
+        consent: &mut Consent,
+        subject: &Subject,
+    ) -> Result<(Access, Option<Arc<SignIn>>)> {
+        let option = find_option(manifest, &connection.option)?;
+        let limits = self.settings.transport_limits();
+        let Some(login) = &option.login else {
+            let credentials = Arc::new(Typed::new(values.clone()));
+            let access = consent::access(manifest, option, connection, &values, consent, credentials, limits)?;
+            return Ok((access, None));
+        };
+        self.forget_sign_ins(connection.id);
+        let sign_in = Arc::new(self.sign_in(login, values, connection, None)?);
+        let held = sign_in.current(subject).await?;
+        let strings = |origins: Vec<Origin>| origins.iter().map(ToString::to_string).collect();
+        let reachable = consent::resolve(manifest, option, &held.values, &connection.private)?;
+        consent.origins = reachable.audience.iter().map(ToString::to_string).collect();
+        consent.sign_in = strings(consent::sign_in_origins(option, &held.values)?);
+        let access = consent::access(manifest, option, connection, &held.values, consent, sign_in.clone(), limits)?;
+        Ok((access, Some(sign_in)))
     }
 
     /// Runs a stored connection's check. The answer names the account.
@@ -257,23 +302,19 @@ impl Host {
                 return Err(Kind::NotFound.error(format!("There is no consent to the connection `{name}`.")));
             }
         };
-        let subject = Subject {
-            environment: environment.to_owned(),
-            connection: connection.name.clone(),
-            connector: connection.connector.clone(),
-            digest,
-            operation: String::new(),
-            call: Uuid::new_v4(),
-            caller: caller.to_owned(),
-        };
+        let subject = call::subject(environment, &connection, digest, "", caller);
         Ok((book, connection, subject))
     }
 
     /// Resolves every fixed origin once, to say before anything is stored that one is private. What is reached later is
     /// judged again, then.
-    async fn judge_origins(&self, reachable: &egress::Reachable) -> Result<Vec<String>> {
+    async fn judge_origins(&self, reachable: &egress::Reachable, sign_in: &[Origin]) -> Result<Vec<String>> {
         let mut private = Vec::new();
-        for origin in reachable.audience.iter().chain(&reachable.open).filter_map(|pattern| pattern.exact()) {
+        let reached = reachable.audience.iter().chain(&reachable.open).filter_map(|pattern| pattern.exact());
+        let reached: BTreeSet<String> =
+            reached.chain(sign_in.iter().cloned()).map(|origin| origin.to_string()).collect();
+        for origin in reached {
+            let origin = Origin::parse(&origin)?;
             match self.transport()?.would_reach(&origin, &reachable.private, &self.settings.transport_limits()).await {
                 Ok(Reach::Public) => {}
                 Ok(Reach::Private(why)) => private.push(format!("{origin} ({why})")),
@@ -311,6 +352,22 @@ pub fn find_option<'a>(manifest: &'a Manifest, id: &str) -> Result<&'a AuthOptio
                 .hint(format!("It has {}.", known.join(", ")))
         }),
     }
+}
+
+/// What of the audience and of the sign-in's own origins depends on what the service answers.
+fn named_later(option: &AuthOption) -> Vec<String> {
+    let captured = option.login.as_ref().map(|login| login.captured()).unwrap_or_default();
+    let looks = |template: String, names: Vec<&str>| {
+        let named =
+            captured.iter().filter(|value| names.iter().any(|name| name.split('.').next() == Some(&*value.name)));
+        let looks: Vec<String> = named
+            .filter_map(|value| value.pattern.as_ref().map(|it| format!("`{}` looks like {}", value.name, it.as_str())))
+            .collect();
+        (!looks.is_empty()).then(|| format!("{template}, where {}", looks.join(" and ")))
+    };
+    let audience = option.audience.iter().filter_map(|it| looks(it.to_string(), it.names().collect()));
+    let calls = option.login.iter().flat_map(|login| login.calls());
+    audience.chain(calls.filter_map(|it| looks(it.url.to_string(), it.url.host_names().collect()))).collect()
 }
 
 /// Any URL of the audience, to try the attachments on.

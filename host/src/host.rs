@@ -9,14 +9,15 @@ use std::{
 };
 
 use tokio::sync::OnceCell as AsyncOnce;
+use uuid::Uuid;
 
 use crate::{
     audit::{Audit, Head},
-    consent::{self, Approval, Book, Connection, Consent, Environment, Isolation},
+    consent::{self, Approval, Book, Connection, Consent, Environment, Isolation, SignIn, Turns, Way},
     digest::Digest,
-    egress::Access,
+    egress::{Access, Credentials, Typed},
     error::{Kind, Result},
-    manifest::Manifest,
+    manifest::{Login, Manifest, Values},
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
     store::{Changes, KeySource, Place, Vault},
@@ -50,7 +51,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// One data directory, opened. It has one owner at a time; drop it before waiting for a person.
 pub struct Host {
-    pub(crate) vault: Vault,
+    pub(crate) vault: Arc<Vault>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) library: Library,
     pub(crate) settings: Settings,
@@ -58,6 +59,7 @@ pub struct Host {
     /// By environment and name.
     ready: Mutex<HashMap<(String, String), Arc<Ready>>>,
     pub(crate) resting: Resting,
+    turns: Turns,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -73,7 +75,7 @@ impl Host {
             None => KeySource::default_file()?,
         };
         let data_dir = &settings.data_dir.value;
-        let vault = Vault::open(data_dir, &key, LOCK_WAIT)?;
+        let vault = Arc::new(Vault::open(data_dir, &key, LOCK_WAIT)?);
         let audit = Arc::new(Audit::open(data_dir, vault.subkey(b"audit"), vault.get(&anchor_place()?)?)?);
         let library = Library::open(data_dir, &vault.subkey(b"compiled code"))?;
         Ok(Self {
@@ -83,6 +85,7 @@ impl Host {
             settings: settings.clone(),
             loaded: Mutex::default(),
             ready: Mutex::default(),
+            turns: Turns::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),
@@ -229,23 +232,51 @@ impl Host {
         })?;
         let loaded = self.loaded(&approval)?;
         let consent = consent::standing(&connection, book.consent(connection.id)?)?;
-        let access = consent::access(
-            &loaded.manifest,
-            &approval,
-            &connection,
-            book.credential(connection.id)?,
-            &consent,
-            self.settings.transport_limits(),
-        )?;
+        let (option, typed) = consent::typed(&loaded.manifest, &connection, book.credential(connection.id)?)?;
+        let (values, credentials) = match &option.login {
+            None => (typed.clone(), Arc::new(Typed::new(typed)) as Arc<dyn Credentials>),
+            Some(login) => {
+                let captured = book.captured(connection.id)?.unwrap_or_default();
+                let values = consent::with_captured(login, typed.clone(), &captured)?;
+                let place = Some(book.captured_place(connection.id)?);
+                (values, Arc::new(self.sign_in(login, typed, &connection, place)?) as Arc<dyn Credentials>)
+            }
+        };
+        let limits = self.settings.transport_limits();
+        let access = consent::access(&loaded.manifest, option, &connection, &values, &consent, credentials, limits)?;
         Ok(Ready {
             digest: approval.digest,
             isolation: approval.isolation,
             connection,
-            loaded,
             access: Arc::new(access),
+            loaded: loaded.clone(),
             consent,
             revision,
         })
+    }
+
+    /// What signs in for a connection; it keeps what it captures in that place, if there is one yet.
+    pub(crate) fn sign_in(
+        &self,
+        login: &Login,
+        typed: Values,
+        connection: &Connection,
+        place: Option<Place>,
+    ) -> Result<SignIn> {
+        let way = Way {
+            transport: self.transport()?.clone(),
+            audit: self.audit.clone(),
+            pool: connection.pool(),
+            private: connection.private.clone(),
+            limits: self.settings.transport_limits(),
+        };
+        let kept = place.map(|place| (self.vault.clone(), place));
+        Ok(SignIn::new(login.clone(), typed, way, &self.turns, connection.id, kept))
+    }
+
+    /// Forgets how signing in went for a connection before.
+    pub(crate) fn forget_sign_ins(&self, connection: Uuid) {
+        self.turns.forget(connection);
     }
 
     /// An approved connector, made ready once in a process. What it is follows from its digest, so a change of the approval

@@ -5,10 +5,12 @@
 
 mod attache;
 mod canary;
+mod embedded;
 pub mod peers;
 pub mod service;
 
 pub use crate::{
     attache::{Attache, Outcome, connector},
     canary::Canary,
+    embedded::Embedded,
 };

@@ -12,10 +12,13 @@ mod command_line;
 mod connecting;
 mod egress;
 mod environments;
+mod hostile;
 mod http;
+mod isolation;
 mod limits;
 mod prompts;
 mod readme;
+mod signing_in;
 mod store;
 
 use attache_tests::{Attache, Outcome, service::Service};

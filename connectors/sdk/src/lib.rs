@@ -62,6 +62,8 @@
 //!
 //! What a template like `{key}` may be, and every word of an auth option, is explained in `wit/connector.wit`.
 
+#[cfg(target_arch = "wasm32")]
+mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 mod failure;

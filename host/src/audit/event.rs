@@ -1,9 +1,9 @@
 //! The events that there are lines for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ const LONGEST: usize = 500;
 
 /// Who and what a call's lines are about.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct About {
     /// The environment's name.
     pub environment: String,
     /// The connection's name.
@@ -31,31 +31,64 @@ pub struct Subject {
     pub caller: String,
 }
 
+/// The same, written once for all lines of a call.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    about: Arc<About>,
+    /// As members of a JSON object.
+    written: Arc<str>,
+}
+
 impl Subject {
-    fn members(&self) -> Map<String, Value> {
-        let mut members = Map::from_iter([
-            ("environment".to_owned(), json!(self.environment)),
-            ("connection".to_owned(), json!(self.connection)),
-            ("connector".to_owned(), json!(self.connector)),
-            ("digest".to_owned(), json!(self.digest.short())),
-            ("call".to_owned(), json!(self.call)),
-            ("caller".to_owned(), json!(self.caller)),
-        ]);
-        if !self.operation.is_empty() {
-            members.insert("operation".into(), json!(self.operation));
+    /// Of these.
+    pub fn new(about: About) -> Self {
+        let digest = about.digest.short();
+        let mut members: Members = vec![
+            ("environment", json!(about.environment)),
+            ("connection", json!(about.connection)),
+            ("connector", json!(about.connector)),
+            ("digest", json!(digest)),
+            ("call", json!(about.call)),
+            ("caller", json!(about.caller)),
+        ];
+        if !about.operation.is_empty() {
+            members.push(("operation", json!(about.operation)));
         }
-        members
+        Self { written: write(&members).into(), about: Arc::new(about) }
     }
+
+    /// The connection's name.
+    pub fn connection(&self) -> &str {
+        &self.about.connection
+    }
+
+    /// Who asked.
+    pub fn caller(&self) -> &str {
+        &self.about.caller
+    }
+}
+
+type Members = Vec<(&'static str, Value)>;
+
+/// As members of a JSON object, each with a comma before it.
+fn write(members: &Members) -> String {
+    members.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect()
 }
 
 /// One event; its members are all that a line says beside its place in the chain.
 #[derive(Debug, Clone)]
 pub struct Event {
     pub(super) name: &'static str,
-    pub(super) members: Map<String, Value>,
+    subject: Option<Arc<str>>,
+    own: Members,
 }
 
 impl Event {
+    /// Its members as they stand in a JSON object, each with a comma before it.
+    pub(super) fn members(&self) -> String {
+        format!("{}{}", self.subject.as_deref().unwrap_or_default(), write(&self.own))
+    }
+
     /// An operator agreed to a connector.
     pub fn connector_approved(environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
         Self::of_connector("connector-approved", environment, connector, digest, caller)
@@ -75,7 +108,7 @@ impl Event {
         caller: &str,
     ) -> Self {
         let mut event = Self::of_connector("connector-isolated", environment, connector, digest, caller);
-        event.members.insert("isolation".into(), json!(isolation));
+        event.own.push(("isolation", json!(isolation)));
         event
     }
 
@@ -104,18 +137,34 @@ impl Event {
         let name = if attached.is_empty() { "request" } else { "credential-used" };
         let mut event = Self::about(name, subject, to(method, url));
         if hop > 0 {
-            event.members.insert("hop".into(), json!(hop));
+            event.own.push(("hop", json!(hop)));
         }
         if !attached.is_empty() {
-            event.members.insert("attached".into(), json!(attached));
+            event.own.push(("attached", json!(attached)));
         }
         event
+    }
+
+    /// What was typed is about to leave, to sign in. Its path is not told: a secret may stand in it.
+    pub fn sign_in_request(subject: &Subject, method: &Method, origin: &str, step: usize) -> Self {
+        let members = [("method", json!(method.as_str())), ("origin", json!(origin)), ("step", json!(step))];
+        Self::about("sign-in-request", subject, members)
+    }
+
+    /// A sign-in gave what it should.
+    pub fn signed_in(subject: &Subject, generation: u64) -> Self {
+        Self::about("signed-in", subject, [("generation", json!(generation))])
+    }
+
+    /// A sign-in was refused; it is not tried again until somebody connects anew.
+    pub fn sign_in_refused(subject: &Subject, reason: &str) -> Self {
+        Self::about("sign-in-refused", subject, [("reason", json!(text::foreign(reason, LONGEST)))])
     }
 
     /// A request was refused before it left.
     pub fn denied(subject: &Subject, method: &Method, url: &Url, reason: &str) -> Self {
         let mut event = Self::about("request-denied", subject, to(method, url));
-        event.members.insert("reason".into(), json!(text::foreign(reason, LONGEST)));
+        event.own.push(("reason", json!(text::foreign(reason, LONGEST))));
         event
     }
 
@@ -138,8 +187,8 @@ impl Event {
     /// Rewrites what a service could have put into it: where a request goes, and why there was no answer.
     #[must_use]
     pub fn map_text(mut self, rewrite: &dyn Fn(String) -> String) -> Self {
-        for name in ["origin", "path", "reason"] {
-            if let Some(Value::String(text)) = self.members.get_mut(name) {
+        for (name, value) in &mut self.own {
+            if let (&mut ("origin" | "path" | "reason"), Value::String(text)) = (name, value) {
                 *text = rewrite(std::mem::take(text));
             }
         }
@@ -147,19 +196,17 @@ impl Event {
     }
 
     fn about(name: &'static str, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        let mut members = subject.members();
-        members.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        Self { name, members }
+        Self { name, subject: Some(subject.written.clone()), own: more.into_iter().collect() }
     }
 
     fn of_connector(name: &'static str, environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
-        let members = [
+        let own = vec![
             ("environment", json!(environment)),
             ("connector", json!(connector)),
             ("digest", json!(digest)),
             ("caller", json!(caller)),
         ];
-        Self { name, members: members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
+        Self { name, subject: None, own }
     }
 }
 

@@ -1,4 +1,6 @@
-//! Writing the audit: a line is in the file when `write` returns, and on the disk at most 50 ms later.
+//! Writing the audit: a line is in the file when `write` returns, and on the disk at most 50 ms later. A line that tells of
+//! something that is over already may be noted instead: it is in the file with the next one that is written, and at most
+//! 50 ms later.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,7 +13,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     Event,
@@ -38,9 +40,11 @@ struct Shared {
 }
 
 struct State {
-    file: File,
+    file: Arc<File>,
     head: Option<Head>,
-    /// Lines written since the last sync.
+    /// Lines that are in the chain and not in the file yet.
+    noted: Vec<u8>,
+    /// Whether there are lines that were not synced yet.
     unsynced: bool,
     /// Once the audit could not be written, nothing may happen that it would not know of.
     broken: bool,
@@ -74,7 +78,14 @@ impl Audit {
         // What a process wrote that died before it could sync must be on the disk before it is anchored.
         let unsynced = reached(&head) > reached(&anchor);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { file, head, unsynced, broken: false, closing: false }),
+            state: Mutex::new(State {
+                file: Arc::new(file),
+                head,
+                noted: Vec::new(),
+                unsynced,
+                broken: false,
+                closing: false,
+            }),
             changed: Condvar::new(),
         });
         let syncing = shared.clone();
@@ -90,22 +101,36 @@ impl Audit {
     /// # Errors
     /// `store-unavailable` where it cannot be written now, or could not be before: then nothing else is done either.
     pub fn write(&self, event: &Event) -> Result<()> {
+        let mut state = self.append(event)?;
+        state.flush();
+        if state.broken { Err(refused()) } else { Ok(()) }
+    }
+
+    /// Notes a line: of what is over already, so that nothing waits for it.
+    ///
+    /// # Errors
+    /// `store-unavailable` where nothing could be written before.
+    pub fn note(&self, event: &Event) -> Result<()> {
+        self.append(event).map(drop)
+    }
+
+    fn append(&self, event: &Event) -> Result<MutexGuard<'_, State>> {
+        // Everything that needs no lock, before it.
+        let members = event.members();
         let mut state = self.shared.lock();
         if state.broken {
             return Err(refused());
         }
         let seq = state.head.as_ref().map_or(1, |head| head.seq + 1);
-        let previous = state.head.as_ref().map_or(String::new(), |head| head.mac.clone());
-        let (line, mac) = self.chain.line(&previous, &content(seq, event));
-        if let Err(error) = state.file.write_all(line.as_bytes()) {
-            tracing::error!(%error, "the audit cannot be written");
-            state.broken = true;
-            return Err(refused());
-        }
+        let previous = state.head.as_ref().map_or("", |head| head.mac.as_str());
+        let (line, mac) = self.chain.line(previous, &content(seq, event.name, &members));
+        state.noted.extend_from_slice(line.as_bytes());
         state.head = Some(Head { seq, mac });
-        state.unsynced = true;
-        self.shared.changed.notify_all();
-        Ok(())
+        // The syncer waits for the first line of a group, and sleeps through the others.
+        if !std::mem::replace(&mut state.unsynced, true) {
+            self.shared.changed.notify_one();
+        }
+        Ok(state)
     }
 
     /// Waits until everything written is on the disk.
@@ -113,10 +138,7 @@ impl Audit {
     /// # Errors
     /// `store-unavailable`.
     pub fn sync(&self) -> Result<()> {
-        let mut state = self.shared.lock();
-        if state.unsynced && !state.broken {
-            sync_now(&mut state);
-        }
+        let state = sync_now(&self.shared, self.shared.lock());
         if state.broken { Err(refused()) } else { Ok(()) }
     }
 
@@ -167,35 +189,48 @@ fn sync_in_groups(shared: &Shared) {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        if state.unsynced && !state.broken {
-            sync_now(&mut state);
-        }
+        state = sync_now(shared, state);
         if state.closing {
             return;
         }
-        if state.broken {
-            state.unsynced = false;
-        }
     }
 }
 
-fn sync_now(state: &mut State) {
-    match state.file.sync_data() {
-        Ok(()) => state.unsynced = false,
-        Err(error) => {
-            tracing::error!(%error, "the audit cannot be synced");
-            state.broken = true;
+/// Syncs what there is. Others write meanwhile: a disk takes milliseconds for it.
+fn sync_now<'a>(shared: &'a Shared, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    state.flush();
+    if !std::mem::replace(&mut state.unsynced, false) || state.broken {
+        return state;
+    }
+    let file = state.file.clone();
+    drop(state);
+    let synced = file.sync_data();
+    let mut state = shared.lock();
+    if let Err(error) = synced {
+        tracing::error!(%error, "the audit cannot be synced");
+        state.broken = true;
+    }
+    state
+}
+
+impl State {
+    /// Writes what was noted.
+    fn flush(&mut self) {
+        if self.noted.is_empty() || self.broken {
+            return;
         }
+        if let Err(error) = (&*self.file).write_all(&self.noted) {
+            tracing::error!(%error, "the audit cannot be written");
+            self.broken = true;
+        }
+        self.noted.clear();
     }
 }
 
-fn content(seq: u64, event: &Event) -> String {
-    let mut members = Map::new();
-    members.insert("seq".into(), seq.into());
-    members.insert("time".into(), Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string().into());
-    members.insert("event".into(), event.name.into());
-    members.extend(event.members.clone());
-    Value::Object(members).to_string()
+/// One JSON object: what every line has, and the event's own members.
+fn content(seq: u64, name: &str, members: &str) -> String {
+    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+    format!("{{\"seq\":{seq},\"time\":\"{time}\",\"event\":\"{name}\"{members}}}")
 }
 
 /// Finds the last line, and sets a torn one aside.
@@ -251,7 +286,10 @@ fn refused() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::event::Subject, *};
+    use super::{
+        super::event::{About, Subject},
+        *,
+    };
     use crate::digest::Digest;
 
     fn key() -> Secret {
@@ -259,7 +297,7 @@ mod tests {
     }
 
     fn event(connection: &str) -> Event {
-        Event::connected(&Subject {
+        Event::connected(&Subject::new(About {
             environment: "default".into(),
             connection: connection.into(),
             connector: "c".into(),
@@ -267,7 +305,7 @@ mod tests {
             operation: String::new(),
             call: uuid::Uuid::nil(),
             caller: "test".into(),
-        })
+        }))
     }
 
     /// Writes some lines and gives the head that a finished command would note.
@@ -368,7 +406,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::open(folder.path(), key(), None).unwrap();
         // A file that is open for reading only stands for a disk that takes no more.
-        audit.shared.lock().file = File::open(Audit::path(folder.path())).unwrap();
+        audit.shared.lock().file = Arc::new(File::open(Audit::path(folder.path())).unwrap());
         for _ in 0..2 {
             assert_eq!(audit.write(&event("c")).unwrap_err().kind(), Kind::StoreUnavailable);
         }

@@ -9,5 +9,5 @@ mod event;
 mod log;
 
 pub use chain::{Filter, Head, read};
-pub use event::{Event, Subject};
+pub use event::{About, Event, Subject};
 pub use log::Audit;

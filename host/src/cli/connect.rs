@@ -226,6 +226,8 @@ fn shown(proposal: &ConnectProposal) -> String {
     if consent.placements.is_empty() {
         text += &print::section("it calls", &consent.origins);
     }
+    text += &print::section("to sign in, what you type goes to", &consent.sign_in);
+    text += &print::section("and to what the service names when it signs in", &proposal.named_later);
     text += &print::section("without the credential it may call", &consent.open_hosts);
     text += &print::section("private addresses that were allowed", &proposal.private_origins);
     text += &print::section(

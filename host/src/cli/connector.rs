@@ -16,7 +16,7 @@ use crate::{
     consent::{Approval, Isolation},
     digest::Digest,
     error::{Kind, Result},
-    manifest::Manifest,
+    manifest::{Manifest, login::is_readable},
     text,
 };
 
@@ -240,6 +240,14 @@ fn describe(manifest: &Manifest, digest: Digest, imports: &[String]) -> String {
         let reaches = if option.attach.is_empty() { "calls, with no credential" } else { "sends the credential to" };
         shown += &print::section(reaches, option.audience.iter().map(ToString::to_string));
         shown += &print::section("as", option.attach.iter().map(|attachment| attachment.place()));
+        if let Some(login) = &option.login {
+            shown += &print::section("signs in at", login.calls().map(|call| format!("{} {}", call.method, call.url)));
+            let captured = login.captured().into_iter().map(|value| match is_readable(value) {
+                true => format!("{} (the connector can read it)", value.name),
+                false => value.name.clone(),
+            });
+            shown += &print::section("keeps of the answers", captured);
+        }
         shown.push('\n');
     }
     shown += &print::section("calls without a credential", manifest.open_hosts.iter().map(ToString::to_string));

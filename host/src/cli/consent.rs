@@ -65,6 +65,7 @@ fn shown(consent: &consent::Consent) -> String {
     let mut text = format!("{}: {} ({})\n", consent.name, consent.account, state(consent));
     text += &print::section("the credential goes to", &consent.origins);
     text += &print::section("as", &consent.placements);
+    text += &print::section("signs in at", &consent.sign_in);
     text += &print::section("called without it", &consent.open_hosts);
     text += &print::section("scopes", &consent.scopes);
     text +=

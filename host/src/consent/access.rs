@@ -1,20 +1,22 @@
 //! From a connection to what its requests may do.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Approval, Connection, Consent, Credential};
+use super::{Connection, Consent, Credential};
 use crate::{
-    egress::{Access, Known, Reachable},
+    egress::{Access, Credentials, Known, Reachable},
     error::{Error, Kind, Result},
     manifest::{
-        AuthOption, Manifest, Values,
+        AuthOption, Login, Manifest, Values,
         audience::{OriginPattern, OriginTemplate},
+        template::Moment,
     },
+    origin::Origin,
     secret::Secret,
     transport::{self, PrivateAllowed},
 };
 
-/// Resolves where a connection with these values may go.
+/// Resolves where a connection with these values may go, and where its sign-in does.
 ///
 /// # Errors
 /// `invalid-input` where a value does not make an origin.
@@ -24,11 +26,34 @@ pub fn resolve(
     values: &Values,
     private: &PrivateAllowed,
 ) -> Result<Reachable> {
+    let moment = Moment::now();
+    let calls = option.login.iter().flat_map(Login::calls);
     Ok(Reachable {
         audience: patterns(&option.audience, values)?,
         open: patterns(&manifest.open_hosts, values)?,
+        // One that needs what was not captured yet leads nowhere yet.
+        sign_in: calls.filter_map(|call| call.url.fill(values, &moment).ok()).map(|url| url.expose().clone()).collect(),
         private: private.clone(),
     })
+}
+
+/// Every origin that a sign-in sends what was typed to, as far as these values tell.
+///
+/// # Errors
+/// `invalid-input` where a value does not make an origin.
+pub fn sign_in_origins(option: &AuthOption, values: &Values) -> Result<Vec<Origin>> {
+    let mut origins = Vec::new();
+    for call in option.login.iter().flat_map(Login::calls) {
+        let resolved = call.url.origins(&values.in_a_host()).map_err(|error| {
+            Kind::InvalidInput.error(format!("`{}` leads nowhere with these values: {error}.", call.url))
+        })?;
+        for origin in resolved {
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+        }
+    }
+    Ok(origins)
 }
 
 /// The consent to a connection, if it still stands.
@@ -49,46 +74,63 @@ pub fn standing(connection: &Connection, consent: Option<Consent>) -> Result<Con
     }
 }
 
-/// What a stored connection may do: it has its secrets, and its owner's consent covers everything that the approved
-/// connector would do with them.
+/// What was typed when a connection was made, as the approved connector asks for it now.
 ///
 /// # Errors
-/// `reconnect-needed` or `consent-needed`, with the command that mends it.
-pub fn access(
-    manifest: &Manifest,
-    approval: &Approval,
+/// `consent-needed` where the connector has no such auth option any longer, `reconnect-needed` where a value is missing or
+/// does not fit.
+pub fn typed<'a>(
+    manifest: &'a Manifest,
     connection: &Connection,
     credential: Option<Credential>,
-    consent: &Consent,
-    limits: transport::Limits,
-) -> Result<Access> {
+) -> Result<(&'a AuthOption, Values)> {
     let name = &connection.name;
-    let needs_consent = |why: String| needs_consent(name, why);
     let option = manifest.option(&connection.option).ok_or_else(|| {
-        needs_consent(format!(
-            "The connector `{}` no longer has the auth option `{}`.",
-            connection.connector, connection.option
-        ))
+        needs_consent(
+            name,
+            format!("The connector `{}` no longer has the auth option `{}`.", connection.connector, connection.option),
+        )
     })?;
     let secrets: BTreeMap<String, Secret> = credential.map(|credential| credential.secrets).unwrap_or_default();
     let values = Values::new(option, connection.parameters.clone(), secrets).map_err(|error| {
         Kind::ReconnectNeeded
             .error(format!(
                 "The connection `{name}` does not fit version {} of its connector: {}",
-                approval.version,
+                manifest.version,
                 error.message()
             ))
             .hint(reconnect(name))
     })?;
-    let reachable = resolve(manifest, option, &values, &connection.private)?;
+    Ok((option, values))
+}
+
+/// What a stored connection may do: its owner's consent covers everything that the approved connector would do with these
+/// values, those that were captured among them.
+///
+/// # Errors
+/// `consent-needed`, with the command that asks for it.
+pub fn access(
+    manifest: &Manifest,
+    option: &AuthOption,
+    connection: &Connection,
+    values: &Values,
+    consent: &Consent,
+    credentials: Arc<dyn Credentials>,
+    limits: transport::Limits,
+) -> Result<Access> {
+    let needs_consent = |why: String| needs_consent(&connection.name, why);
+    let reachable = resolve(manifest, option, values, &connection.private)?;
     covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
     covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
     covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
+    covered("the origin to sign in at", sign_in_origins(option, values)?.iter(), &consent.sign_in)
+        .map_err(needs_consent)?;
     Ok(Access {
         pool: connection.pool(),
         reachable,
         attachments: option.attach.clone(),
-        values,
+        credentials,
+        readable: values.public().clone(),
         limits,
         known: Known::default(),
     })

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{Approval, Connection, Consent, Credential, Environment, now};
+use super::{Approval, Captured, Connection, Consent, Credential, Environment, now};
 use crate::{
     error::{Kind, Result},
     store::{Changes, Place, Vault},
@@ -139,6 +139,16 @@ impl<'a> Book<'a> {
         self.vault.get(&self.place("credential", Some(&connection.to_string()))?)
     }
 
+    /// What a connection captured when it signed in last.
+    pub fn captured(&self, connection: Uuid) -> Result<Option<Captured>> {
+        self.vault.get(&self.captured_place(connection)?)
+    }
+
+    /// Where that is kept.
+    pub(crate) fn captured_place(&self, connection: Uuid) -> Result<Place> {
+        self.place("captured", Some(&connection.to_string()))
+    }
+
     /// The consent of a connection.
     pub fn consent(&self, connection: Uuid) -> Result<Option<Consent>> {
         self.vault.get(&self.place("consent", Some(&connection.to_string()))?)
@@ -159,15 +169,24 @@ impl<'a> Book<'a> {
         self.vault.commit(Changes::new().delete(&self.place("approval", Some(connector))?))
     }
 
-    /// Writes a connection with its secrets and its consent, all or nothing.
-    pub fn put_connection(&self, connection: &Connection, credential: &Credential, consent: &Consent) -> Result<()> {
+    /// Writes a connection with its secrets, what it captured and its consent, all or nothing.
+    pub fn put_connection(
+        &self,
+        connection: &Connection,
+        credential: &Credential,
+        captured: Option<&Captured>,
+        consent: &Consent,
+    ) -> Result<()> {
         let id = connection.id.to_string();
-        self.vault.commit(
-            Changes::new()
-                .put(&self.place("connection", Some(&connection.name))?, connection)?
-                .put(&self.place("credential", Some(&id))?, credential)?
-                .put(&self.place("consent", Some(&id))?, consent)?,
-        )
+        let changes = Changes::new()
+            .put(&self.place("connection", Some(&connection.name))?, connection)?
+            .put(&self.place("credential", Some(&id))?, credential)?
+            .put(&self.place("consent", Some(&id))?, consent)?;
+        let place = self.captured_place(connection.id)?;
+        self.vault.commit(match captured {
+            Some(captured) => changes.put(&place, captured)?,
+            None => changes.delete(&place),
+        })
     }
 
     /// Ends a consent: it is marked, and the secrets are gone.
@@ -177,7 +196,8 @@ impl<'a> Book<'a> {
         self.vault.commit(
             Changes::new()
                 .put(&self.place("consent", Some(&id))?, &revoked)?
-                .delete(&self.place("credential", Some(&id))?),
+                .delete(&self.place("credential", Some(&id))?)
+                .delete(&self.captured_place(consent.connection)?),
         )
     }
 
@@ -188,6 +208,7 @@ impl<'a> Book<'a> {
             Changes::new()
                 .delete(&self.place("connection", Some(&connection.name))?)
                 .delete(&self.place("credential", Some(&id))?)
+                .delete(&self.captured_place(connection.id)?)
                 .delete(&self.place("consent", Some(&id))?),
         )
     }

@@ -1,6 +1,6 @@
 //! What is kept, each as one sealed record.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -104,6 +104,30 @@ pub struct Credential {
     pub secrets: BTreeMap<String, Secret>,
 }
 
+/// What signing in gave, good for a while.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Captured {
+    /// By name, the tokens too. Which of them a connector can read, its manifest says.
+    #[serde(with = "crate::secret::in_sealed_record")]
+    pub values: BTreeMap<String, Secret>,
+    /// When, in seconds since 1970.
+    pub obtained: i64,
+    /// Until when, in seconds since 1970; none until it is refused.
+    pub expires: Option<i64>,
+    /// Counts the sign-ins of the connection.
+    pub generation: u64,
+    /// Why the service refused the last sign-in, where it did: it is not asked again until somebody connects anew.
+    pub refused: Option<String>,
+}
+
+impl Captured {
+    /// How long it was good for when it was new.
+    pub fn lifetime(&self) -> Option<Duration> {
+        let seconds = self.expires?.saturating_sub(self.obtained);
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+}
+
 /// The account owner's yes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Consent {
@@ -119,6 +143,9 @@ pub struct Consent {
     pub open_hosts: Vec<String>,
     /// Where the credential is placed.
     pub placements: Vec<String>,
+    /// Resolved origins that what was typed is sent to, to sign in.
+    #[serde(default)]
+    pub sign_in: Vec<String>,
     /// Scopes, where the scheme has them.
     pub scopes: Vec<String>,
     /// Whose account.

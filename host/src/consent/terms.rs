@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{Attachment, Effect, Manifest};
+use crate::manifest::{Attachment, Effect, Manifest, login::is_readable};
 
 /// Everything about a connector that widens what it can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,13 @@ pub struct Terms {
     pub open_hosts: BTreeSet<String>,
     /// Where credentials are placed, each with its auth option and template.
     pub placements: BTreeSet<String>,
-    /// What the connector can read of what is typed.
+    /// Where what was typed goes to sign in, each with its method and auth option.
+    #[serde(default)]
+    pub sign_in: BTreeSet<String>,
+    /// What is kept of the answers, each with its auth option.
+    #[serde(default)]
+    pub captures: BTreeSet<String>,
+    /// What the connector can read of what is typed or captured.
     pub readable: BTreeSet<String>,
     /// What the component imports.
     pub imports: BTreeSet<String>,
@@ -47,6 +53,19 @@ impl Terms {
             terms.placements.extend(option.attach.iter().map(|attachment| of(placement(attachment))));
             let readable = option.parameters.iter().filter(|parameter| !parameter.is_secret());
             terms.readable.extend(readable.map(|parameter| of(parameter.name.clone())));
+            let Some(login) = &option.login else { continue };
+            for call in login.calls() {
+                terms.sign_in.insert(of(format!("{} {}", call.method, call.url)));
+                let placed =
+                    call.attach.iter().map(|attachment| of(format!("{} when signing in", placement(attachment))));
+                terms.placements.extend(placed);
+            }
+            for value in login.captured() {
+                terms.captures.insert(of(value.name.clone()));
+                if is_readable(value) {
+                    terms.readable.insert(of(value.name.clone()));
+                }
+            }
         }
         terms
     }
@@ -60,6 +79,8 @@ impl Terms {
         };
         compare("origin that receives the credential", &before.audience, &self.audience);
         compare("open host", &before.open_hosts, &self.open_hosts);
+        compare("URL to sign in at", &before.sign_in, &self.sign_in);
+        compare("captured value", &before.captures, &self.captures);
         compare("placement", &before.placements, &self.placements);
         compare("value that the connector can read", &before.readable, &self.readable);
         compare("import", &before.imports, &self.imports);

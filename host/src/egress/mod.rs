@@ -6,18 +6,23 @@
 //! to an origin outside the audience; a request that should carry one and does not; an answer to the guest that was not
 //! scrubbed; a request that the audit does not know of.
 
+mod credentials;
 mod headers;
 mod policy;
 mod preview;
 mod redirect;
 mod scrub;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
+pub use credentials::{Credentials, Held, Typed};
 pub use policy::{Destination, Reachable};
 pub use preview::Preview;
 use scrub::Scrubber;
@@ -71,7 +76,9 @@ pub struct Access {
     /// What is put on.
     pub attachments: Vec<Attachment>,
     /// With which values.
-    pub values: Values,
+    pub credentials: Arc<dyn Credentials>,
+    /// What the connector may read, by name.
+    pub readable: BTreeMap<String, String>,
     /// What the transport allows.
     pub limits: transport::Limits,
     /// How to find what was attached before.
@@ -138,20 +145,33 @@ impl Session {
         let mut headers = headers::from_guest(&request.headers)?;
         let mut body = Bytes::from(request.body.unwrap_or_default());
         let moment = Moment::now();
-        for hop in 0..=REDIRECTS {
+        let mut hop = 0;
+        // One renewal and one repetition for a request of the guest's, however many hops refuse it.
+        let mut renewed = false;
+        while hop <= REDIRECTS {
             let destination = self
                 .refuse_secret_host(&url, sent)
                 .and_then(|()| self.access.reachable.judge(&url))
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
+            let held = match destination {
+                Destination::Audience if request.attach && !self.access.attachments.is_empty() => {
+                    Some(self.access.credentials.current(&self.subject).await?)
+                }
+                _ => None,
+            };
             let mut outgoing =
                 Outgoing { method: method.clone(), url: url.clone(), headers: headers.clone(), body: body.clone() };
-            let attached = self.attach(destination, request.attach, hop, &moment, sent, &mut outgoing)?;
+            let existing = if hop == 0 { Existing::Refuse } else { Existing::Replace };
+            let attached = self
+                .attach(destination, held.as_deref(), request.attach, existing, &moment, sent, &mut outgoing)
+                .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
             if let Some(preview) = &self.preview {
                 *lock(preview) = Some(Preview::of(&outgoing, &attached, destination));
                 return Err(Kind::Internal.error("A dry run sends nothing."));
             }
             // The URL as it was before anything was attached: a credential may stand in its path.
-            self.note(Event::request(&self.subject, &method, &url, hop, &attached.places), sent)?;
+            let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places);
+            self.audit.write(&leaving.map_text(&|text| sent.scrubber.masked(text)))?;
             sent.scrubber.add(&self.access.known, attached.values);
             let answer = self
                 .transport
@@ -164,6 +184,14 @@ impl Session {
                     return Err(fault.into());
                 }
             };
+            if let Some(held) = held
+                && answer.status == StatusCode::UNAUTHORIZED
+                && !std::mem::replace(&mut renewed, true)
+                && self.access.credentials.renewed(&held, &self.subject).await?.is_some()
+            {
+                self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
+                continue;
+            }
             match redirect::next(&method, &url, answer.status, &answer.headers)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?
             {
@@ -174,6 +202,7 @@ impl Session {
                     if !next.keeps_body {
                         redirect::without_body(&mut headers, &mut body);
                     }
+                    hop += 1;
                 }
             }
         }
@@ -192,32 +221,36 @@ impl Session {
     }
 
     /// Puts the credential on where the origin is in the audience, and nowhere else.
+    #[allow(clippy::too_many_arguments, reason = "each is one fact of this hop")]
     fn attach(
         &self,
         destination: Destination,
+        held: Option<&Held>,
         wanted: bool,
-        hop: usize,
+        existing: Existing,
         moment: &Moment,
         sent: &Sent,
         outgoing: &mut Outgoing,
     ) -> Result<Attached> {
-        let existing = if hop == 0 { Existing::Refuse } else { Existing::Replace };
-        let result = match destination {
-            Destination::Audience if wanted => {
-                credential::attach(&self.access.attachments, &self.access.values, moment, existing, outgoing)
+        match (destination, held) {
+            (Destination::Audience, Some(held)) => {
+                credential::attach(&self.access.attachments, &held.values, moment, existing, outgoing)
             }
             // What goes without the credential it should carry is an error, not a 401 that nobody understands.
-            Destination::Open if wanted && hop == 0 && !self.access.attachments.is_empty() => Err(Kind::Denied
-                .error(format!(
-                    "{} is an open host, which is called without the credential.",
-                    outgoing.url.origin().ascii_serialization()
-                ))
-                .hint(
-                    "The connector must send this request with `credential: omit`, or name the origin in its audience.",
-                )),
+            (Destination::Open, _)
+                if wanted && existing == Existing::Refuse && !self.access.attachments.is_empty() =>
+            {
+                Err(Kind::Denied
+                    .error(format!(
+                        "{} is an open host, which is called without the credential.",
+                        outgoing.url.origin().ascii_serialization()
+                    ))
+                    .hint(
+                        "The connector must send this request with `credential: omit`, or name the origin in its audience.",
+                    ))
+            }
             _ => self.refuse_carried_over(sent, outgoing).map(|()| Attached::default()),
-        };
-        result.inspect_err(|error| self.note_denied(&outgoing.method, &outgoing.url, sent, error))
+        }
     }
 
     /// A service that saw the credential may write it into a redirect that leaves the audience.
@@ -251,8 +284,9 @@ impl Session {
         }
     }
 
+    /// For what has happened already; what is about to leave is written before it does.
     fn note(&self, event: Event, sent: &Sent) -> Result<()> {
-        self.audit.write(&event.map_text(&|text| sent.scrubber.masked(text)))
+        self.audit.note(&event.map_text(&|text| sent.scrubber.masked(text)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a request may go. An origin is in the audience, or an open host, or refused; there is no fourth answer, and an
 //! empty list allows nothing.
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::{
@@ -18,6 +19,8 @@ pub struct Reachable {
     pub audience: Vec<OriginPattern>,
     /// Where it may go without one.
     pub open: Vec<OriginPattern>,
+    /// Where the connection signs in: URLs that no connector calls, though it may call their origin.
+    pub sign_in: Vec<Url>,
     /// Private `host:port`s that the operator allowed.
     pub private: PrivateAllowed,
 }
@@ -43,6 +46,11 @@ impl Reachable {
                 .hint("The host attaches credentials; declare `basic` in the connector's auth option."));
         }
         let origin = Origin::of(url)?;
+        if self.sign_in.iter().any(|declared| leads_to(url, declared)) {
+            return Err(Kind::Denied
+                .error("That is where the connection signs in, which only the host does.")
+                .hint("The connector must leave signing in to its auth option."));
+        }
         let destination = if self.audience.iter().any(|pattern| pattern.matches(&origin)) {
             Destination::Audience
         } else if self.open.iter().any(|pattern| pattern.matches(&origin)) {
@@ -70,5 +78,67 @@ impl Reachable {
         Kind::Denied
             .error(format!("The connection may not reach {}; it may reach {allowed}.", text::foreign(&origin.to_string(), 300)))
             .hint("The connector must declare the origin in its audience or open hosts, and the account's owner must consent to it.")
+    }
+}
+
+/// Whether a URL is one that was declared, however it is spelled: servers differ in what they take for the same path. Its
+/// query counts only where the declared path is the root, which a service may use for everything.
+fn leads_to(url: &Url, declared: &Url) -> bool {
+    if url.origin() != declared.origin() || plain_path(url) != plain_path(declared) {
+        return false;
+    }
+    plain_path(declared) != "/" || declared.query_pairs().all(|pair| url.query_pairs().any(|other| other == pair))
+}
+
+/// Decoded until nothing is left to decode, in lower case, without empty segments and what stands behind a `;`.
+fn plain_path(url: &Url) -> String {
+    let mut path = url.path().to_owned();
+    loop {
+        let decoded = percent_decode_str(&path).decode_utf8_lossy().into_owned();
+        if decoded == path {
+            break;
+        }
+        path = decoded;
+    }
+    let path = path.to_lowercase().replace('\\', "/");
+    let mut plain: Vec<&str> = Vec::new();
+    for segment in path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()) {
+        match segment {
+            "" | "." => {}
+            ".." => drop(plain.pop()),
+            segment => plain.push(segment),
+        }
+    }
+    format!("/{}", plain.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_connection_signs_in_is_known_in_every_spelling() {
+        let declared = Url::parse("https://a.example/oauth/token?tenant=x").unwrap();
+        for url in [
+            "https://a.example/oauth/token",
+            "https://a.example/oauth/token/",
+            "https://a.example/OAuth/Token?x",
+            "https://a.example//oauth//token",
+            "https://a.example/oauth/%74oken",
+            "https://a.example/oauth/%2574oken",
+            "https://a.example/oauth%2Ftoken",
+            "https://a.example/x/..%2Foauth/token",
+            "https://a.example/oauth/token;x=1",
+            "https://a.example:443/oauth/./token",
+            "https://A.EXAMPLE/oauth\\token",
+        ] {
+            assert!(leads_to(&Url::parse(url).unwrap(), &declared), "{url}");
+        }
+        for url in ["https://a.example/oauth/tokens", "https://a.example/oauth", "https://b.example/oauth/token"] {
+            assert!(!leads_to(&Url::parse(url).unwrap(), &declared), "{url}");
+        }
+        let root = Url::parse("https://a.example/?do=login").unwrap();
+        assert!(leads_to(&Url::parse("https://a.example/?x=1&do=login").unwrap(), &root));
+        assert!(!leads_to(&Url::parse("https://a.example/?do=list").unwrap(), &root));
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Attachment, AuthOption, Manifest, Operation, Parameter, ValueKind,
-    audience::{NameInfo, OriginTemplate},
+    Attachment, AuthOption, Login, Manifest, Operation, Parameter, ValueKind,
+    audience::{NameInfo, OriginTemplate, UrlTemplate},
     declared,
     template::{Template, Use},
 };
@@ -108,11 +108,6 @@ fn check_operation(declared: &declared::Operation) -> Result<Operation> {
 fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
     named(&declared.id)?;
     readable(&declared.title, "")?;
-    match &declared.scheme {
-        declared::Scheme::Direct => {}
-        declared::Scheme::Oauth2(_) => return Err(not_yet("the scheme `oauth2`")),
-        declared::Scheme::Login(_) => return Err(not_yet("the scheme `login`")),
-    }
     if !declared.jwts.is_empty() {
         return Err(not_yet("`jwts`"));
     }
@@ -123,9 +118,16 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
             .map_err(|error| error.context(format!("its parameter `{}`", shown(&parameter.name))))?;
         parameters.push(checked);
     }
-    let names = Names { parameters: &parameters };
-    let attach = declared
-        .attach
+    let login = match &declared.scheme {
+        declared::Scheme::Direct => None,
+        declared::Scheme::Oauth2(_) => return Err(not_yet("the scheme `oauth2`")),
+        declared::Scheme::Login(login) => Some(Login::check(login, &parameters)?),
+    };
+    let captures: Vec<Parameter> = login.iter().flat_map(Login::captured).cloned().collect();
+    let names = Names { parameters: &parameters, captures: &captures };
+    let bearer = [declared::Attachment::Header("Authorization".into(), "Bearer {access_token}".into())];
+    let attach = if login.is_some() && declared.attach.is_empty() { &bearer[..] } else { &declared.attach };
+    let attach = attach
         .iter()
         .map(|attachment| {
             check_attachment(attachment, &names)
@@ -140,7 +142,7 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
     if audience.is_empty() && !attach.is_empty() {
         return Err(denied("it attaches a credential but names no audience, and an empty audience allows nothing"));
     }
-    Ok(AuthOption { id: declared.id.clone(), title: declared.title.clone(), parameters, attach, audience })
+    Ok(AuthOption { id: declared.id.clone(), title: declared.title.clone(), parameters, login, attach, audience })
 }
 
 fn check_parameter(declared: &declared::Parameter) -> Result<Parameter> {
@@ -157,7 +159,7 @@ fn check_parameter(declared: &declared::Parameter) -> Result<Parameter> {
     Parameter::check(declared)
 }
 
-fn check_attachment(declared: &declared::Attachment, names: &Names<'_>) -> Result<Attachment> {
+pub(super) fn check_attachment(declared: &declared::Attachment, names: &Names<'_>) -> Result<Attachment> {
     Ok(match declared {
         declared::Attachment::Header(name, value) => {
             let (name, value) = (names.public(name)?, names.any(value)?);
@@ -195,22 +197,24 @@ fn check_open_hosts(declared: &declared::Connector, options: &[AuthOption]) -> R
     for entry in &declared.open_hosts {
         let context = |error: Error| error.context(format!("`{}`", shown(entry)));
         for option in options {
-            Names { parameters: &option.parameters }.origin(entry).map_err(context)?;
+            Names { parameters: &option.parameters, captures: &[] }.origin(entry).map_err(context)?;
         }
         let first = options.first().map_or(&[][..], |option| &option.parameters);
-        checked.push(Names { parameters: first }.origin(entry).map_err(context)?);
+        checked.push(Names { parameters: first, captures: &[] }.origin(entry).map_err(context)?);
     }
     Ok(checked)
 }
 
 /// The names that templates of one auth option may use.
-struct Names<'a> {
-    parameters: &'a [Parameter],
+pub(super) struct Names<'a> {
+    pub(super) parameters: &'a [Parameter],
+    /// What the steps of a sign-in have captured by then.
+    pub(super) captures: &'a [Parameter],
 }
 
 impl Names<'_> {
     /// A template that may use secrets.
-    fn any(&self, text: &str) -> Result<Template> {
+    pub(super) fn any(&self, text: &str) -> Result<Template> {
         let template =
             Template::parse(text).map_err(|error| invalid(format!("`{}` is no template: {error}", shown(text))))?;
         for name in template.names() {
@@ -255,8 +259,30 @@ impl Names<'_> {
         if let Some(name) = template.names().find(|name| self.is_secret(name) && self.group_of(name).is_none()) {
             return Err(denied(&format!("a secret (`{}`) cannot stand in a host", shown(name))));
         }
+        template.names().try_for_each(|name| self.refuse_unbounded_capture(name))?;
         OriginTemplate::parse(&template, &|name| self.info(name))
             .map_err(|error| invalid(format!("`{}` is no origin: {error}", shown(text))))
+    }
+
+    /// A URL. Its host is chosen as an audience's is; its path and query may use anything.
+    pub(super) fn url(&self, text: &str) -> Result<UrlTemplate> {
+        let template = self.any(text)?;
+        let parsed = UrlTemplate::parse(&template, &|name| self.info(name))
+            .map_err(|error| invalid(format!("`{}` is no URL: {error}", shown(text))))?;
+        for name in parsed.host_names() {
+            self.refuse_unbounded_capture(name)?;
+        }
+        Ok(parsed)
+    }
+
+    /// What a service answers chooses where a credential goes only within what the connector said it looks like.
+    fn refuse_unbounded_capture(&self, name: &str) -> Result<()> {
+        match self.captures.iter().find(|capture| capture.name == name) {
+            Some(capture) if capture.pattern.is_none() => {
+                Err(denied(&format!("the captured value `{}` stands in a host, so it needs a `pattern`", shown(name))))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn has_secret(&self, template: &Template) -> bool {
@@ -264,21 +290,28 @@ impl Names<'_> {
     }
 
     fn is_secret(&self, name: &str) -> bool {
-        let owner = self.group_of(name).or_else(|| self.parameters.iter().find(|parameter| parameter.name == name));
-        owner.is_some_and(Parameter::is_secret)
+        self.group_of(name).or_else(|| self.value_of(name)).is_some_and(Parameter::is_secret)
     }
 
     fn group_of(&self, name: &str) -> Option<&Parameter> {
-        self.parameters.iter().find(|parameter| parameter.groups().any(|group| group == name))
+        self.values().find(|value| value.groups().any(|group| group == name))
+    }
+
+    fn value_of(&self, name: &str) -> Option<&Parameter> {
+        self.values().find(|value| value.name == name)
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().chain(self.captures)
     }
 
     fn info(&self, name: &str) -> Option<NameInfo> {
         if self.group_of(name).is_some() {
             return Some(NameInfo { kind: ValueKind::Label, bounded: true, is_pattern_group: true });
         }
-        let parameter = self.parameters.iter().find(|parameter| parameter.name == name)?;
-        let bounded = parameter.pattern.is_some() || !parameter.choices.is_empty();
-        Some(NameInfo { kind: parameter.kind, bounded, is_pattern_group: false })
+        let value = self.value_of(name)?;
+        let bounded = value.pattern.is_some() || !value.choices.is_empty();
+        Some(NameInfo { kind: value.kind, bounded, is_pattern_group: false })
     }
 }
 
@@ -316,18 +349,18 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str) -> Result<()> {
     Ok(())
 }
 
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     text::foreign(name, 100)
 }
 
-fn invalid(why: String) -> Error {
+pub(super) fn invalid(why: String) -> Error {
     Kind::InvalidConnector.error(why)
 }
 
-fn denied(why: &str) -> Error {
+pub(super) fn denied(why: &str) -> Error {
     Kind::Denied.error(why)
 }
 
-fn not_yet(what: &str) -> Error {
+pub(super) fn not_yet(what: &str) -> Error {
     invalid(format!("{what} is part of the contract, but this version of Attaché does not do it yet"))
 }

@@ -8,12 +8,14 @@
 pub mod audience;
 mod check;
 pub mod declared;
+pub mod login;
 mod operation;
 mod parameter;
 pub mod template;
 mod values;
 
 pub use declared::{Effect, ValueKind};
+pub use login::Login;
 pub use operation::Operation;
 pub use parameter::Parameter;
 pub use values::Values;
@@ -49,6 +51,8 @@ pub struct AuthOption {
     pub title: String,
     /// What somebody types.
     pub parameters: Vec<Parameter>,
+    /// How what was typed becomes something short-lived; none where it is sent itself.
+    pub login: Option<Login>,
     /// What is put on a request, in order.
     pub attach: Vec<Attachment>,
     /// The only origins that `attach` is used for.

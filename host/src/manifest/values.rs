@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AuthOption,
+    AuthOption, Parameter,
     template::{Scope, Value},
 };
 use crate::{
@@ -73,24 +73,34 @@ impl Values {
                     }
                 },
             };
-            let value = std::str::from_utf8(given.expose())
-                .map_err(|_| Kind::InvalidInput.error(format!("The value for `{name}` is not UTF-8 text.")))?;
-            parameter.accept(value)?;
-            if let Some(captures) = parameter.pattern.as_ref().and_then(|pattern| pattern.captures(value)) {
-                let pattern_names = parameter.pattern.iter().flat_map(|pattern| pattern.capture_names().flatten());
-                for group in pattern_names {
-                    if let Some(found) = captures.name(group) {
-                        values.groups.insert(format!("{name}.{group}"), Secret::new(found.as_str()));
-                    }
-                }
-            }
-            if parameter.is_secret() {
-                values.secret.insert(name.clone(), given);
-            } else {
-                values.public.insert(name.clone(), value.to_owned());
-            }
+            values.put(parameter, given)?;
         }
         Ok(values)
+    }
+
+    /// Adds a value of this parameter, or captured under this name, in place of what it had before.
+    ///
+    /// # Errors
+    /// `invalid-input` where it does not look as it must; never its text.
+    pub fn put(&mut self, parameter: &Parameter, given: Secret) -> Result<()> {
+        let name = &parameter.name;
+        let value = std::str::from_utf8(given.expose())
+            .map_err(|_| Kind::InvalidInput.error(format!("The value for `{name}` is not UTF-8 text.")))?;
+        parameter.accept(value)?;
+        if let Some(captures) = parameter.pattern.as_ref().and_then(|pattern| pattern.captures(value)) {
+            let pattern_names = parameter.pattern.iter().flat_map(|pattern| pattern.capture_names().flatten());
+            for group in pattern_names {
+                if let Some(found) = captures.name(group) {
+                    self.groups.insert(format!("{name}.{group}"), Secret::new(found.as_str()));
+                }
+            }
+        }
+        if parameter.is_secret() {
+            self.secret.insert(name.clone(), given);
+        } else {
+            self.public.insert(name.clone(), value.to_owned());
+        }
+        Ok(())
     }
 
     /// What the connector may read, by name.

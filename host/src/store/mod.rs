@@ -87,5 +87,5 @@ impl Batch {
 
 /// Fills this with random bytes of the operating system's.
 fn random(bytes: &mut [u8]) -> Result<()> {
-    aws_lc_rs::rand::fill(bytes).map_err(|_| Kind::Internal.error("The system has no random numbers."))
+    getrandom::fill(bytes).map_err(|_| Kind::Internal.error("The system has no random numbers."))
 }

@@ -2,11 +2,10 @@
 
 use guests::{
     auth::{Attachment, AzureSharedKey, Kind, ParameterSetting},
-    connection, connector, header, http, log,
+    connection, connector, header, log,
     manifest::{Connector, Effect, Guest as Manifest},
-    operation,
     operations::{Failure, Guest as Operations},
-    option, parameter,
+    option, parameter, send,
 };
 use serde_json::{Value, json};
 
@@ -72,18 +71,7 @@ impl Manifest for Echo {
             &[("connection", Effect::Read), ("fail", Effect::Read)],
         );
         it.open_hosts = vec!["{open}".into()];
-        it.operations.push(operation(
-            "send",
-            Effect::Write,
-            r#"{"type": "object", "required": ["url"], "additionalProperties": false, "properties": {
-                "url": {"type": "string", "description": "Where to."},
-                "method": {"type": "string", "default": "GET"},
-                "headers": {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
-                "body": {"type": "string"},
-                "attach": {"type": "boolean", "default": true},
-                "times": {"type": "integer", "default": 1}}}"#,
-            r#"{"type": "object"}"#,
-        ));
+        it.operations.push(send::operation());
         it
     }
 }
@@ -93,7 +81,7 @@ impl Operations for Echo {
         let input: Value = serde_json::from_str(&input).unwrap();
         log::write(log::Level::Info, &format!("called {operation} with {input}"));
         match operation.as_str() {
-            "send" => send(&input),
+            "send" => Ok(send::send(&input).to_string()),
             "connection" => Ok(json!({
                 "audience": connection::audience(),
                 "option": connection::auth_option(),
@@ -116,57 +104,7 @@ impl Operations for Echo {
     }
 
     fn check() -> Result<String, Failure> {
-        let Some(base) = connection::audience().into_iter().next() else { return Ok("nobody".into()) };
-        let answer = http::send(&http::Request {
-            method: "GET".into(),
-            url: format!("{base}/check"),
-            headers: vec![],
-            body: None,
-            credential: http::Credential::Attach,
-        });
-        match answer {
-            Ok(answer) if answer.status == 401 => Err(Failure::Unauthorized("no".into())),
-            Ok(answer) if answer.status == 200 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
-            Ok(_) => Ok("tester".into()),
-            Err(error) => Err(Failure::Other(format!("{error:?}"))),
-        }
-    }
-}
-
-fn send(input: &Value) -> Result<String, Failure> {
-    let mut seen = Value::Null;
-    for _ in 0..input["times"].as_u64().unwrap_or(1) {
-        seen = once(input);
-    }
-    Ok(seen.to_string())
-}
-
-fn once(input: &Value) -> Value {
-    let headers = input["headers"].as_array().into_iter().flatten();
-    let request = http::Request {
-        method: input["method"].as_str().unwrap_or("GET").into(),
-        url: input["url"].as_str().unwrap().into(),
-        headers: headers.map(|pair| (pair[0].as_str().unwrap().into(), pair[1].as_str().unwrap().into())).collect(),
-        body: input["body"].as_str().map(|body| body.as_bytes().to_vec()),
-        credential: if input["attach"] == false { http::Credential::Omit } else { http::Credential::Attach },
-    };
-    match http::send(&request) {
-        Ok(answer) => json!({
-            "status": answer.status,
-            "headers": answer.headers,
-            "body": String::from_utf8_lossy(&answer.body),
-        }),
-        Err(error) => {
-            let (kind, sentence) = match error {
-                http::Error::Denied(it) => ("denied", it),
-                http::Error::NeedsReconnect(it) => ("needs-reconnect", it),
-                http::Error::Timeout(it) => ("timeout", it),
-                http::Error::TooLarge(it) => ("too-large", it),
-                http::Error::Unreachable(it) => ("unreachable", it),
-                http::Error::InvalidRequest(it) => ("invalid-request", it),
-            };
-            json!({ "error": kind, "sentence": sentence })
-        }
+        send::check()
     }
 }
 

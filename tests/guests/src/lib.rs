@@ -4,6 +4,8 @@
 
 wit_bindgen::generate!({ path: "../../wit", world: "connector", pub_export_macro: true, export_macro_name: "export_guest" });
 
+pub mod send;
+
 pub use attache::connector::{auth, connection, http, log};
 pub use exports::attache::connector::{manifest, operations};
 

@@ -59,6 +59,14 @@ impl OriginTemplate {
         Ok(Self { text: template.to_string(), alternatives })
     }
 
+    /// The names in it.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.alternatives.iter().flat_map(|alternative| match alternative {
+            Alternative::Whole(name) => vec![name.as_str()],
+            Alternative::Built(authority) => authority.names().collect(),
+        })
+    }
+
     /// Fills the first alternative whose names all have a value; none where there is none.
     ///
     /// # Errors

@@ -56,6 +56,14 @@ impl UrlTemplate {
         Ok(Self { text: template.to_string(), alternatives })
     }
 
+    /// The names that stand in its scheme, host and port.
+    pub fn host_names(&self) -> impl Iterator<Item = &str> {
+        self.alternatives.iter().flat_map(|alternative| match &alternative.start {
+            Start::Whole(name) => vec![name.as_str()],
+            Start::Built(authority) => authority.names().collect(),
+        })
+    }
+
     /// Every origin that it may lead to with these values, for people to agree to. An alternative counts as soon as its
     /// host is known: what else is in it may become known only later, as a code or a state does.
     ///

@@ -1,0 +1,215 @@
+//! The calls of a sign-in: each is filled in, sent once, and asked for what is to be kept.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use jiff::Timestamp;
+use url::form_urlencoded;
+
+use super::{Captured, answer::Answer};
+use crate::{
+    audit::{Audit, Event, Subject},
+    credential::{self, Existing},
+    error::{Error, Kind},
+    manifest::{
+        Parameter, Values,
+        login::{Body, Call, Capture, EXPIRIES},
+        template::{Landing, Moment, Template},
+    },
+    secret::Secret,
+    text,
+    transport::{self, Outgoing, PoolKey, PrivateAllowed, Transport},
+};
+
+/// An answer to a sign-in is some tokens.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// What every call of one connection's sign-in shares.
+pub(crate) struct Way {
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) pool: PoolKey,
+    pub(crate) private: PrivateAllowed,
+    pub(crate) limits: transport::Limits,
+}
+
+/// Why a sign-in gave nothing.
+pub(super) enum Failure {
+    /// The service refuses what it was given, or answers something else than it should: asking again with the same changes
+    /// nothing, and may lock the account.
+    Refused(Error),
+    /// It could not be reached, or failed itself: asking again later may help.
+    Later(Error),
+}
+
+impl Way {
+    /// Runs steps in order. `values` are what was typed and, for a refresh, what was captured before.
+    pub(super) async fn run(&self, steps: &[Call], values: &Values, subject: &Subject) -> Result<Captured, Failure> {
+        let mut values = values.clone();
+        let mut captured = Captured::default();
+        for (number, step) in steps.iter().enumerate() {
+            let moment = Moment::now();
+            let outgoing = request(step, &values, &moment).map_err(Failure::Refused)?;
+            let (method, origin) = (outgoing.method.clone(), outgoing.url.origin().ascii_serialization());
+            self.audit.write(&Event::sign_in_request(subject, &method, &origin, number + 1)).map_err(Failure::Later)?;
+            let limits = transport::Limits {
+                body_on_wire: LARGEST_ANSWER.min(self.limits.body_on_wire),
+                body_decoded: LARGEST_ANSWER.min(self.limits.body_decoded),
+                ..self.limits.clone()
+            };
+            let answer = match self.transport.send(&self.pool, &self.private, outgoing, &limits).await {
+                Ok(answer) => answer,
+                Err(fault) => {
+                    self.audit.write(&Event::fault(subject, &fault.to_string())).map_err(Failure::Later)?;
+                    return Err(Failure::Later(fault.into()));
+                }
+            };
+            let status = answer.status;
+            self.audit.write(&Event::answer(subject, status.as_u16(), answer.body.len(), 0)).map_err(Failure::Later)?;
+            judge(status, &origin)?;
+            let answer = Answer::read(answer);
+            for capture in &step.capture {
+                keep(capture, &answer, &origin, &mut values, &mut captured).map_err(Failure::Refused)?;
+            }
+        }
+        Ok(captured)
+    }
+}
+
+fn request(step: &Call, values: &Values, moment: &Moment) -> Result<Outgoing, Error> {
+    let unfit = |what: &str, why: &dyn std::fmt::Display| {
+        Kind::ReconnectNeeded
+            .error(format!("{what} of the sign-in cannot be filled in: {why}."))
+            .hint("Correct the values with `attache connection reconnect NAME`.")
+    };
+    let url = step.url.fill(values, moment).map_err(|why| unfit("A URL", &why))?;
+    let fill =
+        |template: &Template, landing| template.fill(values, landing, moment).map_err(|why| unfit("The content", &why));
+    let mut headers = HeaderMap::new();
+    let body = match &step.body {
+        Body::Empty => Bytes::new(),
+        Body::Form(fields) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            for (name, template) in fields {
+                // A field whose template has no value is left out.
+                if let Some(value) = fill(template, Landing::Plain)? {
+                    form.append_pair(name, value.text().map_err(|_| unfit("A field", &"it is not text"))?);
+                }
+            }
+            Bytes::from(form.finish())
+        }
+        Body::Xml(template) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"));
+            let filled = fill(template, Landing::Xml)?.ok_or_else(|| unfit("The content", &"a value is missing"))?;
+            Bytes::copy_from_slice(filled.bytes())
+        }
+    };
+    let mut outgoing = Outgoing { method: step.method.clone(), url: url.expose().clone(), headers, body };
+    credential::attach(&step.attach, values, moment, Existing::Replace, &mut outgoing)?;
+    Ok(outgoing)
+}
+
+fn judge(status: StatusCode, origin: &str) -> Result<(), Failure> {
+    match status.as_u16() {
+        // A redirect after a form was accepted is not followed: what is wanted stands in its headers.
+        200..=399 => Ok(()),
+        408 | 425 | 429 | 500.. => Err(Failure::Later(
+            Kind::ServiceFailed
+                .error(format!("Signing in at {origin} failed: it answered with status {status}."))
+                .hint("Try again later."),
+        )),
+        _ => Err(Failure::Refused(
+            Kind::ReconnectNeeded
+                .error(format!("{origin} refuses to sign in with what was typed: it answered with status {status}."))
+                .hint("`attache connection reconnect NAME` asks for it again."),
+        )),
+    }
+}
+
+fn keep(
+    capture: &Capture,
+    answer: &Answer,
+    origin: &str,
+    values: &mut Values,
+    captured: &mut Captured,
+) -> Result<(), Error> {
+    let name = text::foreign(&capture.value.name, 64);
+    let Some(found) = answer.find(&capture.at) else {
+        // An expiry that a service leaves out this time is no failure.
+        if EXPIRIES.contains(&capture.value.name.as_str()) {
+            return Ok(());
+        }
+        return Err(Kind::ReconnectNeeded
+            .error(format!(
+                "The answer of {origin} to the sign-in has no `{name}`, so it refused, or is another service."
+            ))
+            .hint("`attache connection reconnect NAME` asks for what was typed again."));
+    };
+    if EXPIRIES.contains(&capture.value.name.as_str()) {
+        captured.expires = expiry(&capture.value.name, &found, Timestamp::now());
+        return Ok(());
+    }
+    values.put(&capture.value, found.clone()).map_err(|error| {
+        Kind::ReconnectNeeded
+            .error(format!("What {origin} answered to the sign-in cannot be used: {}", error.message()))
+    })?;
+    captured.put(&capture.value, found);
+    Ok(())
+}
+
+/// Until when, in seconds since 1970; none where it cannot be told.
+fn expiry(name: &str, found: &Secret, now: Timestamp) -> Option<i64> {
+    let text = std::str::from_utf8(found.expose()).ok()?.trim();
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0 && *number < 1e15);
+    #[allow(clippy::cast_possible_truncation, reason = "bounded above")]
+    let whole = |number: f64| number as i64;
+    match (name, number) {
+        ("expires_in", Some(seconds)) => Some(now.as_second().saturating_add(whole(seconds))),
+        ("expires_in_ms", Some(milliseconds)) => Some(now.as_second().saturating_add(whole(milliseconds / 1000.0))),
+        // Beyond the year 5138 it is milliseconds.
+        ("expires_at", Some(time)) if time > 1e11 => Some(whole(time / 1000.0)),
+        ("expires_at", Some(time)) => Some(whole(time)),
+        ("expires_at", None) => text
+            .parse::<Timestamp>()
+            .ok()
+            .or_else(|| jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp()))
+            .map(Timestamp::as_second),
+        _ => None,
+    }
+}
+
+impl Captured {
+    fn put(&mut self, parameter: &Parameter, value: Secret) {
+        self.values.insert(parameter.name.clone(), value);
+    }
+
+    /// These over those that were there before.
+    pub(super) fn over(mut self, before: &Captured) -> Self {
+        let mut values: BTreeMap<String, Secret> = before.values.clone();
+        values.append(&mut self.values);
+        Self { values, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiries_are_read_in_every_form_that_services_write() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let at = |name: &str, text: &str| expiry(name, &Secret::new(text), now);
+        assert_eq!(at("expires_in", "3600"), Some(1_800_003_600));
+        assert_eq!(at("expires_in", "3599.5"), Some(1_800_003_599));
+        assert_eq!(at("expires_in_ms", "60000"), Some(1_800_000_060));
+        assert_eq!(at("expires_at", "1800000100"), Some(1_800_000_100));
+        assert_eq!(at("expires_at", "1800000100000"), Some(1_800_000_100));
+        assert_eq!(at("expires_at", "2027-01-15T08:00:00Z"), Some(1_800_000_000));
+        assert_eq!(at("expires_at", "Fri, 15 Jan 2027 08:00:00 GMT"), Some(1_800_000_000));
+        for (name, text) in [("expires_in", "soon"), ("expires_in", "-1"), ("expires_in", "inf"), ("expires_at", "x")] {
+            assert_eq!(at(name, text), None, "{name} {text}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Where the values that are attached come from.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{audit::Subject, error::Result, manifest::Values};
+
+/// Values that are good now, as far as anybody knows.
+#[derive(Debug)]
+pub struct Held {
+    /// By name: what was typed, and what was captured.
+    pub values: Values,
+    /// Counts how often they were renewed.
+    pub generation: u64,
+}
+
+/// Keeps the values of one connection good.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// The values to attach; fetched or renewed first where what is held has run out.
+    ///
+    /// # Errors
+    /// `reconnect-needed` where only the account's owner can help; the kinds of the way out where the service that issues
+    /// them cannot be reached.
+    async fn current(&self, subject: &Subject) -> Result<Arc<Held>>;
+
+    /// Values newer than those, which the service refused; none where there is nothing to renew.
+    ///
+    /// # Errors
+    /// As for [`Credentials::current`].
+    async fn renewed(&self, refused: &Held, subject: &Subject) -> Result<Option<Arc<Held>>>;
+}
+
+/// What was typed is what is sent: the scheme `direct`.
+pub struct Typed(Arc<Held>);
+
+impl Typed {
+    /// These values, always.
+    pub fn new(values: Values) -> Self {
+        Self(Arc::new(Held { values, generation: 0 }))
+    }
+}
+
+#[async_trait]
+impl Credentials for Typed {
+    async fn current(&self, _: &Subject) -> Result<Arc<Held>> {
+        Ok(self.0.clone())
+    }
+
+    async fn renewed(&self, _: &Held, _: &Subject) -> Result<Option<Arc<Held>>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,175 @@
+//! A host inside this process, as somebody has it who embeds the library: what one process does over several calls shows
+//! only here.
+
+use std::{fs, sync::Arc};
+
+use attache::{
+    Error, Host,
+    call::Call,
+    connect::ConnectRequest,
+    consent::{Connection, Isolation},
+    secret::Secret,
+    settings::{Given, Settings, Source, Sourced},
+    transport::PrivateAllowed,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::{connector, service::Service};
+
+/// A host on a data directory of its own, with one connector.
+pub struct Embedded {
+    runtime: Runtime,
+    host: Arc<Host>,
+    connector: String,
+    folder: TempDir,
+}
+
+impl Embedded {
+    /// With this connector, isolated so.
+    pub fn new(guest: &str, isolation: Isolation) -> Self {
+        Self::with(guest, isolation, |_| {})
+    }
+
+    /// As [`Embedded::new`], with other settings.
+    pub fn with(guest: &str, isolation: Isolation, change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let given = |value| Some(Sourced { value, source: Source::Flag });
+        let key = format!("file:{}", folder.path().join("key").display());
+        let mut settings = Settings::load(Given {
+            data_dir: given(folder.path().join("data")),
+            key: Some(Sourced { value: key, source: Source::Flag }),
+            environment: None,
+        })
+        .unwrap();
+        change(&mut settings);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let host = Host::open(&settings).unwrap();
+        runtime.block_on(async {
+            let proposal = host.propose_connector("default", fs::read(connector(guest)).unwrap()).await.unwrap();
+            host.approve_connector(&proposal, Some(isolation), "tester").unwrap();
+        });
+        Self { runtime, host: Arc::new(host), connector: guest.to_owned(), folder }
+    }
+
+    /// Connects it to a service. `values` are parameters, those that begin with `!` secrets.
+    pub fn connect(
+        &self,
+        name: &str,
+        option: &str,
+        service: &Service,
+        values: &[(&str, &str)],
+    ) -> Result<Connection, Error> {
+        self.connect_private(name, option, service, &[], values)
+    }
+
+    /// As [`Embedded::connect`], with more services on this machine that may be reached.
+    pub fn connect_private(
+        &self,
+        name: &str,
+        option: &str,
+        service: &Service,
+        others: &[&Service],
+        values: &[(&str, &str)],
+    ) -> Result<Connection, Error> {
+        let mut request = self.request(name, option)?;
+        request.private =
+            PrivateAllowed::parse(others.iter().chain([&service]).map(|service| service.authority())).unwrap();
+        request.parameters.insert("base".into(), service.base());
+        for (name, value) in values {
+            match name.strip_prefix('!') {
+                Some(name) => drop(request.secrets.insert(name.into(), Secret::new(*value))),
+                None => drop(request.parameters.insert((*name).into(), (*value).into())),
+            }
+        }
+        self.make(request)
+    }
+
+    /// Connects it by an option that has no parameters.
+    pub fn connect_bare(&self, name: &str, option: &str) -> Result<Connection, Error> {
+        self.make(self.request(name, option)?)
+    }
+
+    fn request(&self, name: &str, option: &str) -> Result<ConnectRequest, Error> {
+        Ok(ConnectRequest {
+            environment: "default".into(),
+            connector: self.connector.clone(),
+            name: name.into(),
+            option: option.into(),
+            caller: "tester".into(),
+            again: self.host.book("default")?.find_connection(name)?.is_some(),
+            ..ConnectRequest::default()
+        })
+    }
+
+    fn make(&self, request: ConnectRequest) -> Result<Connection, Error> {
+        self.runtime.block_on(async { self.host.connect(self.host.propose_connection(request).await?).await })
+    }
+
+    /// Calls an operation as somebody.
+    pub fn call_as(&self, caller: &str, connection: &str, operation: &str, input: Value) -> Result<Value, Error> {
+        self.runtime.block_on(self.host.call(&call(caller, connection, operation, input)))
+    }
+
+    /// Calls an operation.
+    pub fn call(&self, connection: &str, operation: &str, input: Value) -> Result<Value, Error> {
+        self.call_as("tester", connection, operation, input)
+    }
+
+    /// Calls an operation many times at once, and gives what came of each.
+    pub fn call_at_once(
+        &self,
+        times: usize,
+        connection: &str,
+        operation: &str,
+        input: &Value,
+    ) -> Vec<Result<Value, Error>> {
+        self.runtime.block_on(async {
+            let calls: Vec<_> = (0..times)
+                .map(|_| {
+                    let (host, call) = (self.host.clone(), call("tester", connection, operation, input.clone()));
+                    tokio::spawn(async move { host.call(&call).await })
+                })
+                .collect();
+            let mut ended = Vec::new();
+            for call in calls {
+                ended.push(call.await.unwrap());
+            }
+            ended
+        })
+    }
+
+    /// Begins a call and drops it once `until` says so.
+    pub fn drop_call(&self, connection: &str, operation: &str, input: Value, until: impl Fn() -> bool) {
+        self.runtime.block_on(async {
+            let (host, call) = (self.host.clone(), call("tester", connection, operation, input));
+            let running = tokio::spawn(async move { host.call(&call).await });
+            while !until() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            running.abort();
+            assert!(running.await.unwrap_err().is_cancelled());
+        });
+    }
+
+    /// The host itself.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The folder with everything that it wrote.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+}
+
+fn call(caller: &str, connection: &str, operation: &str, input: Value) -> Call {
+    Call {
+        environment: "default".into(),
+        connection: connection.into(),
+        operation: operation.into(),
+        input,
+        caller: caller.into(),
+    }
+}

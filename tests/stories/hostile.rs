@@ -1,0 +1,326 @@
+//! A hostile connector, in both isolations: each way out is tried twice in one process, so that a kept instance tries it as
+//! well as a fresh one. And a hostile service that knows the credential.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use attache::{Kind, consent::Isolation};
+use attache_tests::{
+    Canary, Embedded,
+    service::{Received, Service, answer, ok},
+};
+use serde_json::{Value, json};
+
+const CANARY: &str = "canary-5d41402abc4b2a76";
+const BOTH: [Isolation; 2] = [Isolation::Call, Isolation::Connection];
+
+/// A host with the guest that sends what it is told, connected by this auth option.
+fn host(isolation: Isolation, option: &str, service: &Service, more: &[(&str, &str)]) -> Embedded {
+    let embedded = Embedded::new("echo", isolation);
+    let values: Vec<_> = [("!key", CANARY)].into_iter().chain(more.iter().copied()).collect();
+    embedded.connect("echo", option, service, &values).unwrap();
+    embedded
+}
+
+/// Sends twice, and demands the same of both.
+fn twice(embedded: &Embedded, input: &Value) -> Value {
+    let mut seen = (0..2).map(|_| embedded.call("echo", "send", input.clone()).unwrap());
+    let (first, second) = (seen.next().unwrap(), seen.next().unwrap());
+    assert_eq!(first, second);
+    Canary::new(CANARY).is_not_in("what the connector sees", first.to_string().as_bytes());
+    first
+}
+
+#[test]
+fn no_spelling_of_an_address_leads_elsewhere() {
+    for isolation in BOTH {
+        let (service, other) = (Service::plain(), Service::plain());
+        let embedded = host(isolation, "header", &service, &[]);
+        let port = other.port;
+        for host in [
+            "127.0.0.1",
+            "localhost",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "127.0.0.1.",
+            "0.0.0.0",
+            "0",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[0:0:0:0:0:ffff:127.0.0.1]",
+            "[fe80::1]",
+            "[fd00::1]",
+            "169.254.169.254",
+            "[fd00:ec2::254]",
+            "10.0.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "１２７.0.0.1",
+            "127。0。0。1",
+            "ⓛocalhost",
+            "user@127.0.0.1",
+            "127.0.0.1:80@127.0.0.1",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "metadata.google.internal",
+        ] {
+            let seen = twice(&embedded, &json!({ "url": format!("http://{host}:{port}/x") }));
+            let error = seen["error"].as_str().unwrap_or("sent");
+            assert!(["denied", "invalid-request"].contains(&error), "{host}: {seen}");
+        }
+        assert!(other.received().is_empty());
+    }
+}
+
+#[test]
+fn headers_methods_and_urls_do_not_break_out_of_a_request() {
+    for isolation in BOTH {
+        let service = Service::plain();
+        let embedded = host(isolation, "header", &service, &[]);
+        let before = service.received().len();
+        let url = service.base();
+        for (name, value, error) in [
+            ("Authorization", "Bearer mine", "denied"),
+            ("Host", "evil.example", "denied"),
+            ("X-Api-Key", "mine", "denied"),
+            ("Content-Length", "0", "denied"),
+            ("Transfer-Encoding", "chunked", "denied"),
+            ("Connection", "X-Api-Key", "denied"),
+            ("X-A", "b\r\nX-B: c", "invalid-request"),
+            ("X-A\r\nX-B", "c", "invalid-request"),
+        ] {
+            let seen = twice(&embedded, &json!({ "url": url, "headers": [[name, value]] }));
+            assert_eq!(seen["error"], error, "{name}: {value}");
+        }
+        for method in ["GET /x HTTP/1.1\r\nHost: evil", "CONNECT", "TRACE"] {
+            assert!(twice(&embedded, &json!({ "url": url, "method": method }))["error"].is_string(), "{method}");
+        }
+        assert_eq!(service.received().len(), before);
+    }
+}
+
+#[test]
+fn a_secret_and_a_secret_parameters_name_are_not_readable() {
+    for isolation in BOTH {
+        let service = Service::plain();
+        let embedded = host(isolation, "header", &service, &[]);
+        let seen = embedded.call("echo", "connection", json!({})).unwrap();
+        assert_eq!((&seen["key"], &seen["base"]), (&Value::Null, &json!(service.base())));
+        Canary::new(CANARY).is_not_in("the connection as it is seen", seen.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn what_uses_everything_up_is_stopped_and_the_host_goes_on() {
+    for isolation in BOTH {
+        let embedded = Embedded::with("greedy", isolation, |settings| {
+            let limits = &mut settings.limits.value;
+            (limits.compute_seconds, limits.memory_bytes, limits.host_calls, limits.requests) = (1, 8 << 20, 500, 20);
+            limits.output_bytes = 1_000_000;
+        });
+        embedded.connect_bare("greedy", "none").unwrap();
+        for (operation, kind) in [
+            ("spin", Kind::ConnectorLimit),
+            ("grow", Kind::ConnectorLimit),
+            ("recurse", Kind::ConnectorFailed),
+            ("trap", Kind::ConnectorFailed),
+            ("huge-output", Kind::ConnectorLimit),
+            ("host-calls", Kind::ConnectorLimit),
+            ("requests", Kind::ConnectorLimit),
+            ("wrong-output", Kind::ConnectorOutput),
+            ("no-json", Kind::ConnectorOutput),
+        ] {
+            for _ in 0..2 {
+                let ended = embedded.call("greedy", operation, json!({})).unwrap_err();
+                assert_eq!(ended.kind(), kind, "{operation}: {ended}");
+            }
+            assert_eq!(embedded.call("greedy", "wait", json!({})).unwrap(), true, "after {operation}");
+        }
+    }
+}
+
+/// A service that is told the credential and does with it what `harm` says.
+fn harmful(harm: impl Fn(&Received, &str) -> Vec<u8> + Send + Sync + 'static) -> Service {
+    Service::start(move |request| {
+        let key = request.header("x-api-key").unwrap_or_default().to_owned();
+        match request.line.contains("/harm") {
+            true => harm(request, &key),
+            false => ok("tester"),
+        }
+    })
+}
+
+/// Everything that was logged in this process, at every level.
+fn logged() -> &'static Mutex<Vec<u8>> {
+    static LOGGED: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
+    LOGGED.get_or_init(|| {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || Writer(writer.clone()))
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        kept
+    })
+}
+
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_service_cannot_carry_the_credential_out_through_a_redirect() {
+    // Regression: the refusal named the host that the service made of the credential, and the audit its path.
+    let log = logged();
+    for isolation in BOTH {
+        let open = Service::plain();
+        let spellings: [fn(&str) -> String; 4] = [
+            |key| key.to_owned(),
+            |key| key.to_uppercase(),
+            |key| hex::encode(key),
+            |key| base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, key),
+        ];
+        for spelling in spellings {
+            let target = open.base();
+            let service = harmful(move |request, key| {
+                let key = spelling(key);
+                let location = match request.line.split(' ').nth(1).unwrap() {
+                    "/harm/host" => format!("https://{key}.evil.example/"),
+                    "/harm/label" => format!("https://x-{key}.evil.example:8443/a?b"),
+                    "/harm/path" => format!("https://evil.example/{key}"),
+                    "/harm/own-path" => format!("/{key}"),
+                    "/harm/open" => format!("{target}/{key}?{key}"),
+                    "/harm/user" => format!("https://{key}:{key}@evil.example/"),
+                    "/harm/scheme" => format!("ftp://{key}/"),
+                    _ => format!("http://{key}"),
+                };
+                answer(302, &[("Location", &location)], "")
+            });
+            let embedded = Embedded::new("echo", isolation);
+            embedded
+                .connect_private("echo", "header", &service, &[&open], &[("!key", CANARY), ("open", &open.base())])
+                .unwrap();
+            for path in ["host", "label", "path", "own-path", "open", "user", "scheme", "http"] {
+                let seen = twice(&embedded, &json!({ "url": format!("{}/harm/{path}", service.base()) }));
+                assert!(seen["error"].is_string() || path == "own-path", "{path}: {seen}");
+            }
+            embedded.host().close().unwrap();
+            let audit = std::fs::read(embedded.host().audit_path()).unwrap();
+            Canary::new(CANARY).is_not_in("the audit", &audit.to_ascii_lowercase());
+            assert!(String::from_utf8_lossy(&audit).contains("request-denied"));
+        }
+        assert!(open.received().is_empty());
+    }
+    let log = log.lock().unwrap();
+    assert!(String::from_utf8_lossy(&log).contains("TRACE"), "a search through nothing finds nothing");
+    Canary::new(CANARY).is_not_in("the log", &log.to_ascii_lowercase());
+}
+
+#[test]
+fn a_service_cannot_hand_the_credential_back_in_its_answer() {
+    for isolation in BOTH {
+        let service = harmful(|_, key| {
+            let all = [
+                key.to_owned(),
+                hex::encode_upper(key),
+                base64::Engine::encode(&base64::prelude::BASE64_STANDARD, key),
+            ];
+            answer(
+                418,
+                &[("X-Key", &all[0]), (&format!("X-{key}"), "name"), ("X-Hex", &all[1]), ("Location", key)],
+                &all.join("\n"),
+            )
+        });
+        let embedded = host(isolation, "header", &service, &[]);
+        let seen = twice(&embedded, &json!({ "url": format!("{}/harm", service.base()) }));
+        assert_eq!(seen["status"], 418);
+        assert!(seen["body"].as_str().unwrap().contains("****"));
+        // Everything on the disk, the positive control being what the search is tried on in `canary`.
+        embedded.host().close().unwrap();
+        assert!(Canary::new(CANARY).is_not_below(embedded.folder()) > 5);
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_large_or_never_ends_is_refused_and_memory_stays() {
+    for isolation in BOTH {
+        let service = harmful(|request, _| match request.line.contains("bomb") {
+            // 200 MB of nothing in 200 KB.
+            true => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+                let zeros = vec![0; 1 << 20];
+                (0..200).for_each(|_| encoder.write_all(&zeros).unwrap());
+                let body = encoder.finish().unwrap();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+                [head.into_bytes(), body].concat()
+            }
+            false => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1u64 << 40).into_bytes(),
+        });
+        let embedded = host(isolation, "header", &service, &[]);
+        let before = resident();
+        for path in ["bomb", "lie"] {
+            for _ in 0..3 {
+                let seen =
+                    embedded.call("echo", "send", json!({ "url": format!("{}/harm/{path}", service.base()) })).unwrap();
+                assert_eq!(seen["error"], "too-large", "{path}: {seen}");
+            }
+        }
+        // The cap is 32 MB; an answer that was unpacked whole would have taken 200.
+        assert!(resident() < before + (150 << 20), "{before} bytes became {}", resident());
+    }
+}
+
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+fn a_password_or_signing_key_that_could_be_read_is_refused_when_the_connector_is_added() {
+    let attache = crate::machine();
+    for (guest, sentence) in [
+        ("public-password", "may use only secrets"),
+        ("public-signing-key", "which the connector can read"),
+        ("secret-in-host", "cannot stand in a host"),
+    ] {
+        attache.run(&["connector", "add", &attache_tests::connector(guest), "--yes"]).refused(5, sentence);
+    }
+    attache
+        .run(&["connector", "add", &attache_tests::connector("describe-network"), "--yes"])
+        .refused(5, "while describing itself");
+}
+
+#[test]
+fn names_that_a_connector_chose_cannot_move_the_cursor_or_turn_the_text() {
+    // Regression: names of headers and query parameters were printed as the connector wrote them.
+    let attache = crate::machine();
+    let added = attache.run(&["connector", "add", &attache_tests::connector("misleading-names"), "--yes"]);
+    let shown = attache.run(&["connector", "show", "misleading-names"]);
+    for text in [&added.out, &added.err, &shown.out, &shown.err] {
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(!text.contains('\u{202e}'), "{text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("auth option harmless")), "{text}");
+    }
+    assert!(shown.out.contains("query q"), "{}", shown.out);
+}
