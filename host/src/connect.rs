@@ -94,7 +94,7 @@ impl Host {
         let reachable = consent::resolve(&manifest, option, &values, &request.private)?;
         let private_origins = self.judge_origins(&reachable).await?;
         let rehearsed = match sample_url(&reachable) {
-            Some(url) => egress::rehearse(&option.attach, &values, &url).map_err(as_input)?,
+            Some(url) => egress::rehearse(&option.attach, &option.jwts, &values, &url).map_err(as_input)?,
             None => Rehearsed::default(),
         };
         let id = before.as_ref().map_or_else(Uuid::new_v4, |before| before.id);
@@ -130,6 +130,7 @@ impl Host {
             pool: connection.pool(),
             reachable,
             attachments: option.attach.clone(),
+            jwts: option.jwts.clone(),
             limits: self.settings.transport_limits(),
             values: values.clone(),
         };

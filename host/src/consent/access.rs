@@ -74,7 +74,8 @@ pub fn access(
     covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
     covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
     covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
-    Ok(Access { pool: connection.pool(), reachable, attachments: option.attach.clone(), values, limits })
+    let (attachments, jwts) = (option.attach.clone(), option.jwts.clone());
+    Ok(Access { pool: connection.pool(), reachable, attachments, jwts, values, limits })
 }
 
 fn covered<T: ToString>(what: &str, wanted: impl Iterator<Item = T>, agreed: &[String]) -> Result<(), String> {

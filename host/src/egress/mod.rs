@@ -24,7 +24,7 @@ use crate::{
     audit::{Audit, Event, Subject},
     credential::{self, Attached, Existing},
     error::{Error, Kind, Result},
-    manifest::{Attachment, Values, template::Moment},
+    manifest::{Attachment, Values, jwt::Jwt, template::Moment},
     secret::Secret,
     transport::{self, Outgoing, PoolKey, Transport},
 };
@@ -67,6 +67,8 @@ pub struct Access {
     pub reachable: Reachable,
     /// What is put on.
     pub attachments: Vec<Attachment>,
+    /// Which tokens are made for that.
+    pub jwts: Vec<Jwt>,
     /// With which values.
     pub values: Values,
     /// What the transport allows.
@@ -149,16 +151,21 @@ impl Session {
         let mut attached_before: Vec<Secret> = Vec::new();
         let moment = Moment::now();
         for hop in 0..=REDIRECTS {
-            let destination =
-                self.access.reachable.judge(&url).inspect_err(|error| self.note_denied(&method, &url, error))?;
+            let destination = self
+                .access
+                .reachable
+                .judge(&url)
+                .inspect_err(|error| self.note_denied(&method, &without(&attached_before, &url), error))?;
             let mut outgoing =
                 Outgoing { method: method.clone(), url: url.clone(), headers: headers.clone(), body: body.clone() };
             let attached = self.attach(destination, request.attach, hop, &moment, &attached_before, &mut outgoing)?;
             if let Some(preview) = &self.preview {
-                *lock(preview) = Some(show(&outgoing, &attached, destination));
+                *lock(preview) = Some(show(&outgoing, &url, &attached, destination));
                 return Err(Kind::Internal.error("A dry run sends nothing."));
             }
-            self.audit.write(&Event::request(&self.subject, &outgoing.method, &outgoing.url, hop, &attached.places))?;
+            // The URL without what was attached, since that may be in the path.
+            let shown = without(&attached_before, &url);
+            self.audit.write(&Event::request(&self.subject, &method, &shown, hop, &attached.places))?;
             let sent = self
                 .transport
                 .send(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
@@ -172,7 +179,7 @@ impl Session {
             };
             attached_before.extend(attached.values);
             match redirect::next(&method, &url, answer.status, &answer.headers)
-                .inspect_err(|error| self.note_denied(&method, &url, error))?
+                .inspect_err(|error| self.note_denied(&method, &without(&attached_before, &url), error))?
             {
                 None => return self.hand_over(answer, &attached_before),
                 Some(next) => {
@@ -198,9 +205,11 @@ impl Session {
         outgoing: &mut Outgoing,
     ) -> Result<Attached> {
         let existing = if hop == 0 { Existing::Refuse } else { Existing::Replace };
+        let shown = without(attached_before, &outgoing.url);
         let result = match destination {
             Destination::Audience if wanted => {
-                credential::attach(&self.access.attachments, &self.access.values, moment, existing, outgoing)
+                let Access { attachments, jwts, values, .. } = &*self.access;
+                credential::attach(attachments, jwts, values, moment, existing, outgoing)
             }
             // What goes without the credential it should carry is an error, not a 401 that nobody understands.
             Destination::Open if wanted && hop == 0 && !self.access.attachments.is_empty() => Err(Kind::Denied
@@ -213,7 +222,7 @@ impl Session {
                 )),
             _ => self.refuse_carried_over(attached_before, outgoing).map(|()| Attached::default()),
         };
-        result.inspect_err(|error| self.note_denied(&outgoing.method, &outgoing.url, error))
+        result.inspect_err(|error| self.note_denied(&outgoing.method, &shown, error))
     }
 
     /// A service that saw the credential may write it into a redirect that leaves the audience.
@@ -263,10 +272,11 @@ pub struct Rehearsed {
 ///
 /// # Errors
 /// As for [`credential::attach`].
-pub fn rehearse(attachments: &[Attachment], values: &Values, url: &Url) -> Result<Rehearsed> {
+pub fn rehearse(attachments: &[Attachment], jwts: &[Jwt], values: &Values, url: &Url) -> Result<Rehearsed> {
+    // A method that has content, since the credential may have its place there.
     let mut outgoing =
-        Outgoing { method: Method::GET, url: url.clone(), headers: HeaderMap::new(), body: Bytes::new() };
-    let attached = credential::attach(attachments, values, &Moment::now(), Existing::Refuse, &mut outgoing)?;
+        Outgoing { method: Method::POST, url: url.clone(), headers: HeaderMap::new(), body: Bytes::new() };
+    let attached = credential::attach(attachments, jwts, values, &Moment::now(), Existing::Refuse, &mut outgoing)?;
     let short = values.secret().iter().filter(|(_, value)| value.len() < SHORTEST_SCRUBBED);
     Ok(Rehearsed { places: attached.places, short_secrets: short.map(|(name, _)| name.clone()).collect() })
 }
@@ -293,9 +303,25 @@ fn parse_url(url: &str) -> Result<Url> {
     Ok(parsed)
 }
 
-fn show(outgoing: &Outgoing, attached: &Attached, destination: Destination) -> Preview {
+/// A URL as it may be written down: a service that redirects may have put into its path what was attached.
+fn without(attached: &[Secret], url: &Url) -> Url {
+    let mut path = url.path().to_owned();
+    let mut shown = url.clone();
+    if scrub::Scrubber::new(attached).mask_text(&mut path) > 0 {
+        shown.set_path(&path);
+    }
+    shown
+}
+
+/// `asked` is the URL before anything was attached.
+fn show(outgoing: &Outgoing, asked: &Url, attached: &Attached, destination: Destination) -> Preview {
     let scrubber = scrub::Scrubber::new(&attached.values);
-    let mut url = outgoing.url.to_string();
+    let mut url = outgoing.url.clone();
+    // By its place: a value too short to be scrubbed is hidden too.
+    if attached.places.iter().any(|place| place.starts_with("path ")) {
+        url.set_path(&format!("/********{}", asked.path()));
+    }
+    let mut url = url.to_string();
     scrubber.mask_text(&mut url);
     mask_query(&mut url, attached);
     let headers = outgoing
