@@ -101,7 +101,7 @@ impl Host {
         let private_origins = self.judge_origins(&reachable, &sign_in).await?;
         // What is captured is not there to be tried yet.
         let rehearsed = match sample_url(&reachable).filter(|_| option.login.is_none()) {
-            Some(url) => egress::rehearse(&option.attach, &values, &url).map_err(as_input)?,
+            Some(url) => egress::rehearse(&option.attach, &option.jwts, &values, &url).map_err(as_input)?,
             None => Rehearsed::default(),
         };
         let id = before.as_ref().map_or_else(Uuid::new_v4, |before| before.id);
@@ -227,7 +227,7 @@ impl Host {
             return Ok((access, None));
         };
         self.forget_sign_ins(connection.id);
-        let sign_in = Arc::new(self.sign_in(login, values, connection, None)?);
+        let sign_in = Arc::new(self.sign_in(option, login, values, connection, None)?);
         let held = sign_in.current(subject).await?;
         let strings = |origins: Vec<Origin>| origins.iter().map(ToString::to_string).collect();
         let reachable = consent::resolve(manifest, option, &held.values, &connection.private)?;

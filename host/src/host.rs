@@ -17,7 +17,7 @@ use crate::{
     digest::Digest,
     egress::{Access, Credentials, Typed},
     error::{Kind, Result},
-    manifest::{Login, Manifest, Values},
+    manifest::{AuthOption, Login, Manifest, Values},
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
     store::{Changes, KeySource, Place, Vault},
@@ -239,7 +239,7 @@ impl Host {
                 let captured = book.captured(connection.id)?.unwrap_or_default();
                 let values = consent::with_captured(login, typed.clone(), &captured)?;
                 let place = Some(book.captured_place(connection.id)?);
-                (values, Arc::new(self.sign_in(login, typed, &connection, place)?) as Arc<dyn Credentials>)
+                (values, Arc::new(self.sign_in(option, login, typed, &connection, place)?) as Arc<dyn Credentials>)
             }
         };
         let limits = self.settings.transport_limits();
@@ -258,6 +258,7 @@ impl Host {
     /// What signs in for a connection; it keeps what it captures in that place, if there is one yet.
     pub(crate) fn sign_in(
         &self,
+        option: &AuthOption,
         login: &Login,
         typed: Values,
         connection: &Connection,
@@ -269,6 +270,7 @@ impl Host {
             pool: connection.pool(),
             private: connection.private.clone(),
             limits: self.settings.transport_limits(),
+            jwts: option.jwts.clone(),
         };
         let kept = place.map(|place| (self.vault.clone(), place));
         Ok(SignIn::new(login.clone(), typed, way, &self.turns, connection.id, kept))

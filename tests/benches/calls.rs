@@ -126,6 +126,7 @@ struct Measured {
 
 async fn throughput(host: &Arc<Host>, authority: &str) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let only_kind = env::var("ATTACHE_KIND");
     println!("service  concurrency  isolation     native/s    calls/s   ratio  added p50  added p99  added CPU");
     for (city, concurrencies) in [("oslo", &[1, 16, 64][..]), ("slow", &[64])] {
         for &concurrency in concurrencies {
@@ -134,7 +135,8 @@ async fn throughput(host: &Arc<Host>, authority: &str) {
             let kinds = [Kind::Native(client.clone(), url), call("fresh"), call("again")];
             let mut measured: [Measured; 3] = Default::default();
             for round in 0..=ROUNDS {
-                for (kind, measured) in kinds.iter().zip(&mut measured) {
+                for (index, (kind, measured)) in kinds.iter().zip(&mut measured).enumerate() {
+                    if only_kind.as_ref().is_ok_and(|only| *only != index.to_string()) { measured.per_second.push(1.0); measured.p50.push(Duration::ZERO); measured.p99.push(Duration::ZERO); measured.cpu.push(Duration::ZERO); continue; }
                     let one = one_round(concurrency, kind).await;
                     // The first warms up.
                     if round > 0 {

@@ -129,6 +129,7 @@ pub fn access(
         pool: connection.pool(),
         reachable,
         attachments: option.attach.clone(),
+        jwts: option.jwts.clone(),
         credentials,
         readable: values.public().clone(),
         limits,

@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Kind},
     manifest::{
         Parameter, Values,
+        jwt::{Jwt, Jwts},
         login::{Body, Call, Capture, EXPIRIES},
         template::{Landing, Moment, Template},
     },
@@ -32,6 +33,8 @@ pub(crate) struct Way {
     pub(crate) pool: PoolKey,
     pub(crate) private: PrivateAllowed,
     pub(crate) limits: transport::Limits,
+    /// Tokens that the host makes for it.
+    pub(crate) jwts: Vec<Jwt>,
 }
 
 /// Why a sign-in gave nothing.
@@ -50,7 +53,7 @@ impl Way {
         let mut captured = Captured::default();
         for (number, step) in steps.iter().enumerate() {
             let moment = Moment::now();
-            let outgoing = request(step, &values, &moment).map_err(Failure::Refused)?;
+            let outgoing = request(step, &self.jwts, &values, &moment).map_err(Failure::Refused)?;
             let (method, origin) = (outgoing.method.clone(), outgoing.url.origin().ascii_serialization());
             self.audit.write(&Event::sign_in_request(subject, &method, &origin, number + 1)).map_err(Failure::Later)?;
             let limits = transport::Limits {
@@ -77,15 +80,17 @@ impl Way {
     }
 }
 
-fn request(step: &Call, values: &Values, moment: &Moment) -> Result<Outgoing, Error> {
+fn request(step: &Call, jwts: &[Jwt], values: &Values, moment: &Moment) -> Result<Outgoing, Error> {
+    let made = Jwts::new(jwts);
+    let scope = made.over(values, moment);
     let unfit = |what: &str, why: &dyn std::fmt::Display| {
         Kind::ReconnectNeeded
             .error(format!("{what} of the sign-in cannot be filled in: {why}."))
             .hint("Correct the values with `attache connection reconnect NAME`.")
     };
-    let url = step.url.fill(values, moment).map_err(|why| unfit("A URL", &why))?;
+    let url = step.url.fill(&scope, moment).map_err(|why| unfit("A URL", &why))?;
     let fill =
-        |template: &Template, landing| template.fill(values, landing, moment).map_err(|why| unfit("The content", &why));
+        |template: &Template, landing| template.fill(&scope, landing, moment).map_err(|why| unfit("The content", &why));
     let mut headers = HeaderMap::new();
     let body = match &step.body {
         Body::Empty => Bytes::new(),
@@ -100,6 +105,12 @@ fn request(step: &Call, values: &Values, moment: &Moment) -> Result<Outgoing, Er
             }
             Bytes::from(form.finish())
         }
+        Body::Json(json) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let filled = json.fill(&scope, moment).map_err(|why| unfit("The content", &why))?;
+            let filled = filled.ok_or_else(|| unfit("The content", &"a value is missing"))?;
+            Bytes::copy_from_slice(filled.bytes())
+        }
         Body::Xml(template) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"));
             let filled = fill(template, Landing::Xml)?.ok_or_else(|| unfit("The content", &"a value is missing"))?;
@@ -107,7 +118,7 @@ fn request(step: &Call, values: &Values, moment: &Moment) -> Result<Outgoing, Er
         }
     };
     let mut outgoing = Outgoing { method: step.method.clone(), url: url.expose().clone(), headers, body };
-    credential::attach(&step.attach, values, moment, Existing::Replace, &mut outgoing)?;
+    credential::attach(&step.attach, jwts, values, moment, Existing::Replace, &mut outgoing)?;
     Ok(outgoing)
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{Attachment, Effect, Manifest, login::is_readable};
+use crate::manifest::{Effect, Manifest, login::is_readable};
 
 /// Everything about a connector that widens what it can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct Terms {
     pub audience: BTreeSet<String>,
     /// Origins that are called without one.
     pub open_hosts: BTreeSet<String>,
-    /// Where credentials are placed, each with its auth option and template.
+    /// Where credentials are placed, each with its auth option and template; and the tokens that are made for that.
     pub placements: BTreeSet<String>,
     /// Where what was typed goes to sign in, each with its method and auth option.
     #[serde(default)]
@@ -50,14 +50,15 @@ impl Terms {
         for option in &manifest.options {
             let of = |what: String| format!("{what} ({})", option.id);
             terms.audience.extend(option.audience.iter().map(|origin| of(origin.to_string())));
-            terms.placements.extend(option.attach.iter().map(|attachment| of(placement(attachment))));
+            terms.placements.extend(option.attach.iter().map(|attachment| of(attachment.describe())));
+            terms.placements.extend(option.jwts.iter().map(|jwt| of(jwt.describe())));
             let readable = option.parameters.iter().filter(|parameter| !parameter.is_secret());
             terms.readable.extend(readable.map(|parameter| of(parameter.name.clone())));
             let Some(login) = &option.login else { continue };
             for call in login.calls() {
                 terms.sign_in.insert(of(format!("{} {}", call.method, call.url)));
                 let placed =
-                    call.attach.iter().map(|attachment| of(format!("{} when signing in", placement(attachment))));
+                    call.attach.iter().map(|attachment| of(format!("{} when signing in", attachment.describe())));
                 terms.placements.extend(placed);
             }
             for value in login.captured() {
@@ -102,15 +103,5 @@ impl Terms {
         let gone = before.operations.keys().filter(|operation| !self.operations.contains_key(*operation));
         difference.other.extend(gone.map(|operation| format!("no longer operation: {operation}")));
         difference
-    }
-}
-
-/// The place and what is put there, so that a different template in the same place is seen.
-fn placement(attachment: &Attachment) -> String {
-    let place = attachment.place();
-    match attachment {
-        Attachment::Header { value, .. } | Attachment::Query { value, .. } => format!("{place}: {value}"),
-        Attachment::Basic { user, password } => format!("{place}: {user} and {password}"),
-        Attachment::AzureSharedKey { account, key } => format!("{place}: {account}, signed with {key}"),
     }
 }

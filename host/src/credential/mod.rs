@@ -4,15 +4,22 @@
 //! why; `egress` has decided that before. What must never happen here: a value written where a guest, a log or an error
 //! could read it; a request that leaves without what its auth option says.
 
+mod aws_sigv4;
 mod azure_shared_key;
 mod basic;
+mod body;
 mod header;
+mod oauth1;
+mod path;
 mod query;
+#[cfg(test)]
+mod testing;
 
 use crate::{
     error::{Error, Kind, Result},
     manifest::{
         Attachment,
+        jwt::{Jwt, Jwts},
         template::{FillError, Landing, Moment, Scope, Template, Value},
     },
     secret::Secret,
@@ -44,40 +51,48 @@ pub enum Existing {
     Replace,
 }
 
-/// Puts every attachment on, in order; a signature sees what came before it.
+/// Puts every attachment on, in order; a signature sees what came before it. A token among `jwts` is made once, when the
+/// first attachment needs it, of the request as it is then.
 ///
 /// # Errors
-/// `denied` where the guest wrote what is the host's, `reconnect-needed` where a value is missing or does not fit.
+/// `denied` where the guest wrote what is the host's, or the request has no place for the credential; `reconnect-needed`
+/// where a value is missing or does not fit.
 pub fn attach(
     attachments: &[Attachment],
+    jwts: &[Jwt],
     scope: &dyn Scope,
     moment: &Moment,
     existing: Existing,
     request: &mut Outgoing,
 ) -> Result<Attached> {
     let mut attached = Attached::default();
+    let filler = Filler { scope, jwts: &Jwts::new(jwts), moment };
     for attachment in attachments {
         match attachment {
             Attachment::Header { name, value } => {
-                header::attach(name, value, &Filler { scope, moment }, existing, request, &mut attached)?
+                header::attach(name, value, &filler, existing, request, &mut attached)?
             }
-            Attachment::Query { name, value } => {
-                query::attach(name, value, &Filler { scope, moment }, existing, request, &mut attached)?
+            Attachment::Query { name, value } => query::attach(name, value, &filler, existing, request, &mut attached)?,
+            Attachment::Body { member, value, kind } => {
+                let member = body::Member { at: member, value, kind: *kind };
+                body::attach(&member, &filler, existing, request, &mut attached)?
             }
-            Attachment::Basic { user, password } => {
-                basic::attach(user, password, &Filler { scope, moment }, request, &mut attached)?
-            }
+            Attachment::Path { prefix } => path::attach(prefix, &filler, existing, request, &mut attached)?,
+            Attachment::Basic { user, password } => basic::attach(user, password, &filler, request, &mut attached)?,
+            Attachment::AwsSigv4(sigv4) => aws_sigv4::attach(sigv4, &filler, existing, request, &mut attached)?,
             Attachment::AzureSharedKey { account, key } => {
-                azure_shared_key::attach(account, key, &Filler { scope, moment }, request, &mut attached)?
+                azure_shared_key::attach(account, key, &filler, request, &mut attached)?
             }
+            Attachment::Oauth1(oauth1) => oauth1::attach(oauth1, &filler, existing, request, &mut attached)?,
         }
     }
     Ok(attached)
 }
 
-/// Fills templates for one request: the connection's values, the request's own, and one moment for all.
+/// Fills templates for one request: the connection's values, its tokens, the request's own, and one moment for all.
 struct Filler<'a> {
     scope: &'a dyn Scope,
+    jwts: &'a Jwts<'a>,
     moment: &'a Moment,
 }
 
@@ -85,7 +100,9 @@ impl Filler<'_> {
     /// None where no alternative of the template has all its values: a header or query is left out then.
     fn fill(&self, template: &Template, landing: Landing, request: &Outgoing) -> Result<Option<Value>> {
         let scope = WithRequest { values: self.scope, request };
-        template.fill(&scope, landing, self.moment).map_err(|error| does_not_fit(template, &error))
+        template
+            .fill(&self.jwts.over(&scope, self.moment), landing, self.moment)
+            .map_err(|error| does_not_fit(template, &error))
     }
 
     /// Where leaving it out would send the request without its credential.
@@ -125,6 +142,10 @@ impl Scope for WithRequest<'_> {
             "body" => self.request.body.to_vec(),
             _ => return None,
         }))
+    }
+
+    fn fault(&self, name: &str) -> Option<FillError> {
+        self.values.fault(name)
     }
 }
 

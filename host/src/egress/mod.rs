@@ -32,7 +32,7 @@ use crate::{
     audit::{Audit, Event, Subject},
     credential::{self, Attached, Existing},
     error::{Error, Kind, Result},
-    manifest::{Attachment, Values, template::Moment},
+    manifest::{Attachment, Values, jwt::Jwt, template::Moment},
     sync::lock,
     transport::{self, Outgoing, PoolKey, Transport},
 };
@@ -75,6 +75,8 @@ pub struct Access {
     pub reachable: Reachable,
     /// What is put on.
     pub attachments: Vec<Attachment>,
+    /// Which tokens are made for that.
+    pub jwts: Vec<Jwt>,
     /// With which values.
     pub credentials: Arc<dyn Credentials>,
     /// What the connector may read, by name.
@@ -166,7 +168,7 @@ impl Session {
                 .attach(destination, held.as_deref(), request.attach, existing, &moment, sent, &mut outgoing)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
             if let Some(preview) = &self.preview {
-                *lock(preview) = Some(Preview::of(&outgoing, &attached, destination));
+                *lock(preview) = Some(Preview::of(&outgoing, &url, &attached, destination));
                 return Err(Kind::Internal.error("A dry run sends nothing."));
             }
             // The URL as it was before anything was attached: a credential may stand in its path.
@@ -234,7 +236,7 @@ impl Session {
     ) -> Result<Attached> {
         match (destination, held) {
             (Destination::Audience, Some(held)) => {
-                credential::attach(&self.access.attachments, &held.values, moment, existing, outgoing)
+                credential::attach(&self.access.attachments, &self.access.jwts, &held.values, moment, existing, outgoing)
             }
             // What goes without the credential it should carry is an error, not a 401 that nobody understands.
             (Destination::Open, _)
@@ -311,10 +313,11 @@ pub struct Rehearsed {
 ///
 /// # Errors
 /// As for [`credential::attach`].
-pub fn rehearse(attachments: &[Attachment], values: &Values, url: &Url) -> Result<Rehearsed> {
+pub fn rehearse(attachments: &[Attachment], jwts: &[Jwt], values: &Values, url: &Url) -> Result<Rehearsed> {
+    // A method that has content, since the credential may have its place there.
     let mut outgoing =
-        Outgoing { method: Method::GET, url: url.clone(), headers: HeaderMap::new(), body: Bytes::new() };
-    let attached = credential::attach(attachments, values, &Moment::now(), Existing::Refuse, &mut outgoing)?;
+        Outgoing { method: Method::POST, url: url.clone(), headers: HeaderMap::new(), body: Bytes::new() };
+    let attached = credential::attach(attachments, jwts, values, &Moment::now(), Existing::Refuse, &mut outgoing)?;
     let short = values.secret().iter().filter(|(_, value)| value.len() < SHORTEST_SCRUBBED);
     Ok(Rehearsed { places: attached.places, short_secrets: short.map(|(name, _)| name.clone()).collect() })
 }

@@ -29,10 +29,16 @@ pub struct Preview {
 }
 
 impl Preview {
-    pub(super) fn of(outgoing: &Outgoing, attached: &Attached, destination: Destination) -> Self {
+    /// `asked` is the URL before anything was attached.
+    pub(super) fn of(outgoing: &Outgoing, asked: &Url, attached: &Attached, destination: Destination) -> Self {
         let mut scrubber = Scrubber::default();
         scrubber.add(&Known::default(), attached.values.iter().cloned());
-        let mut url = scrubber.masked(outgoing.url.to_string());
+        let mut url = outgoing.url.clone();
+        // By its place: a value too short to be scrubbed is hidden too.
+        if attached.places.iter().any(|place| place.starts_with("path ")) {
+            url.set_path(&format!("/{MASK}{}", asked.path()));
+        }
+        let mut url = scrubber.masked(url.into());
         mask_query(&mut url, attached);
         let headers = outgoing
             .headers

@@ -7,6 +7,7 @@ use super::{
     Attachment, AuthOption, Login, Manifest, Operation, Parameter, ValueKind,
     audience::{NameInfo, OriginTemplate, UrlTemplate},
     declared,
+    jwt::Jwt,
     template::{Template, Use},
 };
 use crate::{
@@ -108,9 +109,6 @@ fn check_operation(declared: &declared::Operation) -> Result<Operation> {
 fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
     named(&declared.id)?;
     readable(&declared.title, "")?;
-    if !declared.jwts.is_empty() {
-        return Err(not_yet("`jwts`"));
-    }
     unique(declared.parameters.iter().map(|parameter| parameter.name.as_str()), "parameter")?;
     let mut parameters = Vec::new();
     for parameter in &declared.parameters {
@@ -118,19 +116,29 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
             .map_err(|error| error.context(format!("its parameter `{}`", shown(&parameter.name))))?;
         parameters.push(checked);
     }
+    unique(declared.jwts.iter().map(|jwt| jwt.name.as_str()), "jwt")?;
+    let jwts = declared
+        .jwts
+        .iter()
+        .map(|jwt| {
+            // A token is made of the connection's values and the request, not of other tokens.
+            check_jwt(jwt, &Names { parameters: &parameters, captures: &[], jwts: &[] })
+                .map_err(|error| error.context(format!("its jwt `{}`", shown(&jwt.name))))
+        })
+        .collect::<Result<Vec<_>>>()?;
     let login = match &declared.scheme {
         declared::Scheme::Direct => None,
         declared::Scheme::Oauth2(_) => return Err(not_yet("the scheme `oauth2`")),
-        declared::Scheme::Login(login) => Some(Login::check(login, &parameters)?),
+        declared::Scheme::Login(login) => Some(Login::check(login, &parameters, &jwts)?),
     };
     let captures: Vec<Parameter> = login.iter().flat_map(Login::captured).cloned().collect();
-    let names = Names { parameters: &parameters, captures: &captures };
+    let names = Names { parameters: &parameters, captures: &captures, jwts: &jwts };
     let bearer = [declared::Attachment::Header("Authorization".into(), "Bearer {access_token}".into())];
     let attach = if login.is_some() && declared.attach.is_empty() { &bearer[..] } else { &declared.attach };
     let attach = attach
         .iter()
         .map(|attachment| {
-            check_attachment(attachment, &names)
+            Attachment::check(attachment, &names)
                 .map_err(|error| error.context(format!("its attachment `{}`", shown(attachment.name()))))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -142,53 +150,23 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
     if audience.is_empty() && !attach.is_empty() {
         return Err(denied("it attaches a credential but names no audience, and an empty audience allows nothing"));
     }
-    Ok(AuthOption { id: declared.id.clone(), title: declared.title.clone(), parameters, login, attach, audience })
+    Ok(AuthOption { id: declared.id.clone(), title: declared.title.clone(), parameters, login, jwts, attach, audience })
 }
 
 fn check_parameter(declared: &declared::Parameter) -> Result<Parameter> {
-    let mut characters = declared.name.chars();
-    let first = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
-    // The grammar's names may have dots too, but a parameter's own would look like a group of another's pattern.
-    if !first
-        || declared.name.len() > LONGEST_NAME
-        || !characters.all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
-    {
-        return Err(invalid("its name is a letter, then letters, digits, `_` and `-`".into()));
-    }
+    proper_name(&declared.name)?;
     readable(&declared.title, "")?;
     Parameter::check(declared)
 }
 
-pub(super) fn check_attachment(declared: &declared::Attachment, names: &Names<'_>) -> Result<Attachment> {
-    Ok(match declared {
-        declared::Attachment::Header(name, value) => {
-            let (name, value) = (names.public(name)?, names.any(value)?);
-            let carries_a_password = matches!(
-                name.to_string().to_ascii_lowercase().as_str(),
-                "authorization" | "proxy-authorization" | "cookie"
-            );
-            if carries_a_password && value.names().next().is_some() && !names.has_secret(&value) {
-                return Err(denied(
-                    "a credential made only of values that the connector can read is none; give the parameter the kind `secret`",
-                ));
-            }
-            Attachment::Header { name, value }
-        }
-        declared::Attachment::Query(name, value) => {
-            Attachment::Query { name: names.public(name)?, value: names.any(value)? }
-        }
-        declared::Attachment::Basic(user, password) => {
-            Attachment::Basic { user: names.any(user)?, password: names.secret(password)? }
-        }
-        declared::Attachment::AzureSharedKey { account, key } => {
-            Attachment::AzureSharedKey { account: names.any(account)?, key: names.secret(key)? }
-        }
-        declared::Attachment::Other(..) => {
-            return Err(invalid("the host does not know it".into())
-                .hint("A newer Attaché may; the contract's version is 0.1.0."));
-        }
-        other => return Err(not_yet(&format!("`{}`", other.name()))),
-    })
+fn check_jwt(declared: &declared::Jwt, names: &Names<'_>) -> Result<Jwt> {
+    proper_name(&declared.name)?;
+    if names.info(&declared.name).is_some() {
+        return Err(invalid("there is a parameter of that name".into()));
+    }
+    let jwt = Jwt::check(declared, names.secret(&declared.key)?, &|name| names.kind(name))?;
+    jwt.templates().try_for_each(|template| names.allow(template))?;
+    Ok(jwt)
 }
 
 fn check_open_hosts(declared: &declared::Connector, options: &[AuthOption]) -> Result<Vec<OriginTemplate>> {
@@ -197,10 +175,10 @@ fn check_open_hosts(declared: &declared::Connector, options: &[AuthOption]) -> R
     for entry in &declared.open_hosts {
         let context = |error: Error| error.context(format!("`{}`", shown(entry)));
         for option in options {
-            Names { parameters: &option.parameters, captures: &[] }.origin(entry).map_err(context)?;
+            Names { parameters: &option.parameters, captures: &[], jwts: &[] }.origin(entry).map_err(context)?;
         }
         let first = options.first().map_or(&[][..], |option| &option.parameters);
-        checked.push(Names { parameters: first, captures: &[] }.origin(entry).map_err(context)?);
+        checked.push(Names { parameters: first, captures: &[], jwts: &[] }.origin(entry).map_err(context)?);
     }
     Ok(checked)
 }
@@ -210,6 +188,7 @@ pub(super) struct Names<'a> {
     pub(super) parameters: &'a [Parameter],
     /// What the steps of a sign-in have captured by then.
     pub(super) captures: &'a [Parameter],
+    pub(super) jwts: &'a [Jwt],
 }
 
 impl Names<'_> {
@@ -217,24 +196,31 @@ impl Names<'_> {
     pub(super) fn any(&self, text: &str) -> Result<Template> {
         let template =
             Template::parse(text).map_err(|error| invalid(format!("`{}` is no template: {error}", shown(text))))?;
+        self.allow(&template)?;
+        Ok(template)
+    }
+
+    /// Whether a template's names exist, and may be used as it uses them.
+    pub(super) fn allow(&self, template: &Template) -> Result<()> {
+        let text = template.to_string();
         for name in template.names() {
             if !OF_REQUEST.contains(&name) && self.info(name).is_none() {
-                return Err(invalid(format!("`{}` uses `{}`, which is no parameter of it", shown(text), shown(name))));
+                return Err(invalid(format!("`{}` uses `{}`, which is no parameter of it", shown(&text), shown(name))));
             }
         }
         // Whoever can read a key can sign for the account.
         if let Some((name, _)) = template.uses().find(|(name, used)| *used == Use::Key && !self.is_secret(name)) {
             return Err(denied(&format!(
                 "`{}` signs with `{}`, which the connector can read; give it the kind `secret`",
-                shown(text),
+                shown(&text),
                 shown(name)
             )));
         }
-        Ok(template)
+        Ok(())
     }
 
     /// A template that may not use secrets: it names where something goes.
-    fn public(&self, text: &str) -> Result<Template> {
+    pub(super) fn public(&self, text: &str) -> Result<Template> {
         let template = self.any(text)?;
         if let Some(name) = template.names().find(|name| self.is_secret(name)) {
             return Err(denied(&format!("a secret (`{}`) cannot stand in a name that is shown", shown(name))));
@@ -243,7 +229,7 @@ impl Names<'_> {
     }
 
     /// A template of nothing but secrets: a password or a key.
-    fn secret(&self, text: &str) -> Result<Template> {
+    pub(super) fn secret(&self, text: &str) -> Result<Template> {
         let template = self.any(text)?;
         if let Some(name) = template.names().find(|name| !self.is_secret(name)) {
             return Err(denied(&format!(
@@ -285,12 +271,24 @@ impl Names<'_> {
         }
     }
 
-    fn has_secret(&self, template: &Template) -> bool {
+    pub(super) fn has_secret(&self, template: &Template) -> bool {
         template.names().any(|name| self.is_secret(name))
     }
 
+    /// The kind of a name, where it has one that is declared.
+    pub(super) fn kind(&self, name: &str) -> Option<ValueKind> {
+        self.info(name).map(|info| info.kind)
+    }
+
     fn is_secret(&self, name: &str) -> bool {
+        if self.is_jwt(name) {
+            return true;
+        }
         self.group_of(name).or_else(|| self.value_of(name)).is_some_and(Parameter::is_secret)
+    }
+
+    fn is_jwt(&self, name: &str) -> bool {
+        self.jwts.iter().any(|jwt| jwt.name == name)
     }
 
     fn group_of(&self, name: &str) -> Option<&Parameter> {
@@ -306,6 +304,9 @@ impl Names<'_> {
     }
 
     fn info(&self, name: &str) -> Option<NameInfo> {
+        if self.is_jwt(name) {
+            return Some(NameInfo { kind: ValueKind::Secret, bounded: false, is_pattern_group: false });
+        }
         if self.group_of(name).is_some() {
             return Some(NameInfo { kind: ValueKind::Label, bounded: true, is_pattern_group: true });
         }
@@ -313,6 +314,16 @@ impl Names<'_> {
         let bounded = value.pattern.is_some() || !value.choices.is_empty();
         Some(NameInfo { kind: value.kind, bounded, is_pattern_group: false })
     }
+}
+
+/// A name in templates. The grammar's names may have dots too, but one's own would look like a group of a pattern.
+fn proper_name(name: &str) -> Result<()> {
+    let mut characters = name.chars();
+    let first = characters.next().is_some_and(|c| c.is_ascii_alphabetic());
+    if !first || name.len() > LONGEST_NAME || !characters.all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+        return Err(invalid("its name is a letter, then letters, digits, `_` and `-`".into()));
+    }
+    Ok(())
 }
 
 /// Lower-kebab-case: what may stand in a command, a URL and a path of the store.

@@ -7,9 +7,10 @@ use http::{HeaderName, Method};
 use super::{
     Attachment, Parameter, ValueKind,
     audience::UrlTemplate,
-    check::{Names, check_attachment, denied, invalid, not_yet, shown},
+    check::{Names, denied, invalid, not_yet, shown},
     declared::{self, CaptureFrom},
-    template::Template,
+    jwt::Jwt,
+    template::{JsonTemplate, Template},
 };
 use crate::error::{Error, Result};
 
@@ -56,6 +57,8 @@ pub enum Body {
     Empty,
     /// Fields, in order; one whose template has no value is left out.
     Form(Vec<(String, Template)>),
+    /// A text of JSON.
+    Json(JsonTemplate),
     /// A document.
     Xml(Template),
 }
@@ -71,18 +74,18 @@ pub struct Capture {
 
 impl Login {
     /// Checks a login. The names of an option's parameters are known; those of captures are added as the steps go.
-    pub(super) fn check(declared: &declared::Login, parameters: &[Parameter]) -> Result<Self> {
+    pub(super) fn check(declared: &declared::Login, parameters: &[Parameter], jwts: &[Jwt]) -> Result<Self> {
         let mut captures = Vec::new();
-        let steps =
-            check_steps(&declared.steps, parameters, &mut captures).map_err(|error| error.context("its login"))?;
+        let steps = check_steps(&declared.steps, parameters, jwts, &mut captures)
+            .map_err(|error| error.context("its login"))?;
         if steps.is_empty() {
             return Err(invalid("its login has no steps".into()));
         }
         if captures.is_empty() {
             return Err(invalid("its login captures nothing, so there would be nothing to attach".into()));
         }
-        let refresh =
-            check_steps(&declared.refresh, parameters, &mut captures).map_err(|error| error.context("its refresh"))?;
+        let refresh = check_steps(&declared.refresh, parameters, jwts, &mut captures)
+            .map_err(|error| error.context("its refresh"))?;
         Ok(Self {
             steps,
             refresh,
@@ -110,6 +113,7 @@ impl Login {
 fn check_steps(
     declared: &[declared::Step],
     parameters: &[Parameter],
+    jwts: &[Jwt],
     captures: &mut Vec<Parameter>,
 ) -> Result<Vec<Call>> {
     if declared.len() > MOST_STEPS {
@@ -118,7 +122,7 @@ fn check_steps(
     let mut steps = Vec::new();
     for (number, step) in declared.iter().enumerate() {
         let of = |error: Error| error.context(format!("step {}", number + 1));
-        let call = check_step(step, parameters, captures).map_err(of)?;
+        let call = check_step(step, &Names { parameters, captures, jwts }).map_err(of)?;
         for capture in &call.capture {
             captures.retain(|known| known.name != capture.value.name);
             captures.push(capture.value.clone());
@@ -128,29 +132,33 @@ fn check_steps(
     Ok(steps)
 }
 
-fn check_step(declared: &declared::Step, parameters: &[Parameter], captures: &[Parameter]) -> Result<Call> {
+fn check_step(declared: &declared::Step, names: &Names<'_>) -> Result<Call> {
     let declared::Step::Call { method, url, attach, body, capture } = declared else {
         return Err(not_yet("a step that is a `visit`"));
     };
-    let names = Names { parameters, captures };
     let method = Method::from_bytes(method.as_bytes())
         .ok()
         .filter(|method| !matches!(*method, Method::CONNECT | Method::TRACE))
         .ok_or_else(|| invalid(format!("`{}` is no method that is sent", shown(method))))?;
     let url = names.url(url)?;
-    let attach = attach.iter().map(|attachment| check_attachment(attachment, &names)).collect::<Result<_>>()?;
+    let attach = attach.iter().map(|attachment| Attachment::check(attachment, names)).collect::<Result<_>>()?;
     let body = match body {
         declared::Body::Empty => Body::Empty,
         declared::Body::Form(fields) => {
             Body::Form(fields.iter().map(|(name, value)| Ok((name.clone(), names.any(value)?))).collect::<Result<_>>()?)
         }
-        declared::Body::Json(_) => return Err(not_yet("a JSON body")),
+        declared::Body::Json(text) => {
+            let json = JsonTemplate::parse(text, &|name| names.kind(name))
+                .map_err(|error| invalid(format!("its JSON body: {error}")))?;
+            json.templates().into_iter().try_for_each(|template| names.allow(template))?;
+            Body::Json(json)
+        }
         declared::Body::Xml(text) => Body::Xml(names.any(text)?),
     };
     let capture = capture
         .iter()
         .map(|capture| {
-            Capture::check(capture, parameters)
+            Capture::check(capture, names.parameters)
                 .map_err(|error| error.context(format!("its capture `{}`", shown(&capture.name))))
         })
         .collect::<Result<_>>()?;

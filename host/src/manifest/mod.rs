@@ -5,15 +5,19 @@
 //! connections. What must never happen here: a manifest accepted in which a secret could reach the connector, or a value
 //! could choose where a credential goes beyond what its kind allows.
 
+mod attachment;
 pub mod audience;
 mod check;
 pub mod declared;
+pub mod jwt;
 pub mod login;
 mod operation;
 mod parameter;
+pub mod pointer;
 pub mod template;
 mod values;
 
+pub use attachment::{Attachment, Oauth1, Oauth1Method, Sigv4};
 pub use declared::{Effect, ValueKind};
 pub use login::Login;
 pub use operation::Operation;
@@ -21,7 +25,7 @@ pub use parameter::Parameter;
 pub use values::Values;
 
 use audience::OriginTemplate;
-use template::Template;
+use jwt::Jwt;
 
 /// A manifest that was checked.
 #[derive(Debug, Clone)]
@@ -53,32 +57,12 @@ pub struct AuthOption {
     pub parameters: Vec<Parameter>,
     /// How what was typed becomes something short-lived; none where it is sent itself.
     pub login: Option<Login>,
+    /// Tokens that are made when they are needed.
+    pub jwts: Vec<Jwt>,
     /// What is put on a request, in order.
     pub attach: Vec<Attachment>,
     /// The only origins that `attach` is used for.
     pub audience: Vec<OriginTemplate>,
-}
-
-/// Something that the host puts on a request as it leaves.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "the contract documents its own fields")]
-pub enum Attachment {
-    Header { name: Template, value: Template },
-    Query { name: Template, value: Template },
-    Basic { user: Template, password: Template },
-    AzureSharedKey { account: Template, key: Template },
-}
-
-impl Attachment {
-    /// Where it goes, for people: `header X-Api-Key`. Templates stand as they are.
-    pub fn place(&self) -> String {
-        match self {
-            Attachment::Header { name, .. } => format!("header {name}"),
-            Attachment::Query { name, .. } => format!("query {name}"),
-            Attachment::Basic { .. } => "header Authorization (Basic)".into(),
-            Attachment::AzureSharedKey { .. } => "header Authorization (Azure SharedKey)".into(),
-        }
-    }
 }
 
 impl Manifest {

@@ -83,10 +83,15 @@ impl Manifest for SignsIn {
             it.audience = vec!["{instance}".into()];
             it
         };
+        let json = login(
+            "json",
+            vec![post("{base}/json", Body::Json(r#"{"user": "{user}", "nested": {"password": "{password}"}}"#.into()), token())],
+            vec![],
+        );
         let mut it = connector(
             "signs-in",
             "1.0.0",
-            vec![login("form", vec![signs_in()], vec![]), refreshed, cookies, xml, located],
+            vec![login("form", vec![signs_in()], vec![]), refreshed, cookies, xml, located, json],
             &[("connection", Effect::Read)],
         );
         it.operations.push(send::operation());

@@ -18,6 +18,12 @@ pub trait Scope {
     /// The value of a name; none where it has none. An empty text is a value: somebody set it to that, and what was left
     /// out has none.
     fn value(&self, name: &str) -> Option<Value>;
+
+    /// Why a name has no value that ought to have one: it is computed, and that failed. Filling fails with it then, instead
+    /// of going on as if the name were merely not given.
+    fn fault(&self, _name: &str) -> Option<FillError> {
+        None
+    }
 }
 
 /// The time and the UUID of one request: a header and the signature over it must agree.
@@ -44,11 +50,22 @@ impl Moment {
         Format::Http.write(self.time).unwrap_or_default()
     }
 
+    /// As ISO 8601's basic format, in UTC: `20150830T123600Z`.
+    pub fn basic_date(&self) -> String {
+        Format::Strftime("%Y%m%dT%H%M%SZ".into()).write(self.time).unwrap_or_default()
+    }
+
+    /// Seconds since 1970.
+    pub fn unix_seconds(&self) -> i64 {
+        self.time.as_second()
+    }
+
     pub(super) fn time(&self) -> Timestamp {
         self.time
     }
 
-    pub(super) fn uuid(&self) -> Uuid {
+    /// Random, and the same at every look.
+    pub fn uuid(&self) -> Uuid {
         *self.uuid.get_or_init(Uuid::new_v4)
     }
 }
@@ -78,13 +95,7 @@ impl Template {
     /// # Errors
     /// Where a value does not fit its function or its landing.
     pub fn fill(&self, scope: &dyn Scope, landing: Landing, moment: &Moment) -> Result<Option<Value>, FillError> {
-        let filling = Filling::new(scope, moment);
-        for parts in &self.alternatives {
-            if let Some(value) = filling.parts(parts, landing)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
+        Filling::new(scope, moment).template(self, landing)
     }
 }
 
@@ -100,7 +111,17 @@ impl<'a> Filling<'a> {
         Self { scope, moment, left: Cell::new(WORK) }
     }
 
-    /// The names in these parts that have no value.
+    /// Fills the first alternative that applies.
+    pub(super) fn template(&self, template: &Template, landing: Landing) -> Result<Option<Value>, FillError> {
+        for parts in &template.alternatives {
+            if let Some(value) = self.parts(parts, landing)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names in these parts that have no value, and that nothing kept from having one.
     pub(in crate::manifest) fn missing<'p>(&self, parts: &'p [Part]) -> Vec<&'p str> {
         let mut uses = Vec::new();
         for part in parts {
@@ -108,7 +129,10 @@ impl<'a> Filling<'a> {
                 expression.uses(Use::Bare, &mut uses);
             }
         }
-        uses.into_iter().map(|(name, _)| name).filter(|name| self.scope.value(name).is_none()).collect()
+        uses.into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| self.scope.value(name).is_none() && self.scope.fault(name).is_none())
+            .collect()
     }
 
     /// Fills these parts; none where a name in them has no value.
@@ -154,7 +178,7 @@ impl<'a> Filling<'a> {
     fn evaluate(&self, expression: &Expression) -> Result<Option<Value>, FillError> {
         let value = match expression {
             Expression::Name(name) => {
-                let Some(value) = self.scope.value(name) else { return Ok(None) };
+                let Some(value) = self.scope.value(name) else { return self.scope.fault(name).map_or(Ok(None), Err) };
                 value
             }
             Expression::Literal(text) => Value::public(text.as_bytes()),

@@ -15,7 +15,7 @@ const CURVES: [&EcdsaSigningAlgorithm; 3] =
     [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING];
 
 /// A PKCS#8 key in PEM (RFC 8410), or the 32 bytes of a seed (RFC 8032).
-pub(super) fn ed25519(key: &[u8]) -> Result<Ed25519KeyPair, &'static str> {
+pub(in crate::manifest) fn ed25519(key: &[u8]) -> Result<Ed25519KeyPair, &'static str> {
     const NOT_ONE: &str = "the key is neither an Ed25519 private key in PEM (PKCS#8) nor a seed of 32 bytes";
     if key.len() == 32 {
         return Ed25519KeyPair::from_seed_unchecked(key).map_err(|_| NOT_ONE);
@@ -57,7 +57,8 @@ where
     Some(pair.public_key().as_der().ok()?.as_ref().to_vec())
 }
 
-fn from_pem(pem: &[u8], otherwise: &'static str) -> Result<Zeroizing<PrivateKeyDer<'static>>, &'static str> {
+/// The key in a PEM text; PKCS#8, PKCS#1 or SEC 1.
+pub(crate) fn from_pem(pem: &[u8], otherwise: &'static str) -> Result<Zeroizing<PrivateKeyDer<'static>>, &'static str> {
     PrivateKeyDer::from_pem_slice(pem).map(Zeroizing::new).map_err(|_| {
         // PKCS#8 says so in its label, the older forms in a header.
         let encrypted = pem.windows(9).any(|window| window == b"ENCRYPTED");

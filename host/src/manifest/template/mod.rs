@@ -15,12 +15,14 @@
 //!   value. Bytes that are no text (a hash, a signature) stand only in `Plain`.
 //! - `value`: secrecy travels along. Whatever was computed from a secret is one, a hash and a signature too, and a value
 //!   tells every secret that it was made of, so that the egress can take each of them out of an answer.
+//! - `json`: a JSON text with templates in its strings, filled after it was parsed.
 //! - `function`, `key`: what functions compute, by their standards, with aws-lc.
 //!
 //! Hosts are another matter: there nothing is escaped, only refused. See [`super::audience`].
 
 mod fill;
 mod function;
+mod json;
 mod key;
 mod landing;
 mod parse;
@@ -30,9 +32,12 @@ mod value;
 mod tests;
 
 pub use fill::{FillError, Moment, Scope};
+pub use json::{JsonKind, JsonTemplate, JsonTemplateError};
 pub use landing::Landing;
 pub use parse::{ParseError, Template, Use};
 pub use value::Value;
 
 pub(super) use fill::Filling;
+pub(super) use key::ed25519;
+pub(crate) use key::from_pem;
 pub(super) use parse::{Expression, Part};

@@ -92,6 +92,17 @@ impl Template {
         Ok(Self { text: text.to_owned(), alternatives })
     }
 
+    /// What it consists of, where that is one value and nothing else.
+    pub(in crate::manifest) fn lone_value(&self) -> Option<&Expression> {
+        match self.alternatives.as_slice() {
+            [only] => match only.as_slice() {
+                [Part::Value(expression)] => Some(expression),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Every name that it uses; a name that is used twice comes twice.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.uses().map(|(name, _)| name)

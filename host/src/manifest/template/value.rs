@@ -24,10 +24,18 @@ impl Value {
     }
 
     /// A value computed from others: secret where one of them is.
-    pub(super) fn made_of(bytes: impl Into<Vec<u8>>, others: impl IntoIterator<Item = Value>) -> Self {
+    pub(in crate::manifest) fn made_of(bytes: impl Into<Vec<u8>>, others: impl IntoIterator<Item = Value>) -> Self {
         let secrets: Vec<Value> = others.into_iter().filter(Value::is_secret).collect();
         let secret = !secrets.is_empty();
         Self { bytes: Secret::new(bytes), secret, behind: secrets.into_iter().flat_map(Value::into_secrets).collect() }
+    }
+
+    /// A secret that was computed from others.
+    pub(in crate::manifest) fn secret_made_of(
+        bytes: impl Into<Vec<u8>>,
+        others: impl IntoIterator<Item = Value>,
+    ) -> Self {
+        Self { secret: true, ..Self::made_of(bytes, others) }
     }
 
     /// The bytes themselves.
