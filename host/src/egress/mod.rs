@@ -368,3 +368,32 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is behind it is replaced whole, so a panic elsewhere leaves nothing half-done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_path_that_repeats_what_was_attached_is_not_written_down() {
+        let attached = [Secret::new("s3cret:token")];
+        let of = |text: &str| without(&attached, &url(text)).to_string();
+        assert_eq!(of("https://a.example/bots3cret%3Atoken/x?y"), "https://a.example/bot**************/x?y");
+        assert_eq!(of("https://a.example/bots3cret:token"), "https://a.example/bot************");
+        assert_eq!(of("https://a.example/x"), "https://a.example/x");
+    }
+
+    #[test]
+    fn a_dry_run_hides_what_stands_before_the_path_however_short_it_is() {
+        let asked = url("https://a.example/getMe");
+        let mut outgoing =
+            Outgoing { method: Method::GET, url: asked.clone(), headers: HeaderMap::new(), body: Bytes::new() };
+        outgoing.url.set_path("/botpin/getMe");
+        let attached = Attached { places: vec!["path /bot{pin}".into()], values: vec![Secret::new("pin")] };
+        let preview = show(&outgoing, &asked, &attached, Destination::Audience);
+        assert_eq!(preview.url, "https://a.example/********/getMe");
+    }
+}
