@@ -149,7 +149,6 @@ impl Session {
         let mut headers = headers::from_guest(&request.headers)?;
         let mut body = Bytes::from(request.body.unwrap_or_default());
         let mut attached_before: Vec<Secret> = Vec::new();
-        let moment = Moment::now();
         for hop in 0..=REDIRECTS {
             let destination = self
                 .access
@@ -158,7 +157,7 @@ impl Session {
                 .inspect_err(|error| self.note_denied(&method, &without(&attached_before, &url), error))?;
             let mut outgoing =
                 Outgoing { method: method.clone(), url: url.clone(), headers: headers.clone(), body: body.clone() };
-            let attached = self.attach(destination, request.attach, hop, &moment, &attached_before, &mut outgoing)?;
+            let attached = self.attach(destination, request.attach, hop, &attached_before, &mut outgoing)?;
             if let Some(preview) = &self.preview {
                 *lock(preview) = Some(show(&outgoing, &url, &attached, destination));
                 return Err(Kind::Internal.error("A dry run sends nothing."));
@@ -200,7 +199,6 @@ impl Session {
         destination: Destination,
         wanted: bool,
         hop: usize,
-        moment: &Moment,
         attached_before: &[Secret],
         outgoing: &mut Outgoing,
     ) -> Result<Attached> {
@@ -209,7 +207,8 @@ impl Session {
         let result = match destination {
             Destination::Audience if wanted => {
                 let Access { attachments, jwts, values, .. } = &*self.access;
-                credential::attach(attachments, jwts, values, moment, existing, outgoing)
+                // Each hop is a request of its own: a service that saw a nonce does not take it again.
+                credential::attach(attachments, jwts, values, &Moment::now(), existing, outgoing)
             }
             // What goes without the credential it should carry is an error, not a 401 that nobody understands.
             Destination::Open if wanted && hop == 0 && !self.access.attachments.is_empty() => Err(Kind::Denied
