@@ -16,7 +16,8 @@
 //! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
 //! - [`credential`]: one file per attachment; puts it on a request that is about to leave.
 //! - [`transport`]: resolves once, judges every address, pins, sends, and stops at the caps.
-//! - [`manifest`]: what a connector declares, checked once into types that cannot be wrong; the template language.
+//! - [`manifest`]: what a connector declares, checked once into types that cannot be wrong; the template language and
+//!   signed tokens.
 //! - [`audit`]: the hash chain of everything that was done.
 //! - [`store`]: sealed records, and where their key comes from.
 //! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.

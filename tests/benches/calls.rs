@@ -136,7 +136,13 @@ async fn throughput(host: &Arc<Host>, authority: &str) {
             let mut measured: [Measured; 3] = Default::default();
             for round in 0..=ROUNDS {
                 for (index, (kind, measured)) in kinds.iter().zip(&mut measured).enumerate() {
-                    if only_kind.as_ref().is_ok_and(|only| *only != index.to_string()) { measured.per_second.push(1.0); measured.p50.push(Duration::ZERO); measured.p99.push(Duration::ZERO); measured.cpu.push(Duration::ZERO); continue; }
+                    if only_kind.as_ref().is_ok_and(|only| *only != index.to_string()) {
+                        measured.per_second.push(1.0);
+                        measured.p50.push(Duration::ZERO);
+                        measured.p99.push(Duration::ZERO);
+                        measured.cpu.push(Duration::ZERO);
+                        continue;
+                    }
                     let one = one_round(concurrency, kind).await;
                     // The first warms up.
                     if round > 0 {

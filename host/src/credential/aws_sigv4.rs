@@ -65,10 +65,12 @@ pub(super) fn attach(
     };
     let (authorization, signature) = signer.authorization(request, is_signed);
     header::put(request, AUTHORIZATION, authorization.as_bytes())?;
-    let values = [key_id, secret].into_iter().chain(session_token).flat_map(Value::into_secrets);
+    if let Some(token) = session_token {
+        attached.note(format!("header {SESSION_TOKEN}"), token.into_secrets());
+    }
     attached.note(
         "header authorization (AWS Signature Version 4)".into(),
-        [Secret::new(signature)].into_iter().chain(values),
+        [Secret::new(signature)].into_iter().chain([key_id, secret].into_iter().flat_map(Value::into_secrets)),
     );
     Ok(())
 }

@@ -162,3 +162,46 @@ fn sorted_query(query: &str) -> String {
     pairs.sort_unstable();
     pairs.join("&")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        testing::{request, template},
+        *,
+    };
+    use crate::manifest::{ValueKind, declared};
+
+    struct OfKey;
+
+    impl Scope for OfKey {
+        fn value(&self, name: &str) -> Option<Value> {
+            (name == "key").then(|| Value::secret("signing-key"))
+        }
+    }
+
+    #[test]
+    fn a_token_speaks_of_the_request_that_it_is_made_for_and_is_made_once() {
+        let jwt = declared::Jwt {
+            name: "token".into(),
+            algorithm: "HS256".into(),
+            key: "{key}".into(),
+            header: "{}".into(),
+            claims: r#"{"uri": "{request.method} {request.host}{request.path}"}"#.into(),
+            lifetime_seconds: 60,
+        };
+        let jwts = [Jwt::check(&jwt, template("{key}"), &|_| None::<ValueKind>).unwrap()];
+        let attachments = [
+            Attachment::Header { name: template("Authorization"), value: template("Bearer {token}") },
+            Attachment::Path { prefix: template("/v1") },
+            Attachment::Header { name: template("X-Again"), value: template("{token}") },
+        ];
+        let mut outgoing = request("DELETE", "https://a.example:8443/x", &[], b"");
+        let attached = attach(&attachments, &jwts, &OfKey, &Moment::now(), Existing::Refuse, &mut outgoing).unwrap();
+        let token = outgoing.headers["x-again"].to_str().unwrap();
+        assert_eq!(outgoing.headers["authorization"], format!("Bearer {token}").as_str());
+        let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, token.split('.').nth(1).unwrap());
+        let claims: serde_json::Value = serde_json::from_slice(&claims.unwrap()).unwrap();
+        assert_eq!(claims["uri"], "DELETE a.example:8443/x");
+        assert!(testing::is_noted(&attached, token) && testing::is_noted(&attached, "signing-key"));
+    }
+}

@@ -41,16 +41,14 @@ pub(super) fn attach(
     let consumer_secret = filler.require(&oauth1.consumer_secret, Landing::Plain, request)?;
     let token_secret = optional(&oauth1.token_secret, Landing::Plain)?;
     let realm = optional(&oauth1.realm, Landing::Header)?;
-    let mut params: Vec<(&str, Value)> = vec![
-        ("oauth_consumer_key", filler.require(&oauth1.consumer_key, Landing::Plain, request)?),
+    let mut params = vec![("oauth_consumer_key", filler.require(&oauth1.consumer_key, Landing::Plain, request)?)];
+    params.extend(optional(&oauth1.token, Landing::Plain)?.map(|token| ("oauth_token", token)));
+    params.extend([
         ("oauth_signature_method", Value::public(oauth1.method.name())),
         ("oauth_timestamp", Value::public(filler.moment.unix_seconds().to_string())),
         ("oauth_nonce", Value::public(filler.moment.uuid().simple().to_string())),
         ("oauth_version", Value::public("1.0")),
-    ];
-    if let Some(token) = optional(&oauth1.token, Landing::Plain)? {
-        params.push(("oauth_token", token));
-    }
+    ]);
     for (name, template) in &oauth1.params {
         if let Some(value) = filler.fill(template, Landing::Plain, request)? {
             params.push((name, value));

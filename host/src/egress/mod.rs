@@ -146,7 +146,6 @@ impl Session {
         let mut url = parse_url(&request.url)?;
         let mut headers = headers::from_guest(&request.headers)?;
         let mut body = Bytes::from(request.body.unwrap_or_default());
-        let moment = Moment::now();
         let mut hop = 0;
         // One renewal and one repetition for a request of the guest's, however many hops refuse it.
         let mut renewed = false;
@@ -165,7 +164,7 @@ impl Session {
                 Outgoing { method: method.clone(), url: url.clone(), headers: headers.clone(), body: body.clone() };
             let existing = if hop == 0 { Existing::Refuse } else { Existing::Replace };
             let attached = self
-                .attach(destination, held.as_deref(), request.attach, existing, &moment, sent, &mut outgoing)
+                .attach(destination, held.as_deref(), request.attach, existing, sent, &mut outgoing)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
             if let Some(preview) = &self.preview {
                 *lock(preview) = Some(Preview::of(&outgoing, &url, &attached, destination));
@@ -230,13 +229,20 @@ impl Session {
         held: Option<&Held>,
         wanted: bool,
         existing: Existing,
-        moment: &Moment,
         sent: &Sent,
         outgoing: &mut Outgoing,
     ) -> Result<Attached> {
         match (destination, held) {
             (Destination::Audience, Some(held)) => {
-                credential::attach(&self.access.attachments, &self.access.jwts, &held.values, moment, existing, outgoing)
+                // Each hop is a request of its own: a service that saw a nonce does not take it again.
+                credential::attach(
+                    &self.access.attachments,
+                    &self.access.jwts,
+                    &held.values,
+                    &Moment::now(),
+                    existing,
+                    outgoing,
+                )
             }
             // What goes without the credential it should carry is an error, not a 401 that nobody understands.
             (Destination::Open, _)

@@ -80,3 +80,23 @@ fn mask_query(url: &mut String, attached: &Attached) {
     parsed.query_pairs_mut().clear().extend_pairs(pairs);
     *url = parsed.into();
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn a_dry_run_hides_what_stands_before_the_path_however_short_it_is() {
+        let asked = Url::parse("https://a.example/getMe").unwrap();
+        let mut outgoing =
+            Outgoing { method: Method::GET, url: asked.clone(), headers: HeaderMap::new(), body: Bytes::new() };
+        outgoing.url.set_path("/botpin/getMe");
+        let attached = Attached { places: vec!["path /bot{pin}".into()], values: vec![Secret::new("pin")] };
+        let preview = Preview::of(&outgoing, &asked, &attached, Destination::Audience);
+        assert_eq!(preview.url, "https://a.example/********/getMe");
+    }
+}

@@ -262,3 +262,6 @@ fn check_prefix(prefix: &Template) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

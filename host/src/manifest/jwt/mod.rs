@@ -39,11 +39,7 @@ impl Jwt {
     ///
     /// # Errors
     /// `invalid-connector` with what is wrong; `denied` for the algorithm `none`.
-    pub(super) fn check(
-        declared: &declared::Jwt,
-        key: Template,
-        kind_of: &dyn Fn(&str) -> Option<ValueKind>,
-    ) -> Result<Self> {
+    pub fn check(declared: &declared::Jwt, key: Template, kind_of: &dyn Fn(&str) -> Option<ValueKind>) -> Result<Self> {
         let invalid = |why: String| Kind::InvalidConnector.error(why);
         if declared.algorithm.eq_ignore_ascii_case("none") {
             return Err(Kind::Denied.error("the algorithm `none` signs nothing"));

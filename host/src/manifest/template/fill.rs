@@ -44,6 +44,12 @@ impl Moment {
         Self { time, uuid: OnceLock::new() }
     }
 
+    /// A moment with a UUID of somebody's choosing too.
+    #[cfg(test)]
+    pub(crate) fn with_uuid(time: Timestamp, uuid: Uuid) -> Self {
+        Self { time, uuid: OnceLock::from(uuid) }
+    }
+
     /// As IMF-fixdate (RFC 9110 section 5.6.7).
     pub fn http_date(&self) -> String {
         // The format is fixed and every timestamp has it, so this cannot fail.

@@ -281,3 +281,146 @@ fn quoted(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 fn shown(text: &str) -> String {
     text::foreign(text, 100)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    struct Given(BTreeMap<String, Value>);
+
+    impl Scope for Given {
+        fn value(&self, name: &str) -> Option<Value> {
+            self.0.get(name).cloned()
+        }
+    }
+
+    /// Names that begin with `key` are secret.
+    fn given(values: &[(&str, &str)]) -> Given {
+        let value =
+            |name: &str, text: &str| if name.starts_with("key") { Value::secret(text) } else { Value::public(text) };
+        Given(values.iter().map(|(name, text)| ((*name).to_owned(), value(name, text))).collect())
+    }
+
+    fn kind_of(name: &str) -> Option<ValueKind> {
+        match name {
+            "port" => Some(ValueKind::Integer),
+            "admin" => Some(ValueKind::Boolean),
+            "key" => Some(ValueKind::Secret),
+            _ => Some(ValueKind::Text),
+        }
+    }
+
+    fn fill(text: &str, values: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let moment = Moment::at("2026-11-24T02:03:04.567Z".parse().unwrap());
+        let template = JsonTemplate::parse(text, &kind_of).unwrap();
+        let filled = template.fill(&given(values), &moment).map_err(|error| error.to_string())?;
+        Ok(filled.map(|value| value.text().unwrap().to_owned()))
+    }
+
+    #[test]
+    fn strings_are_filled_and_everything_else_stays() {
+        let text = r#" { "b": [1.5, null, true, {"x": "{a}"}], "a": "{a}-{a}", "{a}": "{{a}}", "": "" } "#;
+        assert_eq!(
+            fill(text, &[("a", "ü\"")]).unwrap().unwrap(),
+            r#"{"b":[1.5,null,true,{"x":"ü\""}],"a":"ü\"-ü\"","{a}":"{a}","":""}"#
+        );
+    }
+
+    #[test]
+    fn one_name_alone_takes_its_kind() {
+        let values = [("port", "443"), ("admin", "false"), ("a", "7")];
+        for (text, expected) in [
+            (r#""{port}""#, "443"),
+            (r#""{admin}""#, "false"),
+            (r#""{a}""#, r#""7""#),
+            (r#""{port}{admin}""#, r#""443false""#),
+            (r#"" {port}""#, r#"" 443""#),
+            (r#""{port} || {a}""#, r#""443""#),
+            (r#""{now(unix)}""#, "1795485784"),
+            (r#""{now(unix-ms, 1)}""#, "1795485785567"),
+            (r#""{now(\"%Y\")}""#, r#""2026""#),
+        ] {
+            assert_eq!(fill(text, &values).unwrap().unwrap(), expected, "{text}");
+        }
+        for (value, expected) in
+            [("+7", "7"), ("-0", "0"), ("007", "7"), ("9223372036854775808", "9223372036854775808")]
+        {
+            assert_eq!(fill(r#""{port}""#, &[("port", value)]).unwrap().unwrap(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_value_is_left_out() {
+        let text = r#"{"a": "{a}", "b": ["{a}", "{b}", "{a}"], "c": {"a": "{a}"}, "d": "{a} || {b}"}"#;
+        assert_eq!(fill(text, &[("b", "1")]).unwrap().unwrap(), r#"{"b":["1"],"c":{},"d":"1"}"#);
+        assert_eq!(fill(text, &[]).unwrap().unwrap(), r#"{"b":[],"c":{}}"#);
+        assert_eq!(fill(r#""{a}""#, &[]), Ok(None));
+    }
+
+    #[test]
+    fn what_is_filled_with_a_secret_is_one_and_knows_it() {
+        let moment = Moment::now();
+        let template = JsonTemplate::parse(r#"{"a": "x{key}", "b": "{id}"}"#, &kind_of).unwrap();
+        let filled = template.fill(&given(&[("key", "s3cret\""), ("id", "me")]), &moment).unwrap().unwrap();
+        let secrets: Vec<_> = filled.into_secrets().iter().map(|it| it.expose().to_vec()).collect();
+        assert!(secrets.contains(&b"s3cret\"".to_vec()) && !secrets.contains(&b"me".to_vec()));
+        let public = template.fill(&given(&[("id", "me")]), &moment).unwrap().unwrap();
+        assert!(!public.is_secret());
+    }
+
+    #[test]
+    fn a_value_that_is_not_of_its_kind_is_an_error_without_it() {
+        for (text, name, value, expected) in [
+            (r#""{port}""#, "port", "canary", "the value of `{port}` is not a whole number"),
+            (r#""{port}""#, "port", "", "the value of `{port}` is not a whole number"),
+            (r#""{admin}""#, "admin", "1", "the value of `{admin}` is not `true` or `false`"),
+            (r#""{unhex(a)}""#, "a", "ff", "the value of `{unhex(a)}` is not text"),
+        ] {
+            let error = fill(text, &[(name, value)]).unwrap_err();
+            assert!(error.starts_with(expected) && !error.contains("canary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_or_no_template_is_said() {
+        for (text, expected) in [
+            ("{", "it is no JSON: EOF while parsing an object at line 1 column 1"),
+            ("{} {}", "it is no JSON: trailing characters at line 1 column 4"),
+            (r#"{"a": "{"}"#, "`{` is no template: expected a name at column 2"),
+        ] {
+            assert_eq!(JsonTemplate::parse(text, &kind_of).unwrap_err().to_string(), expected);
+        }
+        assert!(JsonTemplate::parse(&"[".repeat(100_000), &kind_of).is_err());
+        let template = JsonTemplate::parse(r#"{"a": "{x}{y}", "b": ["{x}"]}"#, &kind_of).unwrap();
+        assert_eq!(template.names().collect::<Vec<_>>(), ["x", "y", "x"]);
+    }
+
+    /// Any text, with those characters often that mean something in JSON or in a template.
+    fn any_value() -> impl Strategy<Value = String> {
+        let telling = prop::sample::select("\"\\{}[]:,\r\n\0\u{2028}u0022 ".chars().collect::<Vec<_>>());
+        prop::collection::vec(prop_oneof![telling, any::<char>()], 0..40).prop_map(String::from_iter)
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_breaks_out(a in any_value(), b in any_value()) {
+            let text = r#"{"a": "{a}", "b": ["x{b}{a}", {"c": "{b}"}]}"#;
+            let filled = fill(text, &[("a", &a), ("b", &b)]).unwrap().unwrap();
+            let read: Json = serde_json::from_str(&filled).unwrap();
+            prop_assert_eq!(read, json!({ "a": a, "b": [format!("x{b}{a}"), { "c": b }] }));
+        }
+
+        #[test]
+        fn no_value_of_a_number_or_a_boolean_breaks_out(a in any_value()) {
+            if let Ok(Some(filled)) = fill(r#"["{port}", "{admin}"]"#, &[("port", &a), ("admin", "true")]) {
+                let read: Json = serde_json::from_str(&filled).unwrap();
+                prop_assert!(read[0].is_number() && read[1] == json!(true) && read.as_array().unwrap().len() == 2);
+            }
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub(in crate::manifest) fn ed25519(key: &[u8]) -> Result<Ed25519KeyPair, &'stati
 
 /// The SubjectPublicKeyInfo (RFC 5280) of a private key in PEM: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521,
 /// or Ed25519; as PKCS#8, PKCS#1 or SEC 1.
-pub(super) fn public_half(pem: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub(in crate::manifest) fn public_half(pem: &[u8]) -> Result<Vec<u8>, &'static str> {
     const NOT_ONE: &str = "the key is not an RSA, ECDSA or Ed25519 private key in PEM";
     match &*from_pem(pem, NOT_ONE)? {
         PrivateKeyDer::Pkcs1(key) => rsa::KeyPair::from_der(key.secret_pkcs1_der()).ok().and_then(|pair| info(&pair)),

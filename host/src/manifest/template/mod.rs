@@ -40,4 +40,6 @@ pub use value::Value;
 pub(super) use fill::Filling;
 pub(super) use key::ed25519;
 pub(crate) use key::from_pem;
+#[cfg(test)]
+pub(super) use key::public_half;
 pub(super) use parse::{Expression, Part};
