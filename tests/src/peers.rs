@@ -82,7 +82,7 @@ fn installed(path: &str, what: &str) -> PathBuf {
     path
 }
 
-/// The Python of the peers, with the Azure SDK.
+/// The Python of the peers, with the Azure and AWS SDKs.
 pub fn python() -> PathBuf {
     installed("python/bin/python", "the Python of the peers")
 }
@@ -123,6 +123,44 @@ pub fn httpbin() -> Peer {
         .current_dir(folder.path());
     // Killed, it would leave its workers behind.
     Peer::start("httpbin", port, folder, Signal::TERM, command)
+}
+
+/// An S3 that verifies signatures, with a user who may do everything.
+pub struct Moto {
+    /// The service.
+    pub peer: Peer,
+    /// The user's access key.
+    pub key_id: String,
+    /// And its secret.
+    pub secret: String,
+}
+
+/// moto, which verifies signatures once a user has been made.
+pub fn moto() -> Moto {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut command = Command::new(installed("python/bin/moto_server", "moto"));
+    command
+        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+        // The first request, which finds out whether it runs, and the three that make the user.
+        .env("INITIAL_NO_AUTH_ACTION_COUNT", "4")
+        .current_dir(folder.path());
+    let peer = Peer::start("moto", port, folder, Signal::KILL, command);
+    let script = format!(
+        "import boto3, json\n\
+         iam = boto3.client('iam', endpoint_url='{}', region_name='eu-central-1', aws_access_key_id='x', aws_secret_access_key='y')\n\
+         iam.create_user(UserName='tester')\n\
+         key = iam.create_access_key(UserName='tester')['AccessKey']\n\
+         all = {{'Version': '2012-10-17', 'Statement': [{{'Effect': 'Allow', 'Action': '*', 'Resource': '*'}}]}}\n\
+         iam.put_user_policy(UserName='tester', PolicyName='all', PolicyDocument=json.dumps(all))\n\
+         print(key['AccessKeyId'], key['SecretAccessKey'])",
+        peer.base()
+    );
+    let output = Command::new(python()).arg("-c").arg(script).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let keys = String::from_utf8(output.stdout).unwrap();
+    let (key_id, secret) = keys.trim().split_once(' ').unwrap();
+    Moto { peer, key_id: key_id.to_owned(), secret: secret.to_owned() }
 }
 
 /// nginx that wants a user name and a password, and answers 200 with a JSON text to who has them.

@@ -18,6 +18,7 @@ mod isolation;
 mod limits;
 mod prompts;
 mod readme;
+mod s3;
 mod signing_in;
 mod store;
 
