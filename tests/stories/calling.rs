@@ -1,6 +1,10 @@
 //! A caller's view: inputs that do not fit, dry runs, help, and failures that can be acted on.
 
 use attache_tests::service::{Service, answer};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use serde_json::json;
 
 use crate::{KEY, connect, connected, with_echo};
@@ -47,13 +51,78 @@ fn every_way_to_attach_that_is_declared_arrives() {
     assert_eq!(signed.header("x-signature"), Some(expected.as_str()));
 }
 
+#[test]
+fn a_credential_in_a_path_a_body_or_a_signature_arrives_and_stays_out_of_what_is_written_down() {
+    let service = Service::plain();
+    let attache = with_echo();
+    for option in ["path", "body", "oauth1", "jwt"] {
+        connect(&attache, option, &service, &["--name", option]).done();
+    }
+    let last = |connection: &str, more: serde_json::Value| {
+        let mut input = json!({ "url": format!("{}/p?a=1", service.base()), "method": "POST" });
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let seen = attache.call(connection, "send", &input);
+        assert_eq!(seen["status"], 200, "{seen}");
+        service.received().last().unwrap().clone()
+    };
+    assert_eq!(last("path", json!({})).line, format!("POST /bot{KEY}/p?a=1 HTTP/1.1"));
+    let body = last("body", json!({ "body": "{\"a\": 1}", "headers": [["Content-Type", "application/json"]] })).body;
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body, json!({ "a": 1, "auth": { "key": KEY } }));
+
+    let oauth1 = last("oauth1", json!({}));
+    let authorization = oauth1.header("authorization").unwrap();
+    let field = |name: &str| {
+        let rest =
+            authorization.split(&format!("{name}=\"")).nth(1).unwrap_or_else(|| panic!("{name} in {authorization}"));
+        rest.split('"').next().unwrap().to_owned()
+    };
+    // The same by hand (RFC 5849 section 3.4.1): method, URL without query, and all parameters sorted.
+    let url = format!("http%3A%2F%2F127.0.0.1%3A{}%2Fp", service.port);
+    let parameters = format!(
+        "a%3D1%26oauth_consumer_key%3Dconsumer%26oauth_nonce%3D{}%26oauth_signature_method%3DHMAC-SHA256%26oauth_timestamp%3D{}%26oauth_version%3D1.0",
+        field("oauth_nonce"),
+        field("oauth_timestamp")
+    );
+    let signature = hmac_by_openssl_with(&format!("{KEY}&"), &format!("POST&{url}&{parameters}"));
+    assert_eq!(percent_decoded(&field("oauth_signature")), BASE64_STANDARD.encode(hex::decode(signature).unwrap()));
+
+    let token = last("jwt", json!({})).header("authorization").unwrap().strip_prefix("Bearer ").unwrap().to_owned();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    assert_eq!(BASE64_URL_SAFE_NO_PAD.encode(hex::decode(hmac_by_openssl(signed)).unwrap()), signature);
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(signed.split_once('.').unwrap().1).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!((&claims["aud"], &claims["path"]), (&json!(service.base()), &json!("/p")));
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 300);
+
+    let audit = std::fs::read_to_string(attache.data().join("audit.log")).unwrap();
+    assert!(audit.contains("\"path\":\"/p\"") && !audit.contains(KEY), "{audit}");
+    let preview = attache.run(&[
+        "call",
+        "path",
+        "send",
+        "--dry-run",
+        "--input",
+        &json!({ "url": format!("{}/p", service.base()) }).to_string(),
+    ]);
+    assert!(!preview.done().contains(KEY));
+}
+
+fn percent_decoded(text: &str) -> String {
+    text.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=")
+}
+
 fn hmac_by_openssl(text: &str) -> String {
+    hmac_by_openssl_with(KEY, text)
+}
+
+fn hmac_by_openssl_with(key: &str, text: &str) -> String {
     use std::{
         io::Write,
         process::{Command, Stdio},
     };
     let mut child = Command::new("openssl")
-        .args(["dgst", "-sha256", "-hmac", KEY])
+        .args(["dgst", "-sha256", "-hmac", key])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

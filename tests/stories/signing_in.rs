@@ -58,6 +58,7 @@ fn respond(state: &State, request: &Received) -> Vec<u8> {
             state.refreshed.fetch_add(1, Ordering::SeqCst);
             issue(json!({}))
         }
+        "/json" if body == json!({ "user": "jo", "nested": { "password": PASSWORD } }).to_string() => issue(json!({})),
         "/xml" if body == format!("<login><user>jo</user><password>{PASSWORD}</password></login>") => {
             answer(200, &[("Content-Type", "text/xml")], "<answer><ticket>the-xml-ticket</ticket></answer>")
         }
@@ -89,7 +90,7 @@ fn sign_ins(service: &Service) -> usize {
 
 #[test]
 fn what_was_typed_is_traded_once_for_a_token_that_every_call_carries() {
-    for option in ["form", "cookies", "xml"] {
+    for option in ["form", "cookies", "xml", "json"] {
         let state = Arc::default();
         let (embedded, service) = signed_in(option, &state);
         for _ in 0..3 {

@@ -1,7 +1,7 @@
 //! Does what its caller says: sends any request, and tells what it could see of the connection.
 
 use guests::{
-    auth::{Attachment, AzureSharedKey, Kind, ParameterSetting},
+    auth::{Attachment, AzureSharedKey, Jwt, Kind, Oauth1, ParameterSetting},
     connection, connector, header, log,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
@@ -67,6 +67,44 @@ impl Manifest for Echo {
                     ],
                     audience,
                 ),
+                option("path", vec![base(), open(), other(), key()], vec![Attachment::Path("/bot{key}".into())], audience),
+                option(
+                    "body",
+                    vec![base(), open(), other(), key()],
+                    vec![Attachment::Body(("/auth/key".into(), "{key}".into()))],
+                    audience,
+                ),
+                option(
+                    "oauth1",
+                    vec![base(), open(), other(), key()],
+                    vec![Attachment::Oauth1(Oauth1 {
+                        consumer_key: "consumer".into(),
+                        consumer_secret: "{key}".into(),
+                        token: None,
+                        token_secret: None,
+                        method: "HMAC-SHA256".into(),
+                        realm: None,
+                        params: vec![],
+                    })],
+                    audience,
+                ),
+                {
+                    let mut it = option(
+                        "jwt",
+                        vec![base(), open(), other(), key()],
+                        vec![header("X-Name", "{now(unix)}"), header("Authorization", "Bearer {token}")],
+                        audience,
+                    );
+                    it.jwts.push(Jwt {
+                        name: "token".into(),
+                        algorithm: "HS256".into(),
+                        key: "{key}".into(),
+                        header: "{}".into(),
+                        claims: r#"{"aud": "{base}", "path": "{request.path}"}"#.into(),
+                        lifetime_seconds: 300,
+                    });
+                    it
+                },
             ],
             &[("connection", Effect::Read), ("fail", Effect::Read)],
         );

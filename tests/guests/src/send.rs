@@ -65,7 +65,8 @@ fn once(input: &Value) -> Value {
 pub fn check() -> Result<String, Failure> {
     let Some(base) = connection::audience().into_iter().next() else { return Ok("nobody".into()) };
     let answer = http::send(&http::Request {
-        method: "GET".into(),
+        // A credential in a body needs a request that has one.
+        method: if connection::auth_option() == "body" { "POST" } else { "GET" }.into(),
         url: format!("{base}/check"),
         headers: vec![],
         body: None,
