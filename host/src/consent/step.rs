@@ -117,7 +117,7 @@ fn request(step: &Call, jwts: &[Jwt], values: &Values, moment: &Moment) -> Resul
             Bytes::copy_from_slice(filled.bytes())
         }
     };
-    let mut outgoing = Outgoing { method: step.method.clone(), url: url.expose().clone(), headers, body };
+    let mut outgoing = Outgoing::new(step.method.clone(), url.expose().clone(), headers, body);
     credential::attach(&step.attach, jwts, values, moment, Existing::Replace, &mut outgoing)?;
     Ok(outgoing)
 }

@@ -8,6 +8,7 @@ mod aws_sigv4;
 mod azure_shared_key;
 mod basic;
 mod body;
+mod client_certificate;
 mod header;
 mod oauth1;
 mod path;
@@ -79,6 +80,9 @@ pub fn attach(
             }
             Attachment::Path { prefix } => path::attach(prefix, &filler, existing, request, &mut attached)?,
             Attachment::Basic { user, password } => basic::attach(user, password, &filler, request, &mut attached)?,
+            Attachment::ClientCertificate { certificate, key } => {
+                client_certificate::attach(certificate, key, &filler, request, &mut attached)?
+            }
             Attachment::AwsSigv4(sigv4) => aws_sigv4::attach(sigv4, &filler, existing, request, &mut attached)?,
             Attachment::AzureSharedKey { account, key } => {
                 azure_shared_key::attach(account, key, &filler, request, &mut attached)?

@@ -32,12 +32,7 @@ pub(super) fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &
     for (name, value) in headers {
         map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
     }
-    Outgoing {
-        method: Method::from_bytes(method.as_bytes()).unwrap(),
-        url: Url::parse(url).unwrap(),
-        headers: map,
-        body: body.to_vec().into(),
-    }
+    Outgoing::new(Method::from_bytes(method.as_bytes()).unwrap(), Url::parse(url).unwrap(), map, body.to_vec().into())
 }
 
 pub(super) fn attached(

@@ -160,8 +160,7 @@ impl Session {
                 }
                 _ => None,
             };
-            let mut outgoing =
-                Outgoing { method: method.clone(), url: url.clone(), headers: headers.clone(), body: body.clone() };
+            let mut outgoing = Outgoing::new(method.clone(), url.clone(), headers.clone(), body.clone());
             let existing = if hop == 0 { Existing::Refuse } else { Existing::Replace };
             let attached = self
                 .attach(destination, held.as_deref(), request.attach, existing, sent, &mut outgoing)
@@ -321,8 +320,7 @@ pub struct Rehearsed {
 /// As for [`credential::attach`].
 pub fn rehearse(attachments: &[Attachment], jwts: &[Jwt], values: &Values, url: &Url) -> Result<Rehearsed> {
     // A method that has content, since the credential may have its place there.
-    let mut outgoing =
-        Outgoing { method: Method::POST, url: url.clone(), headers: HeaderMap::new(), body: Bytes::new() };
+    let mut outgoing = Outgoing::new(Method::POST, url.clone(), HeaderMap::new(), Bytes::new());
     let attached = credential::attach(attachments, jwts, values, &Moment::now(), Existing::Refuse, &mut outgoing)?;
     let short = values.secret().iter().filter(|(_, value)| value.len() < SHORTEST_SCRUBBED);
     Ok(Rehearsed { places: attached.places, short_secrets: short.map(|(name, _)| name.clone()).collect() })

@@ -92,8 +92,7 @@ mod tests {
     #[test]
     fn a_dry_run_hides_what_stands_before_the_path_however_short_it_is() {
         let asked = Url::parse("https://a.example/getMe").unwrap();
-        let mut outgoing =
-            Outgoing { method: Method::GET, url: asked.clone(), headers: HeaderMap::new(), body: Bytes::new() };
+        let mut outgoing = Outgoing::new(Method::GET, asked.clone(), HeaderMap::new(), Bytes::new());
         outgoing.url.set_path("/botpin/getMe");
         let attached = Attached { places: vec!["path /bot{pin}".into()], values: vec![Secret::new("pin")] };
         let preview = Preview::of(&outgoing, &asked, &attached, Destination::Audience);

@@ -1,7 +1,7 @@
 //! Attachments: what the host puts on a request as it leaves, checked.
 
 use super::{
-    check::{Names, denied, invalid, not_yet, shown},
+    check::{Names, denied, invalid, shown},
     declared,
     pointer::Pointer,
     template::{JsonKind, Part, Template},
@@ -33,6 +33,10 @@ pub enum Attachment {
     Basic {
         user: Template,
         password: Template,
+    },
+    ClientCertificate {
+        certificate: Template,
+        key: Template,
     },
     AwsSigv4(Sigv4),
     AzureSharedKey {
@@ -101,6 +105,7 @@ impl Attachment {
             Attachment::Body { member, .. } => format!("body {member}"),
             Attachment::Path { prefix } => format!("path {prefix}"),
             Attachment::Basic { .. } => "header Authorization (Basic)".into(),
+            Attachment::ClientCertificate { .. } => "TLS client certificate".into(),
             Attachment::AwsSigv4(Sigv4 { session_token: None, .. }) => {
                 "header Authorization (AWS Signature Version 4)".into()
             }
@@ -124,6 +129,7 @@ impl Attachment {
             }
             Attachment::Path { .. } => place,
             Attachment::Basic { user, password } => format!("{place}: {user} and {password}"),
+            Attachment::ClientCertificate { certificate, key } => format!("{place}: {certificate}, with {key}"),
             Attachment::AzureSharedKey { account, key } => format!("{place}: {account}, signed with {key}"),
             Attachment::AwsSigv4(it) => {
                 let token = it.session_token.iter().map(|token| format!(", with {token}")).collect::<String>();
@@ -194,7 +200,9 @@ impl Attachment {
                 return Err(invalid("the host does not know it".into())
                     .hint("A newer Attaché may; the contract's version is 0.1.0."));
             }
-            other => return Err(not_yet(&format!("`{}`", other.name()))),
+            declared::Attachment::ClientCertificate(certificate, key) => {
+                Attachment::ClientCertificate { certificate: names.any(certificate)?, key: names.secret(key)? }
+            }
         })
     }
 }

@@ -148,6 +148,7 @@ fn describe_tls(error: &rustls::Error) -> &'static str {
             Certificate::Revoked => "its certificate was revoked",
             _ => "its certificate is not valid",
         },
+        rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired) => "it wants a client certificate",
         rustls::Error::AlertReceived(_) => "it refused the handshake",
         rustls::Error::PeerIncompatible(_) => "it offers no version or cipher that Attaché accepts (TLS 1.2 or later)",
         rustls::Error::InvalidMessage(_) => "what answers there does not speak TLS",

@@ -4,7 +4,7 @@
 //! connection, judges every address, connects to what was judged and to nothing else, sends the request once, and reads
 //! the answer under limits. It keeps connections open for each pool key apart, and closes them when told.
 //!
-//! **May call** `origin` and `error`, the HTTP client, TLS and the machine's resolver. `egress` and `consent` call it;
+//! **May call** `origin`, `digest` and `error`, the HTTP client, TLS and the machine's resolver. `egress` and `consent` call it;
 //! it knows nothing of connectors, credentials or the store.
 //!
 //! **Must never** follow a redirect, send anything twice, use a proxy, connect to an address that was not judged, or put
@@ -17,6 +17,7 @@
 //! | `resolver` | from a name to addresses |
 //! | `guard` | one look-up for each connection, judged and pinned |
 //! | `tls` | whom to trust |
+//! | `identity` | who the client is |
 //! | `pool` | clients, kept apart by key |
 //! | `request` | what goes out and comes back |
 //! | `upload` | how far a request's body got |
@@ -30,6 +31,7 @@ mod coding;
 mod exchange;
 mod fault;
 mod guard;
+mod identity;
 pub mod limits;
 mod pool;
 mod private;
@@ -45,6 +47,7 @@ use tokio::time::Instant;
 pub use self::{
     address::{Reach, judge},
     fault::{Fault, Part, Stage},
+    identity::Identity,
     limits::Limits,
     pool::PoolKey,
     private::{HostPort, PrivateAllowed},
@@ -90,7 +93,8 @@ impl Transport {
     ) -> Result<Incoming, Fault> {
         let began = Instant::now();
         let origin = request.origin()?;
-        let pooled = self.pooled(pool, &origin, Policy::of(&origin, allowed)?, limits).await?;
+        let pooled =
+            self.pooled(pool, &origin, Policy::of(&origin, allowed)?, request.identity.as_ref(), limits).await?;
         let exchange = Exchange { origin: &origin, limits, began };
         let outcome = tokio::select! {
             biased;
@@ -138,13 +142,17 @@ impl Transport {
         pool: &PoolKey,
         origin: &Origin,
         policy: Policy,
+        identity: Option<&Identity>,
         limits: &Limits,
     ) -> Result<Arc<Pooled>, Fault> {
-        let terms = Terms::new(policy, limits);
+        let terms = Terms::new(policy, identity, limits);
         if let Some(pooled) = self.pools.find(pool, origin, &terms) {
             return Ok(pooled);
         }
-        let tls = self.tls.config(origin.scheme()).await?;
+        let mut tls = self.tls.config(origin.scheme()).await?;
+        if let Some(identity) = identity {
+            identity.put_on(&mut tls);
+        }
         let guard = Guard::new(origin.clone(), policy, self.resolver.clone(), limits.resolve);
         Ok(self.pools.keep(pool, origin, Pooled::new(guard, terms, tls)?))
     }

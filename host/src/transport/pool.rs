@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use super::{
     fault::Fault,
     guard::{Guard, Pinned, Policy},
+    identity::Identity,
     limits::Limits,
 };
-use crate::origin::Origin;
+use crate::{digest::Digest, origin::Origin};
 
 /// Clients that are kept: as many origins as a busy host speaks to at a time. Beyond that, the one that was used least
 /// recently goes, which costs its next call a handshake.
@@ -49,6 +50,8 @@ impl PoolKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Terms {
     policy: Policy,
+    /// A connection speaks for whom it was made.
+    identity: Option<Digest>,
     resolve: Duration,
     connect: Duration,
     header_count: usize,
@@ -56,9 +59,10 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn new(policy: Policy, limits: &Limits) -> Self {
+    pub(super) fn new(policy: Policy, identity: Option<&Identity>, limits: &Limits) -> Self {
         Self {
             policy,
+            identity: identity.map(Identity::fingerprint),
             resolve: limits.resolve,
             connect: limits.connect,
             header_count: limits.header_count,
@@ -215,7 +219,7 @@ mod tests {
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        Pooled::new(guard, Terms::new(policy, limits), tls).unwrap()
+        Pooled::new(guard, Terms::new(policy, None, limits), tls).unwrap()
     }
 
     fn origin(number: usize) -> Origin {

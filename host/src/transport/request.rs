@@ -12,7 +12,7 @@ use http::{
 };
 use url::Url;
 
-use super::{coding::ACCEPTED, fault::Fault};
+use super::{coding::ACCEPTED, fault::Fault, identity::Identity};
 use crate::{error::Kind, origin::Origin};
 
 /// A request with everything attached that it is to carry.
@@ -26,6 +26,8 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     /// The content; its length is declared as it is.
     pub body: Bytes,
+    /// Who sends it, in the TLS handshake.
+    pub identity: Option<Identity>,
 }
 
 /// An answer, received whole.
@@ -58,6 +60,11 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 impl Outgoing {
+    /// A request of nobody in particular.
+    pub fn new(method: Method, url: Url, headers: HeaderMap, body: Bytes) -> Self {
+        Self { method, url, headers, body, identity: None }
+    }
+
     /// Where it goes, if its URL and method are such as may go anywhere.
     pub(super) fn origin(&self) -> Result<Origin, Fault> {
         let origin = Origin::of(&self.url).map_err(|error| Fault::Denied {
@@ -123,7 +130,7 @@ mod tests {
     use super::*;
 
     fn outgoing(method: Method, url: &str) -> Outgoing {
-        Outgoing { method, url: Url::parse(url).unwrap(), headers: HeaderMap::new(), body: Bytes::new() }
+        Outgoing::new(method, Url::parse(url).unwrap(), HeaderMap::new(), Bytes::new())
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn quick() -> Limits {
 }
 
 fn request(method: Method, url: Url) -> Outgoing {
-    Outgoing { method, url, headers: HeaderMap::new(), body: Bytes::new() }
+    Outgoing::new(method, url, HeaderMap::new(), Bytes::new())
 }
 
 /// GET with everything as it usually is.

@@ -3,6 +3,7 @@ use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -31,12 +32,32 @@ impl Authority {
     }
 
     fn acceptor(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
+        self.accepting(name, protocols, Arc::new(NoClientAuth))
+    }
+
+    /// One that lets in only whom this authority vouches for.
+    fn strict_acceptor(&self, name: &str) -> TlsAcceptor {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        self.accepting(name, &[], verifier)
+    }
+
+    /// A client that it vouches for.
+    fn identity(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        Identity::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+    }
+
+    fn accepting(&self, name: &str, protocols: &[&str], clients: Arc<dyn ClientCertVerifier>) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(
                 vec![certificate.der().clone()],
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
@@ -178,4 +199,39 @@ async fn a_flood_of_headers_is_refused_over_http2_too() {
     .await;
     let outcome = get_securely(&authority.transport(), &service).await;
     assert!(matches!(outcome, Err(Fault::Protocol(_) | Fault::TooLarge { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_wants_a_certificate_is_shown_it_on_connections_of_its_own() {
+    let authority = Authority::new();
+    let service = behind_tls(authority.strict_acceptor("service.test"), |mut stream| async move {
+        // Who it is stands in the answer: the length of the certificate that was shown.
+        let shown = stream.get_ref().1.peer_certificates().unwrap()[0].len();
+        loop {
+            let mut head = vec![0; 4096];
+            if stream.read(&mut head).await.unwrap_or(0) == 0 {
+                return;
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{shown}", shown.to_string().len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    })
+    .await;
+    let transport = authority.transport();
+    let (short, long) = (authority.identity("jo"), authority.identity("somebody.with.a.long.name"));
+    let send = async |identity: Option<&Identity>| {
+        let mut url = service.url("/");
+        url.set_scheme("https").unwrap();
+        let outgoing = Outgoing { identity: identity.cloned(), ..request(Method::GET, url) };
+        transport.send(&key(), &service.allowed(), outgoing, &quick()).await
+    };
+    let first = send(Some(&short)).await.unwrap().body;
+    assert_eq!(send(Some(&short)).await.unwrap().body, first);
+    assert_eq!(service.connections(), 1, "one connection speaks for one identity, again and again");
+    assert_ne!(send(Some(&long)).await.unwrap().body, first);
+    // Without one, no connection of somebody's is used, and there is none for nobody.
+    let sentence = why(send(None).await);
+    assert!(sentence.contains("it wants a client certificate"), "{sentence}");
+    let stranger = Authority::new().identity("jo");
+    assert!(send(Some(&stranger)).await.is_err());
 }
