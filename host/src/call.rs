@@ -141,7 +141,7 @@ impl Host {
 /// What the first half of the way found out.
 struct Prepared {
     ready: Arc<Ready>,
-    operation: Operation,
+    operation: Arc<Operation>,
     /// As JSON text.
     input: String,
     subject: Subject,
@@ -170,7 +170,7 @@ pub(crate) fn subject(
 ///
 /// # Errors
 /// `not-found`, with the operations that there are.
-pub(crate) fn operation<'a>(manifest: &'a Manifest, id: &str) -> Result<&'a Operation> {
+pub(crate) fn operation<'a>(manifest: &'a Manifest, id: &str) -> Result<&'a Arc<Operation>> {
     manifest.operation(id).ok_or_else(|| {
         let known: Vec<_> = manifest.operations.iter().map(|operation| operation.id.as_str()).collect();
         Kind::NotFound

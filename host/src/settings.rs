@@ -15,7 +15,7 @@ use crate::{
     runtime, transport,
 };
 
-/// How many instances may run at once; each keeps address space, and memory only while it is in use.
+/// How many calls may run at once; each keeps address space, and memory only while it is in use.
 const CONCURRENCY: u32 = 64;
 
 /// A day: nothing that takes longer is a call.
@@ -36,7 +36,7 @@ pub struct Settings {
     pub environment: Sourced<String>,
     /// Certificate authorities beside the machine's own, as a PEM file.
     pub ca_file: Option<Sourced<PathBuf>>,
-    /// How many instances may run at once.
+    /// How many calls may run at once.
     pub concurrency: Sourced<u32>,
     /// What one instance may use up.
     pub limits: Sourced<runtime::Limits>,

@@ -40,6 +40,10 @@ const ROUND: Duration = Duration::from_millis(700);
 const PROCESSES: usize = 25;
 /// Calls that wait at once for the memory figure.
 const WAITING: usize = 1_000;
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const KEY: &str = "a-key-of-the-benchmark";
 
 fn main() {
@@ -126,7 +130,6 @@ struct Measured {
 
 async fn throughput(host: &Arc<Host>, authority: &str) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let only_kind = env::var("ATTACHE_KIND");
     println!("service  concurrency  isolation     native/s    calls/s   ratio  added p50  added p99  added CPU");
     for (city, concurrencies) in [("oslo", &[1, 16, 64][..]), ("slow", &[64])] {
         for &concurrency in concurrencies {
@@ -135,14 +138,7 @@ async fn throughput(host: &Arc<Host>, authority: &str) {
             let kinds = [Kind::Native(client.clone(), url), call("fresh"), call("again")];
             let mut measured: [Measured; 3] = Default::default();
             for round in 0..=ROUNDS {
-                for (index, (kind, measured)) in kinds.iter().zip(&mut measured).enumerate() {
-                    if only_kind.as_ref().is_ok_and(|only| *only != index.to_string()) {
-                        measured.per_second.push(1.0);
-                        measured.p50.push(Duration::ZERO);
-                        measured.p99.push(Duration::ZERO);
-                        measured.cpu.push(Duration::ZERO);
-                        continue;
-                    }
+                for (kind, measured) in kinds.iter().zip(&mut measured) {
                     let one = one_round(concurrency, kind).await;
                     // The first warms up.
                     if round > 0 {

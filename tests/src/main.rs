@@ -1,6 +1,10 @@
-//! The same three lines as the `attache` binary.
+//! The same lines as the `attache` binary.
 
 use std::process::ExitCode;
+
+/// Calls allocate on one thread and free on another, which the system's allocator does under a lock.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     attache::cli::run()

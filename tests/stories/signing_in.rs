@@ -58,7 +58,9 @@ fn respond(state: &State, request: &Received) -> Vec<u8> {
             state.refreshed.fetch_add(1, Ordering::SeqCst);
             issue(json!({}))
         }
-        "/json" if body == json!({ "user": "jo", "nested": { "password": PASSWORD } }).to_string() => issue(json!({})),
+        "/json" if body == format!("{{\"user\":\"jo\",\"nested\":{{\"password\":\"{PASSWORD}\"}}}}") => {
+            issue(json!({}))
+        }
         "/xml" if body == format!("<login><user>jo</user><password>{PASSWORD}</password></login>") => {
             answer(200, &[("Content-Type", "text/xml")], "<answer><ticket>the-xml-ticket</ticket></answer>")
         }

@@ -56,7 +56,7 @@ impl Chain {
     pub(super) fn line(&self, previous: &str, content: &str) -> (String, String) {
         let open = content.strip_suffix('}').unwrap_or(content);
         let mac = self.mac(previous, open);
-        (format!("{open}{SEAM}{mac}\"}}\n"), mac)
+        ([open, SEAM, &mac, "\"}\n"].concat(), mac)
     }
 
     fn mac(&self, previous: &str, open: &str) -> String {

@@ -1,7 +1,7 @@
 //! From what a connector says to what the host works with. Everything that could break a promise is refused here, once,
 //! when the connector is added; a manifest that came through is never looked at again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Attachment, AuthOption, Login, Manifest, Operation, Parameter, ValueKind,
@@ -84,6 +84,7 @@ impl Manifest {
             .iter()
             .map(|operation| {
                 check_operation(operation)
+                    .map(Arc::new)
                     .map_err(|error| error.context(format!("The operation `{}`", shown(&operation.id))))
             })
             .collect::<Result<Vec<_>>>()?;

@@ -24,6 +24,8 @@ pub use operation::Operation;
 pub use parameter::Parameter;
 pub use values::Values;
 
+use std::sync::Arc;
+
 use audience::OriginTemplate;
 use jwt::Jwt;
 
@@ -42,8 +44,8 @@ pub struct Manifest {
     pub options: Vec<AuthOption>,
     /// Origins that are called without a credential.
     pub open_hosts: Vec<OriginTemplate>,
-    /// At least one.
-    pub operations: Vec<Operation>,
+    /// At least one; shared with the calls of it.
+    pub operations: Vec<Arc<Operation>>,
 }
 
 /// One way to connect.
@@ -72,7 +74,7 @@ impl Manifest {
     }
 
     /// The operation of that id.
-    pub fn operation(&self, id: &str) -> Option<&Operation> {
+    pub fn operation(&self, id: &str) -> Option<&Arc<Operation>> {
         self.operations.iter().find(|operation| operation.id == id)
     }
 }
