@@ -30,7 +30,8 @@ const PAGE: usize = 64 << 10;
 static mut MEMORY: [MaybeUninit<u8>; ARENA] = [MaybeUninit::uninit(); ARENA];
 
 #[global_allocator]
-static ALLOCATOR: TalcSyncCell<FirstTheArena, WasmBinning> = TalcSyncCell::new_wasm(FirstTheArena(AtomicBool::new(false)));
+static ALLOCATOR: TalcSyncCell<FirstTheArena, WasmBinning> =
+    TalcSyncCell::new_wasm(FirstTheArena(AtomicBool::new(false)));
 
 /// The arena, and when that is full what the host lets the memory grow by.
 #[derive(Debug)]

@@ -67,7 +67,12 @@ impl Manifest for Echo {
                     ],
                     audience,
                 ),
-                option("path", vec![base(), open(), other(), key()], vec![Attachment::Path("/bot{key}".into())], audience),
+                option(
+                    "path",
+                    vec![base(), open(), other(), key()],
+                    vec![Attachment::Path("/bot{key}".into())],
+                    audience,
+                ),
                 option(
                     "body",
                     vec![base(), open(), other(), key()],

@@ -12,10 +12,8 @@ struct Misleading;
 
 impl Manifest for Misleading {
     fn describe() -> Connector {
-        let attach = vec![Attachment::Query((
-            "q\u{1b}[2K\rnothing\u{202e}\nauth option harmless".into(),
-            "{key}".into(),
-        ))];
+        let attach =
+            vec![Attachment::Query(("q\u{1b}[2K\rnothing\u{202e}\nauth option harmless".into(), "{key}".into()))];
         connector(
             "misleading-names",
             "1.0.0",

@@ -45,7 +45,8 @@ impl Operations for Remembers {
                 panic!("on purpose")
             }
             // What is looked for comes in two halves, so that the question itself is not found.
-            "look" => Ok(json!({ "found": look(input["first"].as_str().unwrap(), input["second"].as_str().unwrap()) }).to_string()),
+            "look" => Ok(json!({ "found": look(input["first"].as_str().unwrap(), input["second"].as_str().unwrap()) })
+                .to_string()),
             _ => Ok(send::send(&input).to_string()),
         }
     }
@@ -64,7 +65,8 @@ fn keep(text: &str) {
 fn look(first: &str, second: &str) -> usize {
     let end = core::arch::wasm32::memory_size(0) << 16;
     let byte = |at: usize| unsafe { core::ptr::read_volatile(at as *const u8) };
-    let stands = |at: usize, text: &str| text.bytes().enumerate().all(|(offset, expected)| byte(at + offset) == expected);
+    let stands =
+        |at: usize, text: &str| text.bytes().enumerate().all(|(offset, expected)| byte(at + offset) == expected);
     (1..end - first.len() - second.len()).filter(|at| stands(*at, first) && stands(at + first.len(), second)).count()
 }
 

@@ -56,8 +56,11 @@ impl Manifest for SignsIn {
             )
         };
         let cookies = {
-            let mut it =
-                login("cookies", vec![post("{base}/login", typed.clone(), vec![capture("session", Origin::Cookies, Kind::Secret)])], vec![]);
+            let mut it = login(
+                "cookies",
+                vec![post("{base}/login", typed.clone(), vec![capture("session", Origin::Cookies, Kind::Secret)])],
+                vec![],
+            );
             it.attach = vec![header("Cookie", "{session}")];
             it
         };
@@ -65,7 +68,11 @@ impl Manifest for SignsIn {
             let body = Body::Xml("<login><user>{user}</user><password>{password}</password></login>".into());
             let mut it = login(
                 "xml",
-                vec![post("{base}/xml", body, vec![capture("ticket", Origin::Answer("/answer/ticket".into()), Kind::Secret)])],
+                vec![post(
+                    "{base}/xml",
+                    body,
+                    vec![capture("ticket", Origin::Answer("/answer/ticket".into()), Kind::Secret)],
+                )],
                 vec![],
             );
             it.attach = vec![header("X-Ticket", "{ticket}")];
@@ -85,7 +92,11 @@ impl Manifest for SignsIn {
         };
         let json = login(
             "json",
-            vec![post("{base}/json", Body::Json(r#"{"user": "{user}", "nested": {"password": "{password}"}}"#.into()), token())],
+            vec![post(
+                "{base}/json",
+                Body::Json(r#"{"user": "{user}", "nested": {"password": "{password}"}}"#.into()),
+                token(),
+            )],
             vec![],
         );
         let mut it = connector(
@@ -104,7 +115,16 @@ impl Operations for SignsIn {
         let input: Value = serde_json::from_str(&input).unwrap();
         Ok(match operation.as_str() {
             "connection" => {
-                let names = ["user", "password", "access_token", "refresh_token", "expires_in", "region", "session", "instance"];
+                let names = [
+                    "user",
+                    "password",
+                    "access_token",
+                    "refresh_token",
+                    "expires_in",
+                    "region",
+                    "session",
+                    "instance",
+                ];
                 let seen: Vec<_> = names.iter().map(|name| (*name, connection::parameter(name))).collect();
                 json!({ "audience": connection::audience(), "seen": seen }).to_string()
             }
