@@ -12,7 +12,7 @@ use tokio::sync::OnceCell as AsyncOnce;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Audit, Head},
+    audit::{Audit, Event, Head},
     consent::{self, Approval, Book, Connection, Consent, Environment, Isolation, SignIn, Turns, Way},
     digest::Digest,
     egress::{Access, Credentials, Typed},
@@ -20,7 +20,7 @@ use crate::{
     manifest::{AuthOption, Login, Manifest, Values},
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
-    store::{Changes, KeySource, Place, Vault},
+    store::{Changes, KeySource, Place, Rotated, Vault},
     sync::lock,
     transport::{SystemResolver, Transport},
 };
@@ -70,10 +70,7 @@ impl Host {
     /// # Errors
     /// The kinds of the store: `store-locked`, `wrong-key`, `store-damaged`, `store-unavailable`.
     pub fn open(settings: &Settings) -> Result<Self> {
-        let key = match &settings.key {
-            Some(key) => key.value.parse::<KeySource>()?,
-            None => KeySource::default_file()?,
-        };
+        let key = settings.key_source()?;
         let data_dir = &settings.data_dir.value;
         let vault = Arc::new(Vault::open(data_dir, &key, LOCK_WAIT)?);
         let audit = Arc::new(Audit::open(data_dir, vault.subkey(b"audit"), vault.get(&anchor_place()?)?)?);
@@ -159,6 +156,22 @@ impl Host {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Seals everything anew under another key, and closes the data directory.
+    ///
+    /// # Errors
+    /// `usage` where the new key cannot be written or is the old one; those of the store.
+    pub fn rotate_key(self, to: Option<&KeySource>, caller: &str) -> Result<Rotated> {
+        let from = self.settings.key_source()?;
+        let data_dir = self.settings.data_dir.value.clone();
+        self.audit.write(&Event::key_rotation(from.kind(), to.unwrap_or(&from).kind(), caller))?;
+        self.close()?;
+        let Self { vault, .. } = self;
+        let vault = Arc::into_inner(vault).ok_or_else(|| {
+            Kind::Denied.error("Calls are running, which use the store.").hint("Rotate the key when they have ended.")
+        })?;
+        vault.rotate(&data_dir, &from, to)
     }
 
     /// The engine; made when something first needs it.

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Kind, Result},
-    runtime, transport,
+    runtime,
+    store::KeySource,
+    transport,
 };
 
 /// How many calls may run at once; each keeps address space, and memory only while it is in use.
@@ -219,6 +221,17 @@ impl Settings {
             return Err(Kind::Usage.error("The setting `concurrency` is 0, so nothing could run."));
         }
         Ok(())
+    }
+
+    /// Where the key comes from.
+    ///
+    /// # Errors
+    /// `usage` where it is not one of the forms; `store-unavailable` without a home directory.
+    pub fn key_source(&self) -> Result<KeySource> {
+        match &self.key {
+            Some(key) => key.value.parse(),
+            None => KeySource::default_file(),
+        }
     }
 
     /// The bounds of one request.

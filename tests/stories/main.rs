@@ -15,6 +15,7 @@ mod environments;
 mod hostile;
 mod http;
 mod isolation;
+mod keys;
 mod limits;
 mod prompts;
 mod readme;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,10 +35,14 @@ pub struct Head {
 /// Which lines to read.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this environment.
+    /// Only of this environment, and of the data directory as a whole.
     pub environment: Option<String>,
     /// Only of this connection.
     pub connection: Option<String>,
+    /// Only of this event.
+    pub event: Option<String>,
+    /// Only from then on.
+    pub since: Option<Timestamp>,
     /// Only so many, the newest.
     pub limit: usize,
 }
@@ -126,7 +131,13 @@ pub fn read(path: &Path, filter: &Filter) -> Result<Vec<Value>> {
     };
     for line in lines(path)? {
         let Ok(mut line) = serde_json::from_str::<Value>(&line?) else { continue };
-        if is(&line, "environment", &filter.environment) && is(&line, "connection", &filter.connection) {
+        let of_all = line["environment"].is_null();
+        let time = || line["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+        let wanted = (of_all || is(&line, "environment", &filter.environment))
+            && is(&line, "connection", &filter.connection)
+            && is(&line, "event", &filter.event)
+            && filter.since.is_none_or(|since| time().is_some_and(|time| time >= since));
+        if wanted {
             if let Some(members) = line.as_object_mut() {
                 members.remove("mac");
             }

@@ -112,6 +112,12 @@ impl Event {
         event
     }
 
+    /// An operator has the store sealed under another key; `from` and `to` are kinds of sources.
+    pub fn key_rotation(from: &str, to: &str, caller: &str) -> Self {
+        let own = vec![("from", json!(from)), ("to", json!(to)), ("caller", json!(caller))];
+        Self { name: "key-rotation", subject: None, own }
+    }
+
     /// An owner consented, and a connection was made.
     pub fn connected(subject: &Subject) -> Self {
         Self::about("connected", subject, [])

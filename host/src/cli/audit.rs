@@ -1,5 +1,6 @@
 //! `attache audit list|verify`.
 
+use jiff::{Span, Timestamp, ZonedDateTime, civil::Date, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::{Answer, Context, print};
@@ -8,11 +9,17 @@ use crate::{audit, error::Result, text};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Audit {
     /// List what was done, the newest last
-    #[command(after_help = "Example:\n  attache audit list --connection weather --limit 20")]
+    #[command(after_help = LIST_HELP)]
     List {
         /// Only this connection
         #[arg(long)]
         connection: Option<String>,
+        /// Only this event, like credential-used
+        #[arg(long)]
+        event: Option<String>,
+        /// Only from then on: a time (2026-11-24T08:00:00Z), a day (2026-11-24), or so long ago (90m, 2h, 7d)
+        #[arg(long, value_name = "WHEN", value_parser = when)]
+        since: Option<Timestamp>,
         /// How many lines at the most
         #[arg(long, default_value_t = 50)]
         limit: usize,
@@ -25,9 +32,14 @@ impl Audit {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         context
             .with_host(async |host| match self {
-                Audit::List { connection, limit } => {
-                    let filter =
-                        audit::Filter { environment: Some(context.environment().to_owned()), connection, limit };
+                Audit::List { connection, event, since, limit } => {
+                    let filter = audit::Filter {
+                        environment: Some(context.environment().to_owned()),
+                        connection,
+                        event,
+                        since,
+                        limit,
+                    };
                     let lines = audit::read(&host.audit_path(), &filter)?;
                     let rows: Vec<_> = lines.iter().map(row).collect();
                     let table =
@@ -41,6 +53,28 @@ impl Audit {
             })
             .await
     }
+}
+
+const LIST_HELP: &str = "\
+Examples:
+  attache audit list --connection weather --limit 20
+  attache audit list --since 2h --event request-denied";
+
+/// A time, a day of this machine's time zone, or so long ago.
+fn when(text: &str) -> Result<Timestamp, String> {
+    let ago = || {
+        let span: Span = text.parse().ok()?;
+        ZonedDateTime::now().checked_sub(span.abs()).ok().map(|then| then.timestamp())
+    };
+    let day = || {
+        let day: Date = text.parse().ok()?;
+        day.to_zoned_datetime(TimeZone::system()).ok().map(|then| then.timestamp())
+    };
+    text.parse::<Timestamp>()
+        .ok()
+        .or_else(day)
+        .or_else(ago)
+        .ok_or_else(|| "it is no time (2026-11-24T08:00:00Z), no day (2026-11-24) and no while (90m, 2h, 7d)".into())
 }
 
 fn row(line: &Value) -> Vec<String> {
@@ -68,4 +102,24 @@ fn row(line: &Value) -> Vec<String> {
         what.join(" "),
         field("caller"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_a_day_and_a_while_ago_are_understood() {
+        assert_eq!(when("2026-11-24T08:00:00Z").unwrap().as_second(), 1_795_507_200);
+        assert!(when("2026-11-24").is_ok());
+        let ago = |text| Timestamp::now().as_second() - when(text).unwrap().as_second();
+        for (text, seconds) in [("90m", 5_400), ("2h", 7_200)] {
+            assert!((seconds..seconds + 60).contains(&ago(text)), "{text}");
+        }
+        // A day may be an hour shorter or longer.
+        assert!((7 * 86_400 - 7_200..=7 * 86_400 + 7_200).contains(&ago("7d")));
+        for text in ["", "yesterday", "7", "-", "25:00"] {
+            assert!(when(text).is_err(), "{text}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod connector;
 mod consent;
 mod demo;
 mod environment;
+mod key;
 mod print;
 mod prompt;
 mod schema;
@@ -109,6 +110,9 @@ enum Verb {
     /// Create, list and remove environments
     #[command(subcommand)]
     Environment(environment::Environment),
+    /// Rotate the key that seals the store, move it, or make one
+    #[command(subcommand)]
+    Key(key::Key),
     /// Show the settings and where each value came from
     #[command(subcommand)]
     Config(config::Config),
@@ -193,6 +197,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Consent(verb) => verb.run(context).await,
         Verb::Audit(verb) => verb.run(context).await,
         Verb::Environment(verb) => verb.run(context).await,
+        Verb::Key(verb) => verb.run(context).await,
         Verb::Config(verb) => verb.run(context),
         Verb::Demo(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),

@@ -41,10 +41,14 @@ struct Header {
 pub(super) fn create(directory: &Path, key: &Key) -> Result<()> {
     let mut master = Zeroizing::new([0; MASTER]);
     random(&mut *master)?;
-    let store = Uuid::new_v4();
+    create_with(directory, key, Uuid::new_v4(), &Secret::new(master.as_slice())).map(drop)
+}
+
+/// Makes the header of a store with this id and this master.
+pub(super) fn create_with(directory: &Path, key: &Key, store: Uuid, master: &Secret) -> Result<Sealer> {
     let sealer = Sealer::new(key, *store.as_bytes());
     let mut sealed = Vec::new();
-    seal::encrypt(sealer.key_encryption_key(), Part::Master, "", &*master, &mut sealed)?;
+    seal::encrypt(sealer.key_encryption_key(), Part::Master, "", master.expose(), &mut sealed)?;
     let mut header = Header {
         format: seal::VERSION.into(),
         store,
@@ -55,7 +59,14 @@ pub(super) fn create(directory: &Path, key: &Key) -> Result<()> {
     header.checksum = header.sum();
     let mut text = serde_json::to_vec_pretty(&header).map_err(|error| Kind::Internal.error(error.to_string()))?;
     text.push(b'\n');
-    dir::write_private(&directory.join(FILE), &text).map(drop)
+    dir::write_private(&directory.join(FILE), &text)?;
+    Ok(sealer)
+}
+
+/// The id of the store there, if its header can be read.
+pub(super) fn id(directory: &Path) -> Option<Uuid> {
+    let text = fs::read(directory.join(FILE)).ok()?;
+    serde_json::from_slice::<Header>(&text).ok().map(|header| header.store)
 }
 
 /// Reads the header and opens it with the key.

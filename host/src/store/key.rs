@@ -157,6 +157,32 @@ impl KeySource {
         self.load()
     }
 
+    /// `file`, `env` or `command`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Env(_) => "env",
+            Self::Command(_) => "command",
+        }
+    }
+
+    /// Tells this key from others, and nothing more about it.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn fingerprint(&self) -> Result<String> {
+        let key = self.load()?;
+        Ok(hex::encode(&super::seal::derive(key.expose(), b"", &[b"fingerprint"])[..8]))
+    }
+
+    /// A new key, as text: 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// `internal` where the system has no random numbers.
+    pub fn generate() -> Result<Zeroizing<String>> {
+        Ok(Zeroizing::new(hex::encode(Key::generate()?.expose())))
+    }
+
     fn parse_key(&self, text: &[u8]) -> Result<Key> {
         Key::parse(text).ok_or_else(|| {
             Kind::WrongKey
@@ -166,7 +192,7 @@ impl KeySource {
     }
 
     /// As an error names it. The command itself is left out, since it may have a secret in it.
-    fn described(&self) -> String {
+    pub(super) fn described(&self) -> String {
         match self {
             Self::File(path) => format!("the key file {}", path.display()),
             Self::Env(name) => format!("the variable {name}"),
@@ -231,7 +257,7 @@ fn read_file(path: &Path) -> Result<Option<Key>> {
 }
 
 /// Makes the key file: written in full under another name, on disk, and only then given its own.
-fn create_file(path: &Path) -> Result<()> {
+pub(super) fn create_file(path: &Path) -> Result<()> {
     let fault = |error: io::Error| fault::io(path, &error);
     let path = std::path::absolute(path).map_err(fault)?;
     let parent = path.parent().unwrap_or(&path);

@@ -27,6 +27,7 @@ mod key;
 pub(crate) mod lock;
 mod pieces;
 mod place;
+mod rotate;
 mod seal;
 mod sled_store;
 #[cfg(test)]
@@ -35,6 +36,7 @@ mod vault;
 
 pub use key::KeySource;
 pub use place::Place;
+pub use rotate::Rotated;
 pub use sled_store::SledStore;
 pub use vault::{Changes, Vault};
 
@@ -54,6 +56,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`Kind::StoreDamaged`] or [`Kind::StoreUnavailable`] if they cannot be read.
     fn list(&self, below: &Place) -> Result<Vec<(Place, Vec<u8>)>>;
+
+    /// Every record there is, as they are at one moment.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn all(&self) -> Result<Vec<(Place, Vec<u8>)>>;
 
     /// Writes the whole batch or nothing of it. When this returns, it is on disk for good.
     ///

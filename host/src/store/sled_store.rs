@@ -148,6 +148,12 @@ impl Store for SledStore {
         pieces::join(self.read(|db| db.scan_prefix(format!("{below}/")).collect::<sled::Result<Vec<_>>>())?)
     }
 
+    fn all(&self) -> Result<Vec<(Place, Vec<u8>)>> {
+        // Places come after the number of the last commit, whose key no place can be.
+        let first = [COMMITS_KEY[0] + 1];
+        pieces::join(self.read(|db| db.range(first..).collect::<sled::Result<Vec<_>>>())?)
+    }
+
     fn commit(&self, batch: Batch) -> Result<()> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         self.reopen(&mut state)?;

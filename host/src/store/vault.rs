@@ -16,6 +16,7 @@ use super::{
     fault, header,
     key::Key,
     lock::Lock,
+    rotate,
     seal::{self, Sealer},
 };
 use crate::{
@@ -31,7 +32,7 @@ pub struct Vault {
     master: Secret,
     revision: AtomicU64,
     /// Dropped last, so that the next owner finds the store closed.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Vault {
@@ -64,9 +65,15 @@ impl Vault {
         if !exists {
             create(&dir, &key)?;
         }
-        let (sealer, master) = header::open(&dir.store(), &key, source)?;
+        let (sealer, master) = match header::open(&dir.store(), &key, source) {
+            Err(error) if error.kind() == Kind::WrongKey => match rotate::finish(&dir.store(), source)? {
+                Some(key) => header::open(&dir.store(), &key, source)?,
+                None => return Err(error),
+            },
+            opened => opened?,
+        };
         let store = SledStore::open(&dir.store())?;
-        Ok(Self { store: Box::new(store), sealer, master, revision: AtomicU64::new(0), _lock: lock })
+        Ok(Self { store: Box::new(store), sealer, master, revision: AtomicU64::new(0), lock })
     }
 
     /// The record at this place.
@@ -116,6 +123,25 @@ impl Vault {
     /// A 256-bit key of this store's for one purpose, the same every time: whoever has it learns nothing of the others.
     pub fn subkey(&self, purpose: &[u8]) -> Secret {
         Secret::new(seal::derive(self.master.expose(), b"", &[b"subkey ", purpose]).as_slice())
+    }
+
+    /// Every record as it is sealed.
+    pub(super) fn sealed_records(&self) -> Result<Vec<(Place, Vec<u8>)>> {
+        self.store.all()
+    }
+
+    pub(super) fn open_sealed(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        self.sealer.open(place, sealed)
+    }
+
+    pub(super) fn master(&self) -> &Secret {
+        &self.master
+    }
+
+    /// Closes the store and keeps the lock.
+    pub(super) fn into_lock(self) -> Lock {
+        drop(self.store);
+        self.lock
     }
 
     fn unseal<T: DeserializeOwned>(&self, place: &Place, sealed: &[u8]) -> Result<T> {
@@ -205,7 +231,7 @@ fn create(dir: &DataDir, key: &Key) -> Result<()> {
 }
 
 /// Removes a store that somebody died over while making it. Nothing in it was ever used.
-fn remove_unfinished(path: &Path) -> Result<()> {
+pub(super) fn remove_unfinished(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault::io(path, &error)),
         _ => Ok(()),

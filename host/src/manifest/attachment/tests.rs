@@ -179,10 +179,6 @@ fn what_cannot_be_attached_is_refused_by_name() {
         (declared::Attachment::Path("/bot{secret}?x".into()), "a character that does not stand in a path"),
         (declared::Attachment::Path("/bot\\{secret}".into()), "a character that does not stand in a path"),
         (declared::Attachment::Path("/bot{nobody}".into()), "uses `nobody`, which is no parameter of it"),
-        (
-            declared::Attachment::ClientCertificate("{secret}".into(), "{secret}".into()),
-            "this version of Attaché does not do it yet",
-        ),
     ] {
         refused(attach(declared), Kind::InvalidConnector, expected);
     }

@@ -1,0 +1,179 @@
+//! Rotation: the whole store written anew under another key, and put in the place of the old one in one step, so that
+//! nothing of what the old key opens is left. The master secret stays, and with it the audit's chain and the compiled
+//! connectors.
+//!
+//! A key file is replaced after the store, since no step changes two places at once. The new key waits beside it under a
+//! name that has the new store's id: whoever finds, after a crash, a store that the key file does not open, looks there.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use uuid::Uuid;
+
+use super::{
+    Batch, KeySource, SledStore, Store, Vault,
+    dir::{self, DataDir},
+    fault, header,
+    key::{self, Key},
+    vault,
+};
+use crate::error::{Kind, Result};
+
+/// Records that are written at a time: each batch is synced, and held in memory.
+const BATCH: usize = 500;
+
+/// What a rotation did.
+#[derive(Debug)]
+pub struct Rotated {
+    /// How many records were sealed anew.
+    pub records: usize,
+    /// Where the key comes from now.
+    pub source: KeySource,
+    /// Where the key file that was replaced is kept: older backups of the store, and other data directories that were made
+    /// with it, open with nothing else.
+    pub kept: Option<PathBuf>,
+}
+
+impl Vault {
+    /// Seals everything anew under another key, and closes the store. Without `to`, the key file gets a new key; with it,
+    /// the key comes from there from now on, and a key file that is not there is made.
+    ///
+    /// # Errors
+    /// `usage` where the new key cannot be written or is the old one; those of opening and of writing a store. Whatever
+    /// happens, and whenever the process ends, the store opens again: with the old key, or with the new one.
+    pub fn rotate(self, data_dir: &Path, from: &KeySource, to: Option<&KeySource>) -> Result<Rotated> {
+        let dir = DataDir::prepare(data_dir)?;
+        vault::remove_unfinished(&dir.new_store())?;
+        let id = Uuid::new_v4();
+        let (new, replaces) = self.new_key(dir.path(), from, to, id)?;
+        let written = self.write_anew(&dir, &new, id);
+        let records = match written {
+            Ok(records) => records,
+            Err(error) => {
+                // Nothing was sealed with it that anybody will open.
+                if let Some(path) = replaces {
+                    let _ = fs::remove_file(waiting(path, id));
+                }
+                return Err(error);
+            }
+        };
+        let (new_store, store) = (dir.new_store(), dir.store());
+        // sled lets go of its files before they get another name.
+        let lock = self.into_lock();
+        renameat_with(CWD, &new_store, CWD, &store, RenameFlags::EXCHANGE)
+            .map_err(|error| fault::io(&store, &error.into()))?;
+        dir::sync(dir.path())?;
+        let kept = replaces.map(|path| replace_key_file(path, id)).transpose()?;
+        vault::remove_unfinished(&new_store)?;
+        dir::sync(dir.path())?;
+        drop(lock);
+        Ok(Rotated { records, source: to.unwrap_or(from).clone(), kept })
+    }
+
+    /// The new key, readable where it will be looked for, and the key file that it replaces.
+    fn new_key<'a>(
+        &self,
+        data_dir: &Path,
+        from: &'a KeySource,
+        to: Option<&KeySource>,
+        id: Uuid,
+    ) -> Result<(Key, Option<&'a Path>)> {
+        match (from, to) {
+            (KeySource::File(path), None) => {
+                let new =
+                    key::create_file(&waiting(path, id)).and_then(|()| KeySource::File(waiting(path, id)).load())?;
+                Ok((new, Some(path)))
+            }
+            (_, None) => Err(Kind::Usage
+                .error(format!("The key comes from {}, which Attaché cannot write.", from.described()))
+                .hint("Put a new key elsewhere (`attache key generate` prints one) and name it: `--to env:NAME`.")),
+            (_, Some(to)) => {
+                to.check_outside(data_dir)?;
+                let new = to.load_or_create()?;
+                // A command that prints another key each time would lock the store for good.
+                let again = to.load()?;
+                if new.expose() != again.expose() {
+                    return Err(Kind::Usage.error(format!("What {} holds is not the same twice.", to.described())));
+                }
+                if from.load()?.expose() == new.expose() {
+                    return match from == to {
+                        true => {
+                            Err(Kind::Usage.error("That is where the key comes from already, and it is the same key."))
+                        }
+                        false => Err(Kind::Usage
+                            .error("That is the key which the store has already.")
+                            .hint("`attache key generate` prints a new one.")),
+                    };
+                }
+                Ok((new, None))
+            }
+        }
+    }
+
+    /// Writes a store with the same records, beside the one that is there. Gives how many records there are.
+    fn write_anew(&self, dir: &DataDir, key: &Key, id: Uuid) -> Result<usize> {
+        let place = dir.new_store();
+        dir::create_private(&place)?;
+        let sealer = header::create_with(&place, key, id, self.master())?;
+        SledStore::create(&place)?;
+        let store = SledStore::open(&place)?;
+        let records = self.sealed_records()?;
+        for some in records.chunks(BATCH) {
+            let mut batch = Batch::default();
+            for (place, sealed) in some {
+                let sealed: Result<Vec<u8>> =
+                    self.open_sealed(place, sealed).and_then(|value| sealer.seal(place, &value));
+                batch.put(place.clone(), sealed?);
+            }
+            store.commit(batch)?;
+        }
+        let there = store.all()?.len();
+        if there != records.len() {
+            return Err(Kind::Internal.error(format!("{there} of {} records were written anew.", records.len())));
+        }
+        Ok(there)
+    }
+}
+
+/// Where a new key waits for the key file's name.
+fn waiting(path: &Path, id: Uuid) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{id}"));
+    name.into()
+}
+
+/// Gives the waiting key the key file's name, and the old one another. Gives that.
+fn replace_key_file(path: &Path, id: Uuid) -> Result<PathBuf> {
+    let fault = |error: io::Error| fault::io(path, &error);
+    let mut old = path.as_os_str().to_owned();
+    old.push(format!(".old-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
+    let old = PathBuf::from(old);
+    match fs::hard_link(path, &old) {
+        // It was kept before the crash that interrupted this.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(error)),
+        _ => {}
+    }
+    fs::rename(waiting(path, id), path).map_err(fault)?;
+    dir::sync(path.parent().unwrap_or(path))?;
+    Ok(old)
+}
+
+/// The key of a store that the key file does not open, because a rotation was interrupted: it waits beside the key file.
+/// Gives the key, which has the key file's name from then on.
+pub(super) fn finish(store: &Path, source: &KeySource) -> Result<Option<Key>> {
+    let KeySource::File(path) = source else { return Ok(None) };
+    let Some(id) = header::id(store) else { return Ok(None) };
+    let waiting = waiting(path, id);
+    if !waiting.exists() {
+        return Ok(None);
+    }
+    let key = KeySource::File(waiting).load()?;
+    header::open(store, &key, source)?;
+    let kept = replace_key_file(path, id)?;
+    tracing::warn!(kept = %kept.display(), "an interrupted rotation of the key was finished; the old key file is kept");
+    Ok(Some(key))
+}
