@@ -9,8 +9,8 @@
 //! From the outside in; each part calls only what stands below it.
 //!
 //! - [`cli`]: one file per verb.
-//! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`connect`] (making a connection)
-//!   and [`call`] (the way of a call, to be read from top to bottom).
+//! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`connect`] (making a connection),
+//!   [`call`] (the way of a call, to be read from top to bottom) and [`check`] (looking through what is kept).
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
 //! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
@@ -27,6 +27,7 @@ pub mod approve;
 pub mod audit;
 pub mod build;
 pub mod call;
+pub mod check;
 pub mod cli;
 pub mod connect;
 pub mod consent;

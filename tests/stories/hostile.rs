@@ -223,6 +223,9 @@ fn a_service_cannot_carry_the_credential_out_through_a_redirect() {
             for path in ["host", "label", "path", "own-path", "open", "user", "scheme", "http"] {
                 let seen = twice(&embedded, &json!({ "url": format!("{}/harm/{path}", service.base()) }));
                 assert!(seen["error"].is_string() || path == "own-path", "{path}: {seen}");
+                // A name with the credential in it is not even looked up.
+                let by_name = seen["sentence"].as_str().unwrap_or_default().contains("neither looked up nor followed");
+                assert_eq!(by_name, ["host", "label", "http"].contains(&path), "{path}: {seen}");
             }
             embedded.host().close().unwrap();
             let audit = std::fs::read(embedded.host().audit_path()).unwrap();

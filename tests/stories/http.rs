@@ -3,6 +3,7 @@
 use attache_tests::{
     Attache,
     peers::{self, Peer},
+    service::{Service, answer},
 };
 use serde_json::{Value, json};
 
@@ -22,6 +23,27 @@ fn connected(httpbin: &Peer, arguments: &[&str]) -> Attache {
 
 fn request(attache: &Attache, input: Value) -> Value {
     attache.call("http", "request", &input)
+}
+
+#[test]
+fn json_as_deep_as_a_connector_reads_it_does_not_fill_its_stack() {
+    // serde_json stops at 128 levels; the connector's own answer is two of them.
+    let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+    let service = Service::start(move |request| {
+        let levels = request.line.split(['=', ' ']).nth(2).and_then(|levels| levels.parse().ok()).unwrap_or(1);
+        answer(200, &[("Content-Type", "application/json")], &deep(levels))
+    });
+    let attache = machine();
+    attache.add("http");
+    let base = format!("base-url={}", service.base());
+    attache
+        .run(&["connect", "http", "--auth", "none", "--set", &base, "--allow-private", &service.authority(), "--yes"])
+        .done();
+    let seen = attache.call("http", "get", &json!({ "path": "/deep", "query": { "levels": "120" } }));
+    assert!(seen["json"].to_string().starts_with(&"[".repeat(120)));
+    // What is deeper is no JSON to it, and no trap.
+    let seen = attache.call("http", "get", &json!({ "path": "/deep", "query": { "levels": "100000" } }));
+    assert!(seen["text"].as_str().unwrap().starts_with("[[[["));
 }
 
 #[test]

@@ -99,7 +99,35 @@ fn a_rotation_that_is_killed_leaves_a_store_that_opens_with_all_that_was_in_it()
         assert_eq!(there.as_array().unwrap().len() as u32, number + 2, "after kill {number}");
     }
     works(&attache, &service);
-    attache.run(&["audit", "verify"]).done();
+    let checked = attache.run(&["store", "check", "--output", "json"]).json();
+    assert_eq!(checked["findings"], json!([]));
     let left: Vec<_> = fs::read_dir(attache.data()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name == "store.new"), "{left:?}");
+}
+
+#[test]
+fn a_check_finds_what_is_damaged_missing_and_left_over() {
+    let service = Service::plain();
+    let attache = connected(&service);
+    let check = || attache.run(&["store", "check"]);
+    assert!(check().done().contains("are whole"));
+    // Others may read a file: told, and nothing is lost.
+    let audit = attache.data().join("audit.log");
+    let mode = |mode| fs::set_permissions(&audit, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o644);
+    assert!(check().done().contains("chmod go="));
+    mode(0o600);
+    // A connector's file is another than was approved.
+    let wasm = fs::read_dir(attache.data().join("connectors")).unwrap().flatten().map(|entry| entry.path());
+    let wasm = wasm.filter(|path| path.extension().is_some_and(|it| it == "wasm")).collect::<Vec<_>>();
+    let good = fs::read(&wasm[0]).unwrap();
+    fs::write(&wasm[0], b"another").unwrap();
+    check().refused(8, "is not the one that was approved");
+    fs::write(&wasm[0], good).unwrap();
+    // A line of the audit was changed.
+    let lines = fs::read_to_string(&audit).unwrap();
+    fs::write(&audit, lines.replacen("cli:tester", "cli:nobody", 1)).unwrap();
+    check().refused(8, "The audit is not what was written");
+    fs::write(&audit, lines).unwrap();
+    assert!(check().done().contains("are whole"));
 }

@@ -43,7 +43,7 @@ fn memory_is_bounded() {
 
 #[test]
 fn recursion_is_bounded() {
-    greedy("").try_call("greedy", "recurse", &json!({})).refused(7, "its stack overflowed");
+    greedy("").try_call("greedy", "recurse", &json!({})).refused(7, "its stack is full");
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn read(context: &Context, file: &PathBuf) -> Result<Vec<u8>> {
     fs::read(file).map_err(unreadable)
 }
 
-fn progress(what: &'static str) -> ProgressBar {
+pub(super) fn progress(what: &'static str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -19,6 +19,7 @@ mod key;
 mod print;
 mod prompt;
 mod schema;
+mod store;
 
 use std::{
     env,
@@ -113,6 +114,9 @@ enum Verb {
     /// Rotate the key that seals the store, move it, or make one
     #[command(subcommand)]
     Key(key::Key),
+    /// Check that everything kept is whole
+    #[command(subcommand)]
+    Store(store::Store),
     /// Show the settings and where each value came from
     #[command(subcommand)]
     Config(config::Config),
@@ -198,6 +202,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Audit(verb) => verb.run(context).await,
         Verb::Environment(verb) => verb.run(context).await,
         Verb::Key(verb) => verb.run(context).await,
+        Verb::Store(verb) => verb.run(context).await,
         Verb::Config(verb) => verb.run(context),
         Verb::Demo(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),

@@ -70,11 +70,11 @@ impl<'a> Book<'a> {
                 .hint(format!("Remove them first: `attache --environment {name} connection list`.")));
         }
         // Consents that were revoked stay as long as the environment does.
-        let mut changes = Changes::new().delete(&environment_place(name)?);
-        for (place, _) in vault.list::<Consent>(&book.place("consent", None)?)? {
-            changes = changes.delete(&place);
-        }
-        vault.commit(changes)
+        let below = format!("{}/", Place::new(["environment", name])?);
+        let left = vault.places()?.into_iter().filter(|place| place.as_str().starts_with(&below));
+        vault.commit(
+            left.fold(Changes::new().delete(&environment_place(name)?), |changes, place| changes.delete(&place)),
+        )
     }
 
     /// Its name.

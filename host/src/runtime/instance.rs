@@ -233,6 +233,10 @@ fn explain(guest: &Guest, error: &wasmtime::Error) -> Error {
         Some(wasmtime::Trap::StackOverflow) => {
             Kind::ConnectorFailed.error("The connector trapped: its stack overflowed.")
         }
+        // A guest's stack lies at the beginning of its memory, so that it runs out of memory there.
+        Some(wasmtime::Trap::MemoryOutOfBounds) => Kind::ConnectorFailed
+            .error("The connector trapped: it used memory that it does not have.")
+            .hint("It does so when it calls itself too deeply: its stack is full. `attache build` gives it 128 KiB."),
         Some(trap) => Kind::ConnectorFailed
             .error(format!("The connector trapped: {trap}."))
             .hint("A panic in a connector is a trap; its last lines in the log may say why (ATTACHE_LOG=debug)."),

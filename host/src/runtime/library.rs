@@ -77,22 +77,29 @@ impl Library {
             return Component::link(runtime, &component);
         }
         tracing::info!(digest = %digest.short(), "compiling the connector");
-        let path = self.bytes_path(digest);
-        let bytes = fs::read(&path).map_err(|error| {
-            Kind::StoreDamaged
-                .error(format!("The connector's file {} cannot be read: {error}.", path.display()))
-                .hint("Add the connector again with `attache connector add FILE`.")
-        })?;
-        if Digest::of(&bytes) != digest {
-            return Err(Kind::StoreDamaged
-                .error(format!("The connector's file {} is not the one that was approved.", path.display()))
-                .hint("Add the connector again with `attache connector add FILE`."));
-        }
-        let inspected = Component::inspect(runtime, bytes).await?;
+        let inspected = Component::inspect(runtime, self.read(digest)?).await?;
         if let Err(error) = self.keep_compiled(runtime, digest, &inspected.compiled) {
             tracing::warn!(%error, "the compiled connector was not kept");
         }
         Ok(inspected.component)
+    }
+
+    /// A connector's bytes.
+    ///
+    /// # Errors
+    /// `store-damaged` where they are gone or are not those that were approved.
+    pub fn read(&self, digest: Digest) -> Result<Vec<u8>> {
+        let path = self.bytes_path(digest);
+        let damaged = |why: String| {
+            Kind::StoreDamaged
+                .error(format!("The connector's file {} {why}.", path.display()))
+                .hint("Add the connector again with `attache connector add FILE`.")
+        };
+        let bytes = fs::read(&path).map_err(|error| damaged(format!("cannot be read: {error}")))?;
+        if Digest::of(&bytes) != digest {
+            return Err(damaged("is not the one that was approved".into()));
+        }
+        Ok(bytes)
     }
 
     fn keep_compiled(&self, runtime: &Runtime, digest: Digest, code: &[u8]) -> Result<()> {

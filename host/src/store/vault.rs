@@ -94,6 +94,14 @@ impl Vault {
         records.into_iter().map(|(place, sealed)| Ok((place.clone(), self.unseal(&place, &sealed)?))).collect()
     }
 
+    /// Where there are records, in order.
+    ///
+    /// # Errors
+    /// [`Kind::StoreDamaged`] or [`Kind::StoreUnavailable`] if they cannot be read.
+    pub fn places(&self) -> Result<Vec<Place>> {
+        Ok(self.store.all()?.into_iter().map(|(place, _)| place).collect())
+    }
+
     /// Writes all of these changes or none. When this returns, they are on disk for good.
     ///
     /// # Errors
