@@ -225,7 +225,7 @@ fn a_service_cannot_carry_the_credential_out_through_a_redirect() {
                 assert!(seen["error"].is_string() || path == "own-path", "{path}: {seen}");
                 // A name with the credential in it is not even looked up.
                 let by_name = seen["sentence"].as_str().unwrap_or_default().contains("neither looked up nor followed");
-                assert_eq!(by_name, ["host", "label", "http"].contains(&path), "{path}: {seen}");
+                assert_eq!(by_name, ["host", "label", "scheme", "http"].contains(&path), "{path}: {seen}");
             }
             embedded.host().close().unwrap();
             let audit = std::fs::read(embedded.host().audit_path()).unwrap();

@@ -177,3 +177,84 @@ pub(super) fn finish(store: &Path, source: &KeySource) -> Result<Option<Key>> {
     tracing::warn!(kept = %kept.display(), "an interrupted rotation of the key was finished; the old key file is kept");
     Ok(Some(key))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A store with a record, and where its key is.
+    fn made() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let home = tempfile::tempdir().unwrap();
+        let (data, key) = (home.path().join("data"), home.path().join("key"));
+        let vault = open(&data, &key).unwrap();
+        vault.commit(super::super::Changes::new().put(&place(), "what was kept").unwrap()).unwrap();
+        (home, data, key)
+    }
+
+    fn place() -> super::super::Place {
+        super::super::Place::new(["a", "record"]).unwrap()
+    }
+
+    fn open(data: &Path, key: &Path) -> Result<Vault> {
+        Vault::open(data, &KeySource::File(key.to_owned()), Duration::from_secs(5))
+    }
+
+    fn rotated(data: &Path, key: &Path) -> Rotated {
+        open(data, key).unwrap().rotate(data, &KeySource::File(key.to_owned()), None).unwrap()
+    }
+
+    #[test]
+    fn a_crash_between_the_store_and_its_key_file_is_made_good_when_it_is_opened() {
+        let (_home, data, key) = made();
+        let kept = rotated(&data, &key).kept.unwrap();
+        // As it is when the process ended after the stores were exchanged: the key file is the old one.
+        let id = header::id(&data.join("store")).unwrap();
+        fs::rename(&key, waiting(&key, id)).unwrap();
+        fs::rename(&kept, &key).unwrap();
+        let vault = open(&data, &key).unwrap();
+        assert_eq!(vault.get::<String>(&place()).unwrap().as_deref(), Some("what was kept"));
+        drop(vault);
+        assert!(!waiting(&key, id).exists());
+        assert!(open(&data, &key).is_ok(), "the key file is the new key from then on");
+    }
+
+    #[test]
+    fn a_key_that_waits_for_another_store_is_left_alone_and_opens_nothing() {
+        let (home, data, key) = made();
+        let stranger = waiting(&key, Uuid::new_v4());
+        key::create_file(&stranger).unwrap();
+        rotated(&data, &key);
+        assert!(stranger.exists());
+        let other = home.path().join("other-key");
+        key::create_file(&other).unwrap();
+        assert_eq!(open(&data, &other).unwrap_err().kind(), Kind::WrongKey);
+    }
+
+    #[test]
+    fn the_master_and_what_is_derived_of_it_stay() {
+        let (_home, data, key) = made();
+        let subkey = |vault: Vault| vault.subkey(b"audit").expose().to_vec();
+        let before = subkey(open(&data, &key).unwrap());
+        rotated(&data, &key);
+        assert_eq!(subkey(open(&data, &key).unwrap()), before);
+    }
+
+    #[test]
+    fn nothing_of_what_the_old_key_opens_is_left() {
+        let (_home, data, key) = made();
+        let before = fs::read(data.join("store/header")).unwrap();
+        let sealed = open(&data, &key).unwrap().sealed_records().unwrap().remove(0).1;
+        rotated(&data, &key);
+        fn files(directory: &Path) -> Vec<Vec<u8>> {
+            let entries = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path());
+            entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![fs::read(path).unwrap()] }).collect()
+        }
+        let wrapped = &sealed[..60];
+        for content in files(&data) {
+            assert_ne!(content, before);
+            assert!(!content.windows(wrapped.len()).any(|window| window == wrapped));
+        }
+    }
+}
