@@ -6,6 +6,7 @@
 mod attache;
 mod canary;
 mod embedded;
+pub mod fuzz;
 pub mod peers;
 pub mod service;
 

@@ -12,6 +12,7 @@ mod command_line;
 mod connecting;
 mod egress;
 mod environments;
+mod fuzz;
 mod hostile;
 mod http;
 mod isolation;
