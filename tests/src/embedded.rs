@@ -8,6 +8,7 @@ use attache::{
     call::Call,
     connect::ConnectRequest,
     consent::{Connection, Isolation},
+    egress::Preview,
     secret::Secret,
     settings::{Given, Settings, Source, Sourced},
     transport::PrivateAllowed,
@@ -115,6 +116,11 @@ impl Embedded {
     /// Calls an operation.
     pub fn call(&self, connection: &str, operation: &str, input: Value) -> Result<Value, Error> {
         self.call_as("tester", connection, operation, input)
+    }
+
+    /// Shows an operation's first request.
+    pub fn dry_run(&self, connection: &str, operation: &str, input: Value) -> Result<Preview, Error> {
+        self.runtime.block_on(self.host.dry_run(&call("tester", connection, operation, input)))
     }
 
     /// Calls an operation many times at once, and gives what came of each.

@@ -145,6 +145,21 @@ fn a_token_that_is_refused_is_renewed_once_and_the_request_repeated() {
 }
 
 #[test]
+fn a_dry_run_does_not_even_sign_in() {
+    let state: Arc<State> = Arc::default();
+    state.expires_in.store(1, Ordering::SeqCst);
+    let (embedded, service) = signed_in("form", &state);
+    let before = service.received().len();
+    let input = json!({ "url": format!("{}/thing", service.base()) });
+    let until = std::time::Instant::now() + std::time::Duration::from_millis(1_200);
+    while std::time::Instant::now() < until {
+        let shown = embedded.dry_run("me", "send", input.clone()).unwrap();
+        assert_eq!(shown.attached, ["header authorization"]);
+    }
+    assert_eq!(service.received().len(), before);
+}
+
+#[test]
 fn many_calls_at_once_sign_in_once() {
     let state: Arc<State> = Arc::default();
     let (embedded, service) = signed_in("form", &state);

@@ -204,6 +204,13 @@ impl Credentials for SignIn {
         }
     }
 
+    fn at_hand(&self) -> Option<Arc<Held>> {
+        if let Err(error) = self.look() {
+            tracing::warn!(%error, "what was captured cannot be read");
+        }
+        lock(&self.held).as_ref().filter(|(_, captured)| captured.refused.is_none()).map(|(held, _)| held.clone())
+    }
+
     async fn renewed(&self, refused: &Held, subject: &Subject) -> Result<Option<Arc<Held>>> {
         let _turn = self.turn.one.lock().await;
         self.look()?;

@@ -25,6 +25,9 @@ pub trait Credentials: Send + Sync {
     /// them cannot be reached.
     async fn current(&self, subject: &Subject) -> Result<Arc<Held>>;
 
+    /// What is held without asking anybody, whether it is still good or not; none where nothing was fetched yet.
+    fn at_hand(&self) -> Option<Arc<Held>>;
+
     /// Values newer than those, which the service refused; none where there is nothing to renew.
     ///
     /// # Errors
@@ -46,6 +49,10 @@ impl Typed {
 impl Credentials for Typed {
     async fn current(&self, _: &Subject) -> Result<Arc<Held>> {
         Ok(self.0.clone())
+    }
+
+    fn at_hand(&self) -> Option<Arc<Held>> {
+        Some(self.0.clone())
     }
 
     async fn renewed(&self, _: &Held, _: &Subject) -> Result<Option<Arc<Held>>> {

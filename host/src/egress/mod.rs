@@ -156,7 +156,7 @@ impl Session {
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
             let held = match destination {
                 Destination::Audience if request.attach && !self.access.attachments.is_empty() => {
-                    Some(self.access.credentials.current(&self.subject).await?)
+                    Some(self.held().await?)
                 }
                 _ => None,
             };
@@ -218,6 +218,19 @@ impl Session {
             ));
         }
         Ok(())
+    }
+
+    /// What is to be attached. A dry run sends nothing, not even to sign in.
+    async fn held(&self) -> Result<Arc<Held>> {
+        let credentials = &self.access.credentials;
+        if self.preview.is_none() {
+            return credentials.current(&self.subject).await;
+        }
+        credentials.at_hand().ok_or_else(|| {
+            Kind::ReconnectNeeded
+                .error("The connection is not signed in, and a dry run sends nothing.")
+                .hint("`attache connection check NAME` signs in.")
+        })
     }
 
     /// Puts the credential on where the origin is in the audience, and nowhere else.
