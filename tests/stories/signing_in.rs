@@ -116,6 +116,21 @@ fn the_connector_sees_neither_what_was_typed_nor_what_was_captured() {
 }
 
 #[test]
+fn a_service_cannot_hand_what_was_typed_to_the_connector_in_a_value_that_it_reads() {
+    // Regression: `region` is readable, and what stood in it was not looked at.
+    for spelling in [PASSWORD.to_owned(), hex::encode(PASSWORD), format!("x-{PASSWORD}"), "token-number-1".to_owned()] {
+        let service = Service::start(move |request| match request.line.contains("/login") {
+            true => answer(200, &[("X-Region", &spelling)], r#"{"token": "token-number-1"}"#),
+            false => answer(200, &[], "jo"),
+        });
+        let embedded = Embedded::new("signs-in", Isolation::Call);
+        let refused = connect(&embedded, "form", &service).unwrap_err();
+        assert!(refused.message().contains("has a secret in `region`"), "{refused}");
+        assert!(!refused.message().contains(PASSWORD));
+    }
+}
+
+#[test]
 fn the_connector_does_not_sign_in_itself() {
     let state = Arc::default();
     let (embedded, service) = signed_in("refreshed", &state);

@@ -62,15 +62,21 @@ fn form(text: &str) -> Option<Value> {
     Some(Value::Object(fields.map(|(name, value)| (name.into_owned(), Value::from(value.into_owned()))).collect()))
 }
 
+/// How deep XML may be nested; serde_json reads JSON no deeper. Each level takes some of the host's own stack.
+const DEEPEST: usize = 128;
+
 /// The root's children by their local names; an attribute is `@name`, a repeated element a list, an element of text its text.
 fn xml(text: &str) -> Option<Value> {
-    fn value(node: roxmltree::Node<'_, '_>) -> Value {
+    fn value(node: roxmltree::Node<'_, '_>, depth: usize) -> Option<Value> {
+        if depth > DEEPEST {
+            return None;
+        }
         let mut members = Map::new();
         for attribute in node.attributes() {
             members.insert(format!("@{}", attribute.name()), attribute.value().into());
         }
         for child in node.children().filter(|child| child.is_element()) {
-            let (name, child) = (child.tag_name().name(), value(child));
+            let (name, child) = (child.tag_name().name(), value(child, depth + 1)?);
             match members.get_mut(name) {
                 None => drop(members.insert(name.to_owned(), child)),
                 Some(Value::Array(list)) => list.push(child),
@@ -78,20 +84,16 @@ fn xml(text: &str) -> Option<Value> {
             }
         }
         let text: String = node.children().filter_map(|child| child.text().filter(|_| child.is_text())).collect();
-        match members.is_empty() {
-            true => text.trim().into(),
-            false => members.into(),
-        }
+        Some(if members.is_empty() { text.trim().into() } else { members.into() })
     }
     // Without entities of the document's own, which could grow without end.
     let document = roxmltree::Document::parse_with_options(
         text,
         roxmltree::ParsingOptions { allow_dtd: false, ..Default::default() },
     );
-    document.ok().map(|document| {
-        let root = document.root_element();
-        Value::Object(Map::from_iter([(root.tag_name().name().to_owned(), value(root))]))
-    })
+    let document = document.ok()?;
+    let root = document.root_element();
+    Some(Value::Object(Map::from_iter([(root.tag_name().name().to_owned(), value(root, 1)?)])))
 }
 
 #[cfg(test)]
@@ -140,6 +142,15 @@ mod tests {
     fn a_document_cannot_define_entities_that_grow() {
         let bomb = "<!DOCTYPE a [<!ENTITY b 'bbbbbbbbbb'><!ENTITY c '&b;&b;&b;'>]><a>&c;</a>";
         assert_eq!(at(&answer(&[("content-type", "text/xml")], bomb), "/a"), None);
+    }
+
+    #[test]
+    fn a_document_that_is_nested_without_end_is_not_followed() {
+        for levels in [DEEPEST, DEEPEST + 1, 100_000] {
+            let body: &'static str = format!("{}x{}", "<a>".repeat(levels), "</a>".repeat(levels)).leak();
+            let found = at(&answer(&[("content-type", "text/xml")], body), &"/a".repeat(levels));
+            assert_eq!(found.is_some(), levels <= DEEPEST, "{levels}");
+        }
     }
 
     #[test]

@@ -70,8 +70,7 @@ impl<'a> Book<'a> {
                 .hint(format!("Remove them first: `attache --environment {name} connection list`.")));
         }
         // Consents that were revoked stay as long as the environment does.
-        let below = format!("{}/", Place::new(["environment", name])?);
-        let left = vault.places()?.into_iter().filter(|place| place.as_str().starts_with(&below));
+        let left = vault.places_below(&Place::new(["environment", name])?)?.into_iter();
         vault.commit(
             left.fold(Changes::new().delete(&environment_place(name)?), |changes, place| changes.delete(&place)),
         )

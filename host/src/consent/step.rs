@@ -11,6 +11,7 @@ use super::{Captured, answer::Answer};
 use crate::{
     audit::{Audit, Event, Subject},
     credential::{self, Existing},
+    egress,
     error::{Error, Kind},
     manifest::{
         Parameter, Values,
@@ -76,8 +77,23 @@ impl Way {
                 keep(capture, &answer, &origin, &mut values, &mut captured).map_err(Failure::Refused)?;
             }
         }
+        refuse_reflected(steps, &values).map_err(Failure::Refused)?;
         Ok(captured)
     }
+}
+
+/// A service that knows what was typed, or what it gave before, may repeat it in a value that the connector can read.
+fn refuse_reflected(steps: &[Call], values: &Values) -> Result<(), Error> {
+    let readable = steps.iter().flat_map(|step| &step.capture).map(|capture| &capture.value.name);
+    for (name, text) in readable.filter_map(|name| Some((name, values.public().get(name)?))) {
+        if egress::stands_in(values.secret().values(), text) {
+            return Err(Kind::ReconnectNeeded.error(format!(
+                "The answer to the sign-in has a secret in `{}`, which the connector can read.",
+                text::foreign(name, 64)
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn request(step: &Call, jwts: &[Jwt], values: &Values, moment: &Moment) -> Result<Outgoing, Error> {

@@ -26,7 +26,7 @@ pub use credentials::{Credentials, Held, Typed};
 pub use policy::{Destination, Reachable};
 pub use preview::Preview;
 use scrub::Scrubber;
-pub use scrub::{Known, SHORTEST as SHORTEST_SCRUBBED};
+pub use scrub::{Known, SHORTEST as SHORTEST_SCRUBBED, stands_in};
 
 use crate::{
     audit::{Audit, Event, Subject},
@@ -187,10 +187,14 @@ impl Session {
             if let Some(held) = held
                 && answer.status == StatusCode::UNAUTHORIZED
                 && !std::mem::replace(&mut renewed, true)
-                && self.access.credentials.renewed(&held, &self.subject).await?.is_some()
             {
-                self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
-                continue;
+                let renewal = self.access.credentials.renewed(&held, &self.subject).await;
+                if !matches!(renewal, Ok(None)) {
+                    self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
+                }
+                if renewal?.is_some() {
+                    continue;
+                }
             }
             match redirect::next(&method, &url, answer.status, &answer.headers)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?

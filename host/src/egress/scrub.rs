@@ -137,6 +137,13 @@ impl Scrubber {
     }
 }
 
+/// Whether one of these secrets stands in a text, in any spelling that is masked.
+pub fn stands_in<'a>(secrets: impl IntoIterator<Item = &'a Secret>, text: &str) -> bool {
+    let mut scrubber = Scrubber::default();
+    scrubber.add(&Known::default(), secrets.into_iter().cloned());
+    scrubber.finds(text)
+}
+
 fn spellings(secret: &Secret) -> Vec<Zeroizing<Vec<u8>>> {
     let bytes = secret.expose();
     let mut all = vec![bytes.to_vec(), hex::encode(bytes).into_bytes()];

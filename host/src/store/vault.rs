@@ -102,6 +102,14 @@ impl Vault {
         Ok(self.store.all()?.into_iter().map(|(place, _)| place).collect())
     }
 
+    /// The same, below a place, at any depth.
+    ///
+    /// # Errors
+    /// As [`Vault::places`].
+    pub fn places_below(&self, below: &Place) -> Result<Vec<Place>> {
+        Ok(self.store.list(below)?.into_iter().map(|(place, _)| place).collect())
+    }
+
     /// Writes all of these changes or none. When this returns, they are on disk for good.
     ///
     /// # Errors
@@ -117,12 +125,13 @@ impl Vault {
                 None => batch.delete(place),
             }
         }
-        self.store.commit(batch)?;
+        let committed = self.store.commit(batch);
+        // One that failed may have been written nevertheless.
         self.revision.fetch_add(1, Ordering::Release);
-        Ok(())
+        committed
     }
 
-    /// Counts the commits since it was opened. Whoever reads it before reading records, and finds the same number later,
+    /// Counts the commits since it was opened, those that failed too. Whoever reads it before reading records, and finds the same number later,
     /// knows that the records are still those: nobody else writes while this one is open.
     pub fn revision(&self) -> u64 {
         self.revision.load(Ordering::Acquire)
