@@ -205,7 +205,8 @@ impl Host {
         self.audit.write(&if before.is_some() { Event::reconnected(&subject) } else { Event::connected(&subject) })?;
         let captured = sign_in.and_then(|sign_in| sign_in.captured());
         book.put_connection(&connection, &credential, captured.as_ref(), &consent)?;
-        self.forget_sign_ins(connection.id);
+        // How signing in went before says nothing of what was typed now.
+        self.turns.forget(connection.id);
         Ok(connection)
     }
 
@@ -226,7 +227,6 @@ impl Host {
             let access = consent::access(manifest, option, connection, &values, consent, credentials, limits)?;
             return Ok((access, None));
         };
-        self.forget_sign_ins(connection.id);
         let sign_in = Arc::new(self.sign_in(option, login, values, connection, None)?);
         let held = sign_in.current(subject).await?;
         let strings = |origins: Vec<Origin>| origins.iter().map(ToString::to_string).collect();

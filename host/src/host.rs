@@ -9,7 +9,6 @@ use std::{
 };
 
 use tokio::sync::OnceCell as AsyncOnce;
-use uuid::Uuid;
 
 use crate::{
     audit::{Audit, Event, Head},
@@ -59,7 +58,7 @@ pub struct Host {
     /// By environment and name.
     ready: Mutex<HashMap<(String, String), Arc<Ready>>>,
     pub(crate) resting: Resting,
-    turns: Turns,
+    pub(crate) turns: Turns,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -189,13 +188,14 @@ impl Host {
         })
     }
 
-    /// Ends what a connection's network connections are doing, closes them, and lets its resting instances go. Call it once
+    /// Ends what a connection's network connections are doing, closes them, and lets its resting instances and its sign-ins go. Call it once
     /// new calls are refused.
     pub(crate) fn close_pool(&self, connection: &Connection) {
         if let Some(transport) = self.transport.get() {
             transport.close(&connection.pool());
         }
         self.resting.forget(connection.id);
+        self.turns.forget(connection.id);
     }
 
     /// The manifest of an approved connector.
@@ -287,11 +287,6 @@ impl Host {
         };
         let kept = place.map(|place| (self.vault.clone(), place));
         Ok(SignIn::new(login.clone(), typed, way, &self.turns, connection.id, kept))
-    }
-
-    /// Forgets how signing in went for a connection before.
-    pub(crate) fn forget_sign_ins(&self, connection: Uuid) {
-        self.turns.forget(connection);
     }
 
     /// An approved connector, made ready once in a process. What it is follows from its digest, so a change of the approval

@@ -81,7 +81,9 @@ impl SignIn {
         connection: Uuid,
         kept: Option<(Arc<Vault>, Place)>,
     ) -> Self {
-        Self { login, typed, way, turn: turns.of(connection), kept, held: Mutex::default() }
+        // Nobody else signs in for a connection that is not there yet.
+        let turn = if kept.is_some() { turns.of(connection) } else { Arc::default() };
+        Self { login, typed, way, turn, kept, held: Mutex::default() }
     }
 
     /// What was captured last.
@@ -94,14 +96,14 @@ impl SignIn {
         let Some((vault, place)) = &self.kept else { return Ok(()) };
         let Some(captured) = vault.get::<Captured>(place)? else { return Ok(()) };
         let newer = lock(&self.held).as_ref().is_none_or(|(held, _)| held.generation < captured.generation);
-        if newer { self.hold(captured) } else { Ok(()) }
+        if newer { self.hold(captured).map(drop) } else { Ok(()) }
     }
 
-    fn hold(&self, captured: Captured) -> Result<()> {
+    fn hold(&self, captured: Captured) -> Result<Arc<Held>> {
         let values = with_captured(&self.login, self.typed.clone(), &captured)?;
         let held = Arc::new(Held { values, generation: captured.generation });
-        *lock(&self.held) = Some((held, captured));
-        Ok(())
+        *lock(&self.held) = Some((held.clone(), captured));
+        Ok(held)
     }
 
     /// What is held, if it is good for a while yet.
@@ -143,9 +145,11 @@ impl SignIn {
                 // On the disk before anybody uses it: a service may take the old ones back as it hands out new ones.
                 self.keep(&captured)?;
                 self.way.audit.write(&Event::signed_in(subject, generation))?;
-                self.hold(captured)?;
-                self.still_good()
-                    .ok_or_else(|| Kind::ServiceFailed.error("The sign-in gave something that has run out already."))
+                if expires.is_some_and(|expires| expires <= obtained) {
+                    return Err(Kind::ServiceFailed.error("The sign-in gave something that has run out already."));
+                }
+                // New, it is used at least once, however soon it runs out.
+                self.hold(captured)
             }
             Err(Failure::Refused(error)) => {
                 self.way.audit.write(&Event::sign_in_refused(subject, error.message()))?;
