@@ -82,9 +82,13 @@ fn installed(path: &str, what: &str) -> PathBuf {
     path
 }
 
-/// The Python of the peers, with the Azure and AWS SDKs.
-pub fn python() -> PathBuf {
-    installed("python/bin/python", "the Python of the peers")
+/// Runs a script with the Azure and AWS SDKs at hand, and gives what it printed.
+#[track_caller]
+pub fn python(script: &str) -> String {
+    let mut python = Command::new(installed("python/bin/python", "the Python of the peers"));
+    let output = python.arg("-c").arg(script).env("PYTHONIOENCODING", "utf-8").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// azurite's account and key are public constants of the emulator.
@@ -156,9 +160,7 @@ pub fn moto() -> Moto {
          print(key['AccessKeyId'], key['SecretAccessKey'])",
         peer.base()
     );
-    let output = Command::new(python()).arg("-c").arg(script).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let keys = String::from_utf8(output.stdout).unwrap();
+    let keys = python(&script);
     let (key_id, secret) = keys.trim().split_once(' ').unwrap();
     Moto { peer, key_id: key_id.to_owned(), secret: secret.to_owned() }
 }

@@ -1,8 +1,6 @@
 //! Azure Blob Storage: azurite verifies the signatures, and Microsoft's own library for Python is the oracle for what is
 //! there.
 
-use std::process::Command;
-
 use attache_tests::{
     Attache,
     peers::{self, AZURITE_ACCOUNT, AZURITE_KEY, Peer},
@@ -50,9 +48,7 @@ fn oracle(azurite: &Peer, script: &str) -> Value {
          service = BlobServiceClient('{}/{AZURITE_ACCOUNT}', credential={{'account_name': '{AZURITE_ACCOUNT}', 'account_key': '{AZURITE_KEY}'}})\n{script}",
         azurite.base()
     );
-    let output = Command::new(peers::python()).arg("-c").arg(script).env("PYTHONIOENCODING", "utf-8").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_str(&peers::python(&script)).unwrap()
 }
 
 #[test]

@@ -4,8 +4,7 @@
 mod service;
 mod xml;
 
-use attache_sdk::{Sigv4, prelude::*};
-use base64::{Engine, prelude::BASE64_STANDARD};
+use attache_sdk::{Sigv4, content, prelude::*};
 
 use service::{base, bucket_url, object_url, send};
 
@@ -262,16 +261,7 @@ fn list_objects(input: Listing) -> Result<Objects, Failure> {
 }
 
 fn put_object(input: Content) -> Result<Written, Failure> {
-    let (body, default) = match (input.text, input.base64) {
-        (Some(text), None) => (text.into_bytes(), "text/plain; charset=utf-8"),
-        (None, Some(encoded)) => {
-            let bytes = BASE64_STANDARD
-                .decode(encoded)
-                .map_err(|error| Failure::InvalidInput(format!("`base64` is not base64: {error}")))?;
-            (bytes, "application/octet-stream")
-        }
-        _ => return Err(Failure::InvalidInput("give the content as `text` or as `base64`, one of the two".into())),
-    };
+    let (body, default) = content::read(input.text, input.base64)?;
     let answer = send(
         http::put(object_url(&input.bucket, &input.key)?)
             .header("Content-Type", input.content_type.as_deref().unwrap_or(default))
@@ -284,10 +274,7 @@ fn get_object(input: Object) -> Result<Got, Failure> {
     let answer = send(http::get(object_url(&input.bucket, &input.key)?))?;
     let header = |name: &str| answer.header(name).unwrap_or_default().to_owned();
     let (content_type, etag, bytes) = (header("content-type"), header("etag"), answer.body.len());
-    let (text, base64) = match String::from_utf8(answer.body) {
-        Ok(text) => (Some(text), None),
-        Err(error) => (None, Some(BASE64_STANDARD.encode(error.as_bytes()))),
-    };
+    let (text, base64) = content::write(answer.body);
     Ok(Got { bytes, content_type, etag, text, base64 })
 }
 

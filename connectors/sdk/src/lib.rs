@@ -66,6 +66,7 @@
 mod allocator;
 #[doc(hidden)]
 pub mod bindings;
+pub mod content;
 mod failure;
 pub mod http;
 mod manifest;

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     secret::Secret,
+    sync::lock,
 };
 
 /// Lines are synced in groups: the most that a power cut can take.
@@ -170,7 +171,7 @@ impl Drop for Audit {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is changed only after the file was, so a panic elsewhere leaves it true.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

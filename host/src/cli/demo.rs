@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use axum::{Json, Router, extract::State, http::HeaderMap, routing::get};
@@ -21,6 +21,7 @@ use crate::{
     host::Host,
     secret::Secret,
     settings::{Given, Settings, Source, Sourced},
+    sync::lock,
     transport::PrivateAllowed,
 };
 
@@ -183,7 +184,7 @@ impl Service {
     }
 
     fn last_request(&self) -> Value {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.last).clone()
     }
 }
 
@@ -206,7 +207,7 @@ impl Shared {
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into()))
             .collect();
         let key = received.get("x-api-key").and_then(Value::as_str).unwrap_or_default().to_owned();
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = received.into();
+        *lock(&self.last) = received.into();
         if key == self.key { Ok(key) } else { Err(axum::http::StatusCode::UNAUTHORIZED) }
     }
 }

@@ -1,7 +1,5 @@
 //! `attache key show|generate|rotate`.
 
-use std::path::PathBuf;
-
 use serde_json::json;
 
 use super::{Answer, Context};
@@ -51,7 +49,7 @@ impl Key {
                 Ok(Answer::new(json!({ "key": *key }), key.as_str()))
             }
             Key::Rotate { to } => {
-                let to = to.map(|to| to.parse::<KeySource>()).transpose()?.map(absolute).transpose()?;
+                let to = to.map(|to| to.parse::<KeySource>()).transpose()?.map(absolute);
                 let rotated = Host::open(&context.settings)?.rotate_key(to.as_ref(), &context.caller)?;
                 Ok(told(&rotated, to.is_some()))
             }
@@ -60,13 +58,10 @@ impl Key {
 }
 
 /// A file is named so that it is found from everywhere.
-fn absolute(source: KeySource) -> Result<KeySource> {
+fn absolute(source: KeySource) -> KeySource {
     match source {
-        KeySource::File(path) => {
-            let path: PathBuf = std::path::absolute(&path).unwrap_or(path);
-            Ok(KeySource::File(path))
-        }
-        other => Ok(other),
+        KeySource::File(path) => KeySource::File(std::path::absolute(&path).unwrap_or(path)),
+        other => other,
     }
 }
 

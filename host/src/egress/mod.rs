@@ -132,16 +132,18 @@ impl Session {
     /// With a sentence that says what was refused and what would allow it. It is the guest's to handle, and noted as the
     /// call's own fault besides.
     pub async fn send(&self, request: Request) -> Result<Response> {
-        let mut sent = Sent::default();
+        let mut sent = Scrubber::default();
         let answer = self.follow(request, &mut sent).await;
         // A service can lead a redirect wherever it likes, and an error names where that was.
-        let answer = answer.map_err(|error| error.map_text(|text| sent.scrubber.masked(text)));
+        let answer = answer.map_err(|error| error.map_text(|text| sent.masked(text)));
         // A later request that went well means that the guest got over the earlier refusal.
         *lock(&self.fault) = answer.as_ref().err().cloned();
         answer
     }
 
-    async fn follow(&self, request: Request, sent: &mut Sent) -> Result<Response> {
+    /// `sent` is what the service was given, over all hops: what must not come back, nor be written anywhere by way of a URL
+    /// that the service made up.
+    async fn follow(&self, request: Request, sent: &mut Scrubber) -> Result<Response> {
         let mut method = parse_method(&request.method)?;
         let mut url = parse_url(&request.url)?;
         let mut headers = headers::from_guest(&request.headers)?;
@@ -171,8 +173,8 @@ impl Session {
             }
             // The URL as it was before anything was attached: a credential may stand in its path.
             let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places);
-            self.audit.write(&leaving.map_text(&|text| sent.scrubber.masked(text)))?;
-            sent.scrubber.add(&self.access.known, attached.values);
+            self.audit.write(&leaving.map_text(&|text| sent.masked(text)))?;
+            sent.add(&self.access.known, attached.values);
             let answer = self
                 .transport
                 .send(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
@@ -215,8 +217,8 @@ impl Session {
 
     /// A service that saw the credential may write it into the host of a redirect: looking that name up would tell it to
     /// whoever sees the question.
-    fn refuse_secret_host(&self, url: &Url, sent: &Sent) -> Result<()> {
-        if sent.scrubber.finds(url.host_str().unwrap_or_default()) {
+    fn refuse_secret_host(&self, url: &Url, sent: &Scrubber) -> Result<()> {
+        if sent.finds(url.host_str().unwrap_or_default()) {
             return Err(Kind::Denied.error(
                 "The service redirects to a host name with the credential in it, which is neither looked up nor followed.",
             ));
@@ -238,14 +240,13 @@ impl Session {
     }
 
     /// Puts the credential on where the origin is in the audience, and nowhere else.
-    #[allow(clippy::too_many_arguments, reason = "each is one fact of this hop")]
     fn attach(
         &self,
         destination: Destination,
         held: Option<&Held>,
         wanted: bool,
         existing: Existing,
-        sent: &Sent,
+        sent: &Scrubber,
         outgoing: &mut Outgoing,
     ) -> Result<Attached> {
         match (destination, held) {
@@ -278,8 +279,8 @@ impl Session {
     }
 
     /// A service that saw the credential may write it into a redirect that leaves the audience.
-    fn refuse_carried_over(&self, sent: &Sent, outgoing: &Outgoing) -> Result<()> {
-        if !sent.scrubber.finds(outgoing.url.as_str()) {
+    fn refuse_carried_over(&self, sent: &Scrubber, outgoing: &Outgoing) -> Result<()> {
+        if !sent.finds(outgoing.url.as_str()) {
             return Ok(());
         }
         Err(Kind::Denied
@@ -287,19 +288,18 @@ impl Session {
             .hint("If that origin is trusted with the credential, the connector must name it in its audience."))
     }
 
-    fn hand_over(&self, answer: transport::Incoming, sent: &Sent) -> Result<Response> {
-        let scrubber = &sent.scrubber;
+    fn hand_over(&self, answer: transport::Incoming, sent: &Scrubber) -> Result<Response> {
         let mut body = Vec::from(answer.body);
-        let mut masked = scrubber.mask(&mut body);
+        let mut masked = sent.mask(&mut body);
         let mut headers = headers::for_guest(&answer.headers);
         for (name, value) in &mut headers {
-            masked += scrubber.mask_text(name) + scrubber.mask_text(value);
+            masked += sent.mask_text(name) + sent.mask_text(value);
         }
         self.note(Event::answer(&self.subject, answer.status.as_u16(), body.len(), masked), sent)?;
         Ok(Response { status: answer.status.as_u16(), headers, body })
     }
 
-    fn note_denied(&self, method: &Method, url: &Url, sent: &Sent, error: &Error) {
+    fn note_denied(&self, method: &Method, url: &Url, sent: &Scrubber, error: &Error) {
         if self.preview.is_none()
             && let Err(unwritable) = self.note(Event::denied(&self.subject, method, url, error.message()), sent)
         {
@@ -309,16 +309,9 @@ impl Session {
     }
 
     /// For what has happened already; what is about to leave is written before it does.
-    fn note(&self, event: Event, sent: &Sent) -> Result<()> {
-        self.audit.note(&event.map_text(&|text| sent.scrubber.masked(text)))
+    fn note(&self, event: Event, sent: &Scrubber) -> Result<()> {
+        self.audit.note(&event.map_text(&|text| sent.masked(text)))
     }
-}
-
-/// What the service was given in one request of the guest's, over all hops: what must not come back, nor be written
-/// anywhere by way of a URL that the service made up.
-#[derive(Default)]
-struct Sent {
-    scrubber: Scrubber,
 }
 
 /// What a rehearsal found out.

@@ -198,11 +198,6 @@ impl Capture {
         })?;
         Ok(Self { value, at: declared.at.clone() })
     }
-
-    /// Whether the connector can read it.
-    pub fn is_readable(&self) -> bool {
-        is_readable(&self.value)
-    }
 }
 
 /// Whether a connector can read a captured value.

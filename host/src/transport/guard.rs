@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,7 +16,10 @@ use super::{
     private::{HostPort, PrivateAllowed},
     resolver::Resolver,
 };
-use crate::origin::{Origin, Scheme};
+use crate::{
+    origin::{Origin, Scheme},
+    sync::lock,
+};
 
 /// How many judged addresses are remembered for the check of a connection's peer: far more than connections are open to
 /// one origin, and a bound against name servers that never answer the same twice.
@@ -136,12 +139,12 @@ impl Guard {
     pub(super) fn has_judged(&self, peer: IpAddr) -> bool {
         match literal(&self.origin) {
             Some(address) => address == peer,
-            None => self.judged.lock().unwrap_or_else(PoisonError::into_inner).contains(&peer),
+            None => lock(&self.judged).contains(&peer),
         }
     }
 
     fn remember(&self, addresses: &[IpAddr]) {
-        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut judged = lock(&self.judged);
         for address in addresses {
             judged.retain(|known| known != address);
             judged.push_back(*address);

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use super::{
     identity::Identity,
     limits::Limits,
 };
-use crate::{digest::Digest, origin::Origin};
+use crate::{digest::Digest, origin::Origin, sync::lock};
 
 /// Clients that are kept: as many origins as a busy host speaks to at a time. Beyond that, the one that was used least
 /// recently goes, which costs its next call a handshake.
@@ -170,7 +170,7 @@ impl Pools {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelves> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -3,13 +3,15 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
+
+use crate::sync::lock;
 
 /// A piece: what a connection takes at a time anyway. A body that is no larger goes out at once.
 const PIECE: usize = 64 << 10;
@@ -28,7 +30,7 @@ pub(super) struct At {
 impl Progress {
     /// How far it is.
     pub(super) fn at(&self) -> At {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 }
 
@@ -62,7 +64,7 @@ impl Body for Upload {
         let length = self.rest.len().min(PIECE);
         let piece = self.rest.split_to(length);
         let midway = !self.rest.is_empty();
-        *self.progress.0.lock().unwrap_or_else(PoisonError::into_inner) = At { since: Instant::now(), midway };
+        *lock(&self.progress.0) = At { since: Instant::now(), midway };
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -1,7 +1,5 @@
 //! Tokens: the standards' own, and what the host adds to those that are declared.
 
-use std::collections::BTreeMap;
-
 use aws_lc_rs::signature::{
     self, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, UnparsedPublicKey,
     VerificationAlgorithm,
@@ -11,21 +9,7 @@ use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 use serde_json::{Value as Json, json};
 
 use super::{algorithm::compact, *};
-
-struct Given(BTreeMap<String, Value>);
-
-impl Scope for Given {
-    fn value(&self, name: &str) -> Option<Value> {
-        self.0.get(name).cloned()
-    }
-}
-
-/// Names that begin with `key` are secret.
-fn given(values: &[(&str, &[u8])]) -> Given {
-    let value =
-        |name: &str, value: &[u8]| if name.starts_with("key") { Value::secret(value) } else { Value::public(value) };
-    Given(values.iter().map(|(name, bytes)| ((*name).to_owned(), value(name, bytes))).collect())
-}
+use crate::manifest::template::testing::given;
 
 fn declared(algorithm: &str, header: &str, claims: &str) -> declared::Jwt {
     declared::Jwt {

@@ -26,6 +26,8 @@ mod json;
 mod key;
 mod landing;
 mod parse;
+#[cfg(test)]
+pub(in crate::manifest) mod testing;
 mod value;
 
 #[cfg(test)]

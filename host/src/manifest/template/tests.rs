@@ -1,25 +1,8 @@
 //! What filling promises: the standards' own vectors, and that no value changes anything around the place it stands in.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
-use super::*;
-
-struct Given(BTreeMap<String, Value>);
-
-impl Scope for Given {
-    fn value(&self, name: &str) -> Option<Value> {
-        self.0.get(name).cloned()
-    }
-}
-
-/// Names that begin with `key` are secret.
-fn given(values: &[(&str, &[u8])]) -> Given {
-    let value =
-        |name: &str, value: &[u8]| if name.starts_with("key") { Value::secret(value) } else { Value::public(value) };
-    Given(values.iter().map(|(name, bytes)| ((*name).to_owned(), value(name, bytes))).collect())
-}
+use super::{testing::given, *};
 
 fn fill_value(template: &str, landing: Landing, values: &[(&str, &[u8])]) -> Result<Option<Value>, FillError> {
     let moment = Moment::at("2026-11-24T02:03:04.567Z".parse().unwrap());
