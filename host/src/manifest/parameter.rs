@@ -1,6 +1,6 @@
 //! A parameter: what somebody types when making a connection, and what it must look like.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use url::Url;
 
 use super::{ValueKind, audience, declared};
@@ -13,6 +13,9 @@ use crate::{
 const VALUE_BYTES: usize = 4 << 10;
 /// A secret may be a PEM key with its certificates.
 const SECRET_BYTES: usize = 64 << 10;
+/// How deep the groups of a pattern may stand in each other. Compiling one goes as deep, on a stack that a hostile manifest
+/// must not overflow.
+const PATTERN_DEPTH: u32 = 32;
 
 /// One thing that is supplied when making a connection.
 #[derive(Debug, Clone)]
@@ -58,7 +61,9 @@ impl Parameter {
                 Its::Choices(choices) => parameter.choices = choices.clone(),
                 Its::Pattern(pattern) => {
                     let anchored = format!("^(?:{pattern})$");
-                    let compiled = Regex::new(&anchored)
+                    let compiled = RegexBuilder::new(&anchored)
+                        .nest_limit(PATTERN_DEPTH)
+                        .build()
                         .map_err(|error| invalid(&format!("its pattern is no regular expression ({error})")))?;
                     parameter.pattern = Some(compiled);
                 }
