@@ -107,3 +107,22 @@ impl Schema {
             .map_err(|why| -> Error { Kind::InvalidConnector.error(format!("it is not a JSON Schema ({why})")) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_nests_too_deep_is_refused_before_it_overflows_the_stack() {
+        for (groups, repetition) in [(66, "+"), (240, "+"), (240, "{2,}"), (20_000, "*")] {
+            let pattern = format!("{}a{}", "(".repeat(groups), format!("){repetition}").repeat(groups));
+            for schema in [
+                serde_json::json!({ "pattern": pattern }),
+                serde_json::json!({ "patternProperties": { pattern.as_str(): true } }),
+            ] {
+                let error = Schema::parse(&schema.to_string()).unwrap().prove().unwrap_err();
+                assert_eq!(error.kind(), Kind::InvalidConnector);
+            }
+        }
+    }
+}
