@@ -13,8 +13,8 @@ use crate::{
 const VALUE_BYTES: usize = 4 << 10;
 /// A secret may be a PEM key with its certificates.
 const SECRET_BYTES: usize = 64 << 10;
-/// How deep the groups of a pattern may stand in each other. Compiling one goes as deep, on a stack that a hostile manifest
-/// must not overflow.
+/// How deep a pattern's groups and repetitions may stand in each other, the two levels that anchor it included. Compiling goes as
+/// deep, on a stack that a hostile manifest must not overflow.
 const PATTERN_DEPTH: u32 = 32;
 
 /// One thing that is supplied when making a connection.
@@ -161,4 +161,28 @@ fn acceptable_url(value: &str) -> Result<(), &'static str> {
 
 fn invalid(why: &str) -> Error {
     Kind::InvalidConnector.error(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_pattern(pattern: String) -> Result<Parameter> {
+        Parameter::check(&declared::Parameter {
+            name: "tenant".into(),
+            title: "Tenant".into(),
+            kind: ValueKind::Label,
+            settings: vec![declared::ParameterSetting::Pattern(pattern)],
+        })
+    }
+
+    #[test]
+    fn a_pattern_nested_over_200_deep_is_refused() {
+        // Regression: a pattern that fuzzing had kept overflowed a stack of 2 MB; that one is in the corpus.
+        let nested = |groups: usize| format!("{}a{}", "(".repeat(groups), ")+".repeat(groups));
+        let error = with_pattern(nested(120)).unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidConnector);
+        assert!(error.message().contains("nested"), "{}", error.message());
+        assert!(with_pattern(nested(10)).unwrap().accept("aaa").is_ok());
+    }
 }
