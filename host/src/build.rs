@@ -55,8 +55,8 @@ const PROFILE: [(&str, &str); 5] = [
 ];
 
 /// A guest's stack, of which Rust reserves 1 MiB unless told: the host wipes it after every call. JSON of the 128 levels
-/// that serde_json reads at most takes less than half of it.
-const STACK: &str = "link-arg=-zstack-size=131072";
+/// that serde_json reads at most takes some 60 KiB of it.
+const STACK: &str = "link-arg=-zstack-size=98304";
 
 /// Compiles a crate and makes components of what came out.
 ///

@@ -7,6 +7,9 @@
 //! - an instance made, run and dropped, without any request;
 //! - memory while a thousand calls wait for their service;
 //! - a cold `attache call` beside a process that does nothing.
+//!
+//! `ATTACHE_BENCH=calls|instances|memory|cold` runs one of these; `native`, `fresh` or `again` runs that kind of call alone,
+//! for a profiler.
 
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -65,6 +68,9 @@ fn main() {
     let host = Arc::new(runtime.block_on(host(folder.path(), authority)));
     if wanted("calls") {
         runtime.block_on(throughput(&host, authority));
+    }
+    if ["native", "fresh", "again"].contains(&only.as_str()) {
+        runtime.block_on(alone(&host, authority, &only));
     }
     if wanted("instances") {
         runtime.block_on(instances());
@@ -166,6 +172,21 @@ async fn throughput(host: &Arc<Host>, authority: &str) {
                 );
             }
         }
+    }
+}
+
+/// One of the three for some seconds at concurrency 16, for whoever holds a profiler to it.
+async fn alone(host: &Arc<Host>, authority: &str, kind: &str) {
+    let kind = match kind {
+        "native" => {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            Kind::Native(client, format!("http://{authority}/v1/forecast?city=oslo"))
+        }
+        environment => Kind::Call(host.clone(), call(environment, "oslo")),
+    };
+    for _ in 0..2 * ROUNDS {
+        let (per_second, _, _, cpu) = one_round(16, &kind).await;
+        println!("{per_second:.0} a second, {cpu:.1?} of CPU each");
     }
 }
 

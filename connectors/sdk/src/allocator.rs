@@ -21,9 +21,9 @@ use talc::{
     wasm::WasmBinning,
 };
 
-/// What a call has without growing: an answer of some 30 KB, parsed, with its copies. The host wipes it after every call,
-/// so more would cost every call.
-const ARENA: usize = 128 << 10;
+/// What a call has without growing: an answer of some 10 KB, parsed, with its copies. The host wipes all of a guest's
+/// memory after every call, so more would cost every call: with stack and data it makes three pages for our connectors.
+const ARENA: usize = 48 << 10;
 
 const PAGE: usize = 64 << 10;
 

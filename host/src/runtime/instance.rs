@@ -236,7 +236,7 @@ fn explain(guest: &Guest, error: &wasmtime::Error) -> Error {
         // A guest's stack lies at the beginning of its memory, so that it runs out of memory there.
         Some(wasmtime::Trap::MemoryOutOfBounds) => Kind::ConnectorFailed
             .error("The connector trapped: it used memory that it does not have.")
-            .hint("It does so when it calls itself too deeply: its stack is full. `attache build` gives it 128 KiB."),
+            .hint("It does so when it calls itself too deeply: its stack is full. `attache build` gives it 96 KiB."),
         Some(trap) => Kind::ConnectorFailed
             .error(format!("The connector trapped: {trap}."))
             .hint("A panic in a connector is a trap; its last lines in the log may say why (ATTACHE_LOG=debug)."),
