@@ -83,6 +83,7 @@ impl Host {
     fn prepare(&self, call: &Call) -> Result<Prepared> {
         let ready = self.ready(&call.environment, &call.connection)?;
         let operation = operation(&ready.loaded.manifest, &call.operation)?.clone();
+        ready.grants(&operation)?;
         let input = accept_input(&operation, &call.input, self.settings.limits.value.input_bytes)?;
         let subject = subject(&call.environment, &ready.connection, ready.digest, &call.operation, &call.caller);
         Ok(Prepared { ready, operation, input, subject })
@@ -129,7 +130,7 @@ impl Host {
     ) -> Result<String> {
         let session = Session::new(access.clone(), self.transport()?.clone(), self.audit.clone(), subject);
         let fault = session.fault();
-        let way_out = Box::new(ToService { session, option: connection.option.clone(), access });
+        let way_out = Box::new(ToService { session, option: connection.option.clone(), scopes: Vec::new(), access });
         match component.check(&connection.connector, way_out).await? {
             Invoked::Returned(Ok(account)) => Ok(text::foreign(account.trim(), 200)),
             Invoked::Returned(Err(failure)) => Err(report(failure, &fault)),
@@ -243,12 +244,14 @@ fn report(failure: Failure, fault: &Mutex<Option<Error>>) -> Error {
 struct ToService {
     session: Session,
     option: String,
+    scopes: Vec<String>,
     access: Arc<Access>,
 }
 
 impl ToService {
     fn new(session: Session, ready: &Ready) -> Self {
-        Self { session, option: ready.connection.option.clone(), access: ready.access.clone() }
+        let (option, scopes) = (ready.connection.option.clone(), ready.granted.clone());
+        Self { session, option, scopes, access: ready.access.clone() }
     }
 }
 
@@ -267,7 +270,7 @@ impl WayOut for ToService {
     }
 
     fn scopes(&self) -> Vec<String> {
-        Vec::new()
+        self.scopes.clone()
     }
 
     async fn send(&mut self, request: GuestRequest) -> std::result::Result<GuestResponse, SendError> {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::Head,
-    consent::{Approval, Captured, Connection, Consent, Credential, Environment},
+    consent::{App, Approval, Captured, Connection, Consent, Credential, Environment},
     digest::Digest,
     error::Result,
     host::Host,
@@ -105,6 +105,7 @@ impl Looking<'_> {
                     self.seen.environments.insert((*name).to_owned());
                 }
             }
+            ["environment", _, "app", _, _] => drop(self.open::<App>(place)),
             ["environment", environment, kind, name] => {
                 let environment = (*environment).to_owned();
                 match (*kind, id(name)) {

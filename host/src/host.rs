@@ -12,11 +12,14 @@ use tokio::sync::OnceCell as AsyncOnce;
 
 use crate::{
     audit::{Audit, Event, Head},
-    consent::{self, Approval, Book, Connection, Consent, Environment, Isolation, SignIn, Turns, Way},
+    consent::{
+        self, App, Approval, Book, Connection, Consent, Environment, Isolation, SignIn, Source, Turn, Turns, Way,
+        oauth2::Client,
+    },
     digest::Digest,
     egress::{Access, Credentials, Typed},
     error::{Kind, Result},
-    manifest::{AuthOption, Login, Manifest, Values},
+    manifest::{AuthOption, Manifest, Operation, Scheme, Values},
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
     store::{Changes, KeySource, Place, Rotated, Vault},
@@ -37,9 +40,38 @@ pub(crate) struct Ready {
     pub(crate) isolation: Isolation,
     pub(crate) loaded: Arc<Loaded>,
     pub(crate) access: Arc<Access>,
+    /// Scopes that the provider granted, where there are any.
+    pub(crate) granted: Vec<String>,
     consent: Consent,
     /// The store's when its records were read.
     revision: u64,
+}
+
+impl Ready {
+    /// Whether what the provider granted is enough for an operation. Where it has no scopes, nothing is missing.
+    ///
+    /// # Errors
+    /// `consent-needed`, with the command that asks for just what is missing.
+    pub(crate) fn grants(&self, operation: &Operation) -> Result<()> {
+        let option = self.loaded.manifest.option(&self.connection.option);
+        if option.is_none_or(|option| option.scheme.oauth2().is_none()) {
+            return Ok(());
+        }
+        let missing: Vec<&str> =
+            operation.scopes.iter().filter(|scope| !self.granted.contains(scope)).map(String::as_str).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let flags: Vec<String> = missing.iter().map(|scope| format!("--scope {scope}")).collect();
+        Err(Kind::ConsentNeeded
+            .error(format!(
+                "The operation `{}` needs {}, which the provider did not grant to the connection `{}`.",
+                operation.id,
+                missing.join(" and "),
+                self.connection.name
+            ))
+            .hint(format!("`attache connection reconnect {} {}` asks for it.", self.connection.name, flags.join(" "))))
+    }
 }
 
 /// Connections that are kept ready: more than are busy at a time; making one ready again costs some reads of the store.
@@ -188,14 +220,14 @@ impl Host {
         })
     }
 
-    /// Ends what a connection's network connections are doing, closes them, and lets its resting instances and its sign-ins go. Call it once
-    /// new calls are refused.
-    pub(crate) fn close_pool(&self, connection: &Connection) {
+    /// Ends what a connection's network connections are doing, closes them, and lets its resting instances and its sign-ins
+    /// go. Call it once new calls are refused; a sign-in that has left may still be under way, which the turn tells.
+    pub(crate) fn close_pool(&self, connection: &Connection) -> Arc<Turn> {
         if let Some(transport) = self.transport.get() {
             transport.close(&connection.pool());
         }
         self.resting.forget(connection.id);
-        self.turns.forget(connection.id);
+        self.turns.end(connection.id)
     }
 
     /// The manifest of an approved connector.
@@ -245,19 +277,27 @@ impl Host {
         })?;
         let loaded = self.loaded(&approval)?;
         let consent = consent::standing(&connection, book.consent(connection.id)?)?;
-        let (option, typed) = consent::typed(&loaded.manifest, &connection, book.credential(connection.id)?)?;
-        let (values, credentials) = match &option.login {
-            None => (typed.clone(), Arc::new(Typed::new(typed)) as Arc<dyn Credentials>),
-            Some(login) => {
-                let captured = book.captured(connection.id)?.unwrap_or_default();
-                let values = consent::with_captured(login, typed.clone(), &captured)?;
-                let place = Some(book.captured_place(connection.id)?);
-                (values, Arc::new(self.sign_in(option, login, typed, &connection, place)?) as Arc<dyn Credentials>)
-            }
+        let (option, mut typed) = consent::typed(&loaded.manifest, &connection, book.credential(connection.id)?)?;
+        let app = connection.app.as_deref().map(|name| book.app(&connection.connector, Some(name))).transpose()?;
+        let app = app.map(Arc::new);
+        if let Some(app) = &app {
+            app.give(option, &mut typed)?;
+        }
+        let mut granted = Vec::new();
+        let (values, credentials) = if option.scheme.is_direct() {
+            (typed.clone(), Arc::new(Typed::new(typed)) as Arc<dyn Credentials>)
+        } else {
+            let captured = book.captured(connection.id)?.unwrap_or_default();
+            let values = consent::with_captured(&option.scheme.captured(), typed.clone(), &captured)?;
+            granted.clone_from(&captured.scopes);
+            let place = Some(book.captured_place(connection.id)?);
+            let sign_in = self.sign_in(option, app, typed, &connection, &consent.scopes, place)?;
+            (values, Arc::new(sign_in) as Arc<dyn Credentials>)
         };
         let limits = self.settings.transport_limits();
         let access = consent::access(&loaded.manifest, option, &connection, &values, &consent, credentials, limits)?;
         Ok(Ready {
+            granted,
             digest: approval.digest,
             isolation: approval.isolation,
             connection,
@@ -272,21 +312,35 @@ impl Host {
     pub(crate) fn sign_in(
         &self,
         option: &AuthOption,
-        login: &Login,
+        app: Option<Arc<App>>,
         typed: Values,
         connection: &Connection,
+        scopes: &[String],
         place: Option<Place>,
     ) -> Result<SignIn> {
-        let way = Way {
+        let source = match &option.scheme {
+            Scheme::Login(login) => Source::Login(login.clone()),
+            _ => Source::Oauth2(Box::new(
+                Client::of(option, app.clone(), connection.discovered.clone(), scopes.to_vec()).ok_or_else(|| {
+                    Kind::Internal.error("A connection that signs in by itself was asked to sign in.")
+                })?,
+            )),
+        };
+        let way = self.way(option, app, connection)?;
+        let kept = place.map(|place| (self.vault.clone(), place));
+        Ok(SignIn::new(source, typed, way, &self.turns, connection.id, kept))
+    }
+
+    /// The way that requests of a sign-in take.
+    pub(crate) fn way(&self, option: &AuthOption, app: Option<Arc<App>>, connection: &Connection) -> Result<Way> {
+        Ok(Way {
             transport: self.transport()?.clone(),
             audit: self.audit.clone(),
-            pool: connection.pool(),
             private: connection.private.clone(),
             limits: self.settings.transport_limits(),
             jwts: option.jwts.clone(),
-        };
-        let kept = place.map(|place| (self.vault.clone(), place));
-        Ok(SignIn::new(login.clone(), typed, way, &self.turns, connection.id, kept))
+            app,
+        })
     }
 
     /// An approved connector, made ready once in a process. What it is follows from its digest, so a change of the approval

@@ -9,7 +9,9 @@
 //! From the outside in; each part calls only what stands below it.
 //!
 //! - [`cli`]: one file per verb.
-//! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`connect`] (making a connection),
+//! - [`server`]: what listens: the Consent Server.
+//! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`apps`] (the operator's registrations
+//!   with providers), [`connect`] (making a connection and ending it),
 //!   [`call`] (the way of a call, to be read from top to bottom) and [`check`] (looking through what is kept).
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
@@ -24,6 +26,7 @@
 //! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
 
 pub mod approve;
+pub mod apps;
 pub mod audit;
 pub mod build;
 pub mod call;
@@ -40,6 +43,7 @@ pub mod manifest;
 pub mod origin;
 pub mod runtime;
 pub mod secret;
+pub mod server;
 pub mod settings;
 pub mod store;
 mod sync;

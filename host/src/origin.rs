@@ -83,6 +83,15 @@ impl Origin {
         &self.host
     }
 
+    /// Whether it is this machine itself, by an address or by its name (RFC 6761, 6.3).
+    pub fn is_loopback(&self) -> bool {
+        match &self.host {
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+            Host::Domain(name) => name == "localhost",
+        }
+    }
+
     /// The port, the scheme's own included.
     pub fn port(&self) -> u16 {
         self.port

@@ -24,7 +24,7 @@ use std::{
 use attache::{
     Host,
     call::Call,
-    connect::ConnectRequest,
+    connect::{ConnectRequest, SignedIn},
     consent::Isolation,
     runtime::{Component, GuestRequest, GuestResponse, Limits, Runtime, SendError, WayOut},
     secret::Secret,
@@ -270,9 +270,10 @@ async fn host(folder: &std::path::Path, authority: &str) -> Host {
             secrets: [("key".to_owned(), Secret::new(KEY))].into(),
             private: PrivateAllowed::parse([authority]).unwrap(),
             caller: "bench".into(),
-            again: false,
+            ..ConnectRequest::default()
         };
-        host.connect(host.propose_connection(request).await.unwrap()).await.unwrap();
+        let proposal = host.propose_connection(request).await.unwrap();
+        host.connect(proposal, SignedIn::Agreed).await.unwrap();
     }
     host
 }

@@ -2,9 +2,9 @@
 
 use std::{
     env, fs,
-    io::Write,
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
 };
 
 use serde_json::Value;
@@ -115,6 +115,13 @@ impl Attache {
         outcome(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
+    /// Begins a command.
+    pub fn begin(&self, arguments: &[&str]) -> Running {
+        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let err = BufReader::new(child.stderr.take().unwrap());
+        Running { child, err, said: String::new() }
+    }
+
     /// Runs a command that reads standard input.
     pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {
         let mut command = self.command(arguments);
@@ -139,6 +146,48 @@ impl Attache {
     /// Calls an operation, whatever comes of it.
     pub fn try_call(&self, connection: &str, operation: &str, input: &Value) -> Outcome {
         self.run(&["call", connection, operation, "--input", &input.to_string()])
+    }
+}
+
+/// A command that is under way.
+pub struct Running {
+    child: Child,
+    err: BufReader<ChildStderr>,
+    said: String,
+}
+
+impl Running {
+    /// Waits for a line on standard error that has these words, and gives it.
+    #[track_caller]
+    pub fn said(&mut self, words: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let read = self.err.read_line(&mut line).unwrap();
+            assert!(read > 0, "it ended without “{words}”:\n{}", self.said);
+            self.said += &line;
+            if line.contains(words) {
+                return line.trim().to_owned();
+            }
+        }
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> Outcome {
+        self.err.read_to_string(&mut self.said).unwrap();
+        let mut ended = outcome(self.child);
+        ended.err = self.said;
+        ended
+    }
+
+    /// Ends it as if the machine had lost power.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 

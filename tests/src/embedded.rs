@@ -6,7 +6,7 @@ use std::{fs, sync::Arc};
 use attache::{
     Error, Host,
     call::Call,
-    connect::ConnectRequest,
+    connect::{ConnectRequest, SignedIn},
     consent::{Connection, Isolation},
     egress::Preview,
     secret::Secret,
@@ -105,7 +105,10 @@ impl Embedded {
     }
 
     fn make(&self, request: ConnectRequest) -> Result<Connection, Error> {
-        self.runtime.block_on(async { self.host.connect(self.host.propose_connection(request).await?).await })
+        self.runtime.block_on(async {
+            let proposal = self.host.propose_connection(request).await?;
+            self.host.connect(proposal, SignedIn::Agreed).await
+        })
     }
 
     /// Calls an operation as somebody.

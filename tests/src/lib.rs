@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr)]
 
 mod attache;
+mod browser;
 mod canary;
 mod embedded;
 pub mod fuzz;
@@ -11,7 +12,8 @@ pub mod peers;
 pub mod service;
 
 pub use crate::{
-    attache::{Attache, Outcome, connector},
+    attache::{Attache, Outcome, Running, connector},
+    browser::{Browser, Page},
     canary::Canary,
     embedded::Embedded,
 };

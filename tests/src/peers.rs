@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::attache::target;
@@ -35,6 +36,11 @@ impl Peer {
     /// `127.0.0.1:PORT`, as `--allow-private` takes it.
     pub fn authority(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("peer.log")).unwrap_or_default()
     }
 
     fn start(name: &str, port: u16, folder: TempDir, ends_when: Signal, mut command: Command) -> Self {
@@ -115,6 +121,44 @@ pub fn azurite() -> Peer {
         .current_dir(folder.path());
     // Asked politely, it waits for idle connections to time out.
     Peer::start("azurite", port, folder, Signal::KILL, command)
+}
+
+/// oidc-provider, a certified provider of OAuth 2.0 and OpenID Connect, with an API that takes its tokens.
+pub struct Oidc {
+    /// The provider, which is its API too.
+    pub peer: Peer,
+}
+
+/// A request to the provider, as its own log has it.
+#[derive(Debug, Clone)]
+pub struct Asked(pub Value);
+
+impl Oidc {
+    /// Every request to its token endpoint with that grant.
+    pub fn tokens(&self, grant: &str) -> Vec<Asked> {
+        self.asked().into_iter().filter(|it| it.0["path"] == "/token" && it.0["grant"] == grant).collect()
+    }
+
+    /// Every request.
+    pub fn asked(&self) -> Vec<Asked> {
+        let log = self.peer.log();
+        // Warnings of its own stand between them.
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).map(Asked).collect()
+    }
+}
+
+/// Starts it; `config` as `tests/peers/oidc.mjs` takes it.
+pub fn oidc(config: &Value) -> Oidc {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut command = Command::new(installed("npm/node_modules/.bin/node", "Node.js for oidc-provider"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/oidc.mjs");
+    command
+        .arg(script)
+        .args([port.to_string(), config.to_string()])
+        .env("PEERS", installed("npm/node_modules/oidc-provider", "oidc-provider"))
+        .current_dir(folder.path());
+    Oidc { peer: Peer::start("oidc-provider", port, folder, Signal::KILL, command) }
 }
 
 /// httpbin, which reflects what it is sent.

@@ -18,6 +18,7 @@ mod http;
 mod isolation;
 mod keys;
 mod limits;
+mod oauth;
 mod prompts;
 mod readme;
 mod s3;

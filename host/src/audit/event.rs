@@ -128,6 +128,28 @@ impl Event {
         Self::about("reconnected", subject, [])
     }
 
+    /// What a provider had given is to end; what it made of that.
+    pub fn given_back(subject: &Subject, outcome: &str) -> Self {
+        Self::about("given-back", subject, [("outcome", json!(outcome))])
+    }
+
+    /// The host registered an app by itself.
+    pub fn app_registered(subject: &Subject, app: &str) -> Self {
+        Self::about("app-registered", subject, [("app", json!(app))])
+    }
+
+    /// An operator set an app; `origins` are where its secrets may go.
+    pub fn app_set(environment: &str, connector: &str, app: &str, origins: &[String], caller: &str) -> Self {
+        let mut event = Self::of_app("app-set", environment, connector, app, caller);
+        event.own.push(("origins", json!(origins)));
+        event
+    }
+
+    /// An operator removed an app.
+    pub fn app_removed(environment: &str, connector: &str, app: &str, caller: &str) -> Self {
+        Self::of_app("app-removed", environment, connector, app, caller)
+    }
+
     /// A connection was removed.
     pub fn connection_removed(subject: &Subject) -> Self {
         Self::about("connection-removed", subject, [])
@@ -203,6 +225,16 @@ impl Event {
 
     fn about(name: &'static str, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         Self { name, subject: Some(subject.written.clone()), own: more.into_iter().collect() }
+    }
+
+    fn of_app(name: &'static str, environment: &str, connector: &str, app: &str, caller: &str) -> Self {
+        let own = vec![
+            ("environment", json!(environment)),
+            ("connector", json!(connector)),
+            ("app", json!(app)),
+            ("caller", json!(caller)),
+        ];
+        Self { name, subject: None, own }
     }
 
     fn of_connector(name: &'static str, environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {

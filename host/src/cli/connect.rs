@@ -1,20 +1,16 @@
 //! `attache connect`, and what reconnecting shares with it: asking for what is missing, showing what would be agreed to.
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    io::{self, Read},
-};
-
 use serde_json::json;
-use zeroize::Zeroizing;
 
-use super::{Answer, Context, print, prompt};
+use super::{
+    Answer, Context, given, print, prompt,
+    sign_in::{self, SignInArguments},
+};
 use crate::{
     connect::{ConnectProposal, ConnectRequest, find_option},
     consent::Connection,
     error::{Kind, Result},
-    manifest::{AuthOption, Manifest, Parameter},
+    manifest::{AuthOption, Manifest, Parameter, oauth2::Grant},
     secret::Secret,
     text,
     transport::PrivateAllowed,
@@ -40,20 +36,30 @@ Examples:
   attache connect weather
   attache connect weather --name work --secret key=env:WEATHER_KEY --yes
   attache connect http --auth basic --set base-url=https://api.example.com --set username=jo --secret password=-
+  attache connect github --device
+  attache connect http --auth oauth2 --set base-url=https://api.example.com --set issuer=https://login.example.com
   attache connect http --auth none --set base-url=http://127.0.0.1:8080 --allow-private 127.0.0.1:8080";
 
 /// What `connect` and `connection reconnect` take alike.
 #[derive(Debug, clap::Args)]
 pub(super) struct ValueArguments {
     /// A parameter that the connector can read
-    #[arg(long = "set", value_name = "K=V", value_parser = pair)]
+    #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
     set: Vec<(String, String)>,
     /// A secret parameter and where it is: env:NAME, file:PATH, or - for standard input
-    #[arg(long = "secret", value_name = "K=SOURCE", value_parser = pair)]
+    #[arg(long = "secret", value_name = "K=SOURCE", value_parser = given::pair)]
     secret: Vec<(String, String)>,
     /// A private address that this connection may reach
     #[arg(long, value_name = "HOST:PORT")]
     allow_private: Vec<String>,
+    /// Which of your apps to sign in through, where the connector has several
+    #[arg(long, value_name = "APP")]
+    app: Option<String>,
+    /// Ask for this scope too, beside those that every connection needs
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    #[command(flatten)]
+    sign_in: SignInArguments,
     /// Agree without being asked
     #[arg(long)]
     yes: bool,
@@ -91,13 +97,19 @@ pub(super) async fn connect(
     let allowed = PrivateAllowed::parse(&arguments.allow_private)?;
     request.private = request.private.iter().chain(allowed.iter()).cloned().collect();
     request.parameters.extend(arguments.set);
-    for (name, secret) in read_secrets(arguments.secret)? {
+    request.app = arguments.app;
+    request.scopes = arguments.scope;
+    request.grant = arguments.sign_in.grant();
+    for (name, secret) in given::secrets(arguments.secret)? {
         request.secrets.insert(name, secret);
     }
     ask_for_missing(option, &mut request)?;
     let proposal = context.with_host(async |host| host.propose_connection(request).await).await?;
-    agree(&proposal, arguments.yes)?;
-    let connection = context.with_host(async |host| host.connect(proposal).await).await?;
+    // Where a browser takes part, its page shows all of it and asks.
+    if proposal.grant != Some(Grant::AuthorizationCode) {
+        agree(&proposal, arguments.yes)?;
+    }
+    let connection = sign_in::connect(context, proposal, &arguments.sign_in).await?;
     let text = format!("Connected `{}`: {}.", connection.name, connection.account);
     Ok(Answer::new(summary(&connection), text))
 }
@@ -110,6 +122,7 @@ pub(super) fn summary(connection: &Connection) -> serde_json::Value {
         "connector": connection.connector,
         "auth-option": connection.option,
         "account": connection.account,
+        "app": connection.app,
         "parameters": connection.parameters,
         "private": connection.private,
         "created": connection.created,
@@ -131,7 +144,7 @@ fn ask_for_missing(option: &AuthOption, request: &mut ConnectRequest) -> Result<
         // What is missing is named by whoever checks the values.
         return Ok(());
     }
-    for parameter in &option.parameters {
+    for parameter in option.parameters.iter().filter(|parameter| !parameter.of_app) {
         let name = &parameter.name;
         let kept = request.secrets.contains_key(name) || request.parameters.contains_key(name);
         if kept && !(request.again && parameter.is_secret()) {
@@ -226,7 +239,22 @@ fn shown(proposal: &ConnectProposal) -> String {
     if consent.placements.is_empty() {
         text += &print::section("it calls", &consent.origins);
     }
-    text += &print::section("to sign in, what you type goes to", &consent.sign_in);
+    if let Some(app) = &proposal.connection.app {
+        text += &print::section("through the app", [app]);
+    }
+    text += &print::section(
+        "it asks the provider for",
+        proposal.scopes.iter().map(|(scope, about)| match about {
+            Some(about) => format!("{scope} — the connector says: “{}”", text::foreign(about, 200)),
+            None => scope.clone(),
+        }),
+    );
+    let signs_in = if proposal.grant.is_some() {
+        "to sign in and stay signed in, it calls"
+    } else {
+        "to sign in, what you type goes to"
+    };
+    text += &print::section(signs_in, &consent.sign_in);
     text += &print::section("and to what the service names when it signs in", &proposal.named_later);
     text += &print::section("without the credential it may call", &consent.open_hosts);
     text += &print::section("private addresses that were allowed", &proposal.private_origins);
@@ -236,56 +264,4 @@ fn shown(proposal: &ConnectProposal) -> String {
     );
     text += &print::section("too short to be recognised if the service sends it back", &proposal.short_secrets);
     text
-}
-
-fn read_secrets(sources: Vec<(String, String)>) -> Result<BTreeMap<String, Secret>> {
-    let mut secrets = BTreeMap::new();
-    let mut standard_input_taken = false;
-    for (name, source) in sources {
-        let shown = text::foreign(&name, 64);
-        let bytes = match source.split_once(':') {
-            _ if source == "-" => {
-                if std::mem::replace(&mut standard_input_taken, true) {
-                    return Err(Kind::Usage.error("Standard input can give one secret only."));
-                }
-                let mut bytes = Zeroizing::new(Vec::new());
-                io::stdin()
-                    .lock()
-                    .read_to_end(&mut bytes)
-                    .map_err(|error| Kind::Usage.error(format!("Standard input cannot be read: {error}.")))?;
-                bytes
-            }
-            Some(("env", variable)) => Zeroizing::new(
-                env::var(variable)
-                    .map_err(|_| {
-                        Kind::Usage.error(format!(
-                            "The environment variable `{}` for the secret `{shown}` is not set, or not text.",
-                            text::foreign(variable, 64)
-                        ))
-                    })?
-                    .into_bytes(),
-            ),
-            Some(("file", path)) => Zeroizing::new(fs::read(path).map_err(|error| {
-                Kind::Usage.error(format!("The file for the secret `{shown}` cannot be read: {error}."))
-            })?),
-            // What stands there may be the secret itself, so it is not repeated.
-            _ => {
-                return Err(Kind::Usage
-                    .error(format!("A secret is never an argument, since other processes can read those; say where `{shown}` is."))
-                    .hint(format!("`--secret {shown}=env:NAME`, `--secret {shown}=file:PATH`, `--secret {shown}=-`, or leave it out to be asked.")));
-            }
-        };
-        // Files and pipes end in a line break that is not part of the secret.
-        let trimmed = bytes.strip_suffix(b"\n").map_or(&bytes[..], |bytes| bytes.strip_suffix(b"\r").unwrap_or(bytes));
-        if secrets.insert(name, Secret::new(trimmed)).is_some() {
-            return Err(Kind::Usage.error(format!("The secret `{shown}` is given twice.")));
-        }
-    }
-    Ok(secrets)
-}
-
-fn pair(argument: &str) -> std::result::Result<(String, String), String> {
-    // The argument is not repeated: somebody may have written a secret there.
-    let (name, value) = argument.split_once('=').ok_or("it has no `=` between name and value")?;
-    Ok((name.to_owned(), value.to_owned()))
 }

@@ -128,6 +128,7 @@ async fn reconnect(context: &Context, name: &str, values: ValueArguments) -> Res
         private: connection.private,
         caller: context.caller.clone(),
         again: true,
+        ..ConnectRequest::default()
     };
     connect::connect(context, option, request, values).await
 }
@@ -144,11 +145,12 @@ async fn remove(context: &Context, name: &str, yes: bool) -> Result<Answer> {
                 .hint("Without a terminal, `--yes` removes it."));
         }
     }
-    context.with_host(async |host| host.remove_connection(context.environment(), name, &context.caller)).await?;
-    Ok(Answer::new(
+    let ended = context
+        .with_host(async |host| host.remove_connection(context.environment(), name, &context.caller).await)
+        .await?;
+    Ok(print::ended(
         json!({ "removed": name }),
-        format!(
-            "The connection `{name}` and its secrets are gone here.\nA key or password stays valid at the service until it is changed there."
-        ),
+        &format!("The connection `{name}` and its secrets are gone here."),
+        &ended,
     ))
 }

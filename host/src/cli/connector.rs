@@ -240,14 +240,20 @@ fn describe(manifest: &Manifest, digest: Digest, imports: &[String]) -> String {
         let reaches = if option.attach.is_empty() { "calls, with no credential" } else { "sends the credential to" };
         shown += &print::section(reaches, option.audience.iter().map(ToString::to_string));
         shown += &print::section("as", option.attach.iter().map(|attachment| attachment.place()));
-        if let Some(login) = &option.login {
-            shown += &print::section("signs in at", login.calls().map(|call| format!("{} {}", call.method, call.url)));
-            let captured = login.captured().into_iter().map(|value| match is_readable(value) {
-                true => format!("{} (the connector can read it)", value.name),
-                false => value.name.clone(),
+        shown += &print::section("signs in at", option.scheme.urls().iter().map(|(what, url)| format!("{what} {url}")));
+        if let Some(oauth2) = option.scheme.oauth2() {
+            let scopes = oauth2.scopes.iter().map(|scope| {
+                let about =
+                    scope.description.as_deref().map(|words| format!(" — “{}”", foreign(words))).unwrap_or_default();
+                format!("{}{}{about}", scope.name, if scope.required { "" } else { ", if wanted" })
             });
-            shown += &print::section("keeps of the answers", captured);
+            shown += &print::section("asks the provider for", scopes);
         }
+        let captured = option.scheme.captured().into_iter().map(|value| match is_readable(&value) {
+            true => format!("{} (the connector can read it)", value.name),
+            false => value.name,
+        });
+        shown += &print::section("keeps of the answers", captured);
         shown.push('\n');
     }
     shown += &print::section("calls without a credential", manifest.open_hosts.iter().map(ToString::to_string));

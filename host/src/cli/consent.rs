@@ -28,7 +28,16 @@ impl Consent {
                         let all = book.consents()?;
                         let rows: Vec<_> = all
                             .iter()
-                            .map(|it| vec![it.name.clone(), it.account.clone(), state(it), it.origins.join(" "), it.given.clone(), it.caller.clone()])
+                            .map(|it| {
+                                vec![
+                                    it.name.clone(),
+                                    it.account.clone(),
+                                    state(it),
+                                    it.origins.join(" "),
+                                    it.given.clone(),
+                                    it.caller.clone(),
+                                ]
+                            })
                             .collect();
                         let table = print::table(&["CONNECTION", "ACCOUNT", "STATE", "ORIGINS", "GIVEN", "BY"], &rows);
                         Ok(Answer::new(json!(all), table))
@@ -36,15 +45,17 @@ impl Consent {
                     Consent::Show { connection } => {
                         let connection = book.connection(&connection)?;
                         let consent = book.consent(connection.id)?.ok_or_else(|| {
-                            Kind::NotFound.error(format!("There is no consent to the connection `{}`.", connection.name))
+                            Kind::NotFound
+                                .error(format!("There is no consent to the connection `{}`.", connection.name))
                         })?;
                         Ok(Answer::new(json!(consent), shown(&consent)))
                     }
                     Consent::Revoke { connection } => {
-                        host.revoke_consent(context.environment(), &connection, &context.caller)?;
-                        Ok(Answer::new(
+                        let ended = host.revoke_consent(context.environment(), &connection, &context.caller).await?;
+                        Ok(print::ended(
                             json!({ "revoked": connection }),
-                            format!("The consent to `{connection}` is revoked, and its secrets are deleted here.\nA key or password stays valid at the service until it is changed there."),
+                            &format!("The consent to `{connection}` is revoked, and its secrets are deleted here."),
+                            &ended,
                         ))
                     }
                 }

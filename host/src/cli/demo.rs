@@ -16,7 +16,7 @@ use super::{Answer, prompt};
 use crate::{
     build,
     call::Call,
-    connect::ConnectRequest,
+    connect::{ConnectRequest, SignedIn},
     error::{Kind, Result},
     host::Host,
     secret::Secret,
@@ -87,9 +87,10 @@ impl Demo {
                     secrets: BTreeMap::from([("key".into(), Secret::new(key.as_str()))]),
                     private: PrivateAllowed::parse([&service.authority])?,
                     caller: "demo".into(),
-                    again: false,
+                    ..ConnectRequest::default()
                 })
                 .await?,
+                SignedIn::Agreed,
             )
             .await?;
         say(&format!("connected: {}", connection.account));

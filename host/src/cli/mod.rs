@@ -4,6 +4,7 @@
 //! What must never happen here: a credential printed, or taken from an argument; a person waited for while the store is
 //! open; a decision about what is allowed, which is the host's alone.
 
+mod app;
 mod audit;
 mod build;
 mod call;
@@ -15,10 +16,12 @@ mod connector;
 mod consent;
 mod demo;
 mod environment;
+mod given;
 mod key;
 mod print;
 mod prompt;
 mod schema;
+mod sign_in;
 mod store;
 
 use std::{
@@ -95,6 +98,9 @@ enum Verb {
     /// Add, isolate, list, show and remove connectors
     #[command(subcommand)]
     Connector(connector::Connector),
+    /// Set, list, show and remove apps: your registrations with providers
+    #[command(subcommand)]
+    App(app::App),
     /// Make a connection
     Connect(connect::Connect),
     /// List, show, check, reconnect and remove connections
@@ -195,6 +201,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
     match verb {
         Verb::Build(verb) => verb.run(),
         Verb::Connector(verb) => verb.run(context).await,
+        Verb::App(verb) => verb.run(context).await,
         Verb::Connect(verb) => verb.run(context).await,
         Verb::Connection(verb) => verb.run(context).await,
         Verb::Call(verb) => verb.run(context).await,

@@ -1,7 +1,10 @@
 //! Tables and lists for people. Whoever wrote what stands in them (a connector, a service), no item can move the cursor,
 //! break its line, or turn the text around it.
 
-use crate::text;
+use serde_json::Value;
+
+use super::Answer;
+use crate::{connect::Ended, consent::oauth2::Revoked, text};
 
 /// An item is cut after so many characters: an origin, a template or a path, and never a page.
 const LONGEST: usize = 1_000;
@@ -29,4 +32,19 @@ pub(super) fn section<T: AsRef<str>>(heading: &str, items: impl IntoIterator<Ite
     let items: Vec<String> =
         items.into_iter().map(|item| format!("    {}\n", text::foreign(item.as_ref(), LONGEST))).collect();
     if items.is_empty() { String::new() } else { format!("  {heading}\n{}", items.concat()) }
+}
+
+/// What came of ending a connection, here and at the provider.
+pub(super) fn ended(mut json: Value, here: &str, ended: &Ended) -> Answer {
+    let by_hand = "Take the access back in the account's own settings there.";
+    let there = match &ended.upstream {
+        None => "A key or password stays valid at the service until it is changed there.".to_owned(),
+        Some(Revoked::There) => "The provider ended its tokens too.".to_owned(),
+        Some(Revoked::NoEndpoint) => {
+            format!("The provider has no way to be told: its tokens are good there until they run out. {by_hand}")
+        }
+        Some(Revoked::Failed(error)) => format!("The provider did not end its tokens: {error} {by_hand}"),
+    };
+    json["upstream"] = ended.upstream.as_ref().map(Revoked::name).into();
+    Answer::new(json, format!("{here}\n{there}"))
 }

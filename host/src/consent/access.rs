@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Connection, Consent, Credential};
+use super::{Connection, Consent, Credential, Discovered};
 use crate::{
     egress::{Access, Credentials, Known, Reachable},
     error::{Error, Kind, Result},
     manifest::{
-        AuthOption, Login, Manifest, Values,
+        AuthOption, Manifest, Values,
         audience::{OriginPattern, OriginTemplate},
         template::Moment,
     },
@@ -24,15 +24,18 @@ pub fn resolve(
     manifest: &Manifest,
     option: &AuthOption,
     values: &Values,
+    discovered: &Discovered,
     private: &PrivateAllowed,
 ) -> Result<Reachable> {
     let moment = Moment::now();
-    let calls = option.login.iter().flat_map(Login::calls);
+    let declared = option.scheme.urls();
+    // One that needs what was not captured yet leads nowhere yet.
+    let declared = declared.iter().filter_map(|(_, url)| url.fill(values, &moment).ok());
+    let discovered = discovered.endpoints().map(|(_, url)| url.clone());
     Ok(Reachable {
         audience: patterns(&option.audience, values)?,
         open: patterns(&manifest.open_hosts, values)?,
-        // One that needs what was not captured yet leads nowhere yet.
-        sign_in: calls.filter_map(|call| call.url.fill(values, &moment).ok()).map(|url| url.expose().clone()).collect(),
+        sign_in: declared.map(|url| url.expose().clone()).chain(discovered).collect(),
         private: private.clone(),
     })
 }
@@ -41,17 +44,22 @@ pub fn resolve(
 ///
 /// # Errors
 /// `invalid-input` where a value does not make an origin.
-pub fn sign_in_origins(option: &AuthOption, values: &Values) -> Result<Vec<Origin>> {
+pub fn sign_in_origins(option: &AuthOption, values: &Values, discovered: &Discovered) -> Result<Vec<Origin>> {
     let mut origins = Vec::new();
-    for call in option.login.iter().flat_map(Login::calls) {
-        let resolved = call.url.origins(&values.in_a_host()).map_err(|error| {
-            Kind::InvalidInput.error(format!("`{}` leads nowhere with these values: {error}.", call.url))
-        })?;
+    let mut add = |resolved: Vec<Origin>| {
         for origin in resolved {
             if !origins.contains(&origin) {
                 origins.push(origin);
             }
         }
+    };
+    for (_, url) in option.scheme.urls() {
+        add(url
+            .origins(&values.in_a_host())
+            .map_err(|error| Kind::InvalidInput.error(format!("`{url}` leads nowhere with these values: {error}.")))?);
+    }
+    for (_, url) in discovered.endpoints() {
+        add(vec![Origin::of(url)?]);
     }
     Ok(origins)
 }
@@ -119,12 +127,16 @@ pub fn access(
     limits: transport::Limits,
 ) -> Result<Access> {
     let needs_consent = |why: String| needs_consent(&connection.name, why);
-    let reachable = resolve(manifest, option, values, &connection.private)?;
+    let reachable = resolve(manifest, option, values, &connection.discovered, &connection.private)?;
     covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
     covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
     covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
-    covered("the origin to sign in at", sign_in_origins(option, values)?.iter(), &consent.sign_in)
-        .map_err(needs_consent)?;
+    covered(
+        "the origin to sign in at",
+        sign_in_origins(option, values, &connection.discovered)?.iter(),
+        &consent.sign_in,
+    )
+    .map_err(needs_consent)?;
     Ok(Access {
         pool: connection.pool(),
         reachable,

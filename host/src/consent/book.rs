@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{Approval, Captured, Connection, Consent, Credential, Environment, now};
+use super::{App, Approval, Captured, Connection, Consent, Credential, Environment, now};
 use crate::{
     error::{Kind, Result},
     store::{Changes, Place, Vault},
@@ -107,6 +107,50 @@ impl<'a> Book<'a> {
         self.all("approval")
     }
 
+    /// The app of a connector by its name; the only one there is where none is given.
+    ///
+    /// # Errors
+    /// `not-found`, and `usage` where there are several and none is named.
+    pub fn app(&self, connector: &str, name: Option<&str>) -> Result<App> {
+        let mut apps = self.apps(connector)?;
+        let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
+        match name {
+            Some(name) => apps.into_iter().find(|app| app.name == name).ok_or_else(|| {
+                Kind::NotFound
+                    .error(format!("The connector `{connector}` has no app `{}`.", text::foreign(name, 64)))
+                    .hint("`attache app list` shows them.")
+            }),
+            None if apps.len() > 1 => Err(Kind::Usage
+                .error(format!("The connector `{connector}` has several apps."))
+                .hint(format!("Choose one with `--app`: {}.", names.join(", ")))),
+            None => apps.pop().ok_or_else(|| {
+                Kind::ApprovalNeeded
+                    .error(format!("The connector `{connector}` signs people in through an app, and none is registered here."))
+                    .hint(format!("Register one at the provider, then `attache app set {connector} --client-id ID --client-secret SOURCE`."))
+            }),
+        }
+    }
+
+    /// A connector's apps, by name.
+    pub fn apps(&self, connector: &str) -> Result<Vec<App>> {
+        let place = self.place("app", Some(connector))?;
+        Ok(self.vault.list(&place)?.into_iter().map(|(_, app)| app).collect())
+    }
+
+    /// Writes an app.
+    pub fn put_app(&self, app: &App) -> Result<()> {
+        self.vault.commit(Changes::new().put(&self.app_place(app)?, app)?)
+    }
+
+    /// Removes an app with its secrets.
+    pub fn remove_app(&self, app: &App) -> Result<()> {
+        self.vault.commit(Changes::new().delete(&self.app_place(app)?))
+    }
+
+    fn app_place(&self, app: &App) -> Result<Place> {
+        self.place("app", Some(&app.connector))?.join(&app.name)
+    }
+
     /// The connection of a name.
     ///
     /// # Errors
@@ -188,15 +232,18 @@ impl<'a> Book<'a> {
         })
     }
 
-    /// Ends a consent: it is marked, and the secrets are gone.
-    pub fn revoke(&self, consent: &Consent) -> Result<()> {
-        let id = consent.connection.to_string();
+    /// Ends a consent: from now on no call is made under it. Its secrets stay until [`Book::forget_secrets`].
+    pub fn mark_revoked(&self, consent: &Consent) -> Result<()> {
         let revoked = Consent { revoked: Some(now()), ..consent.clone() };
+        self.vault.commit(Changes::new().put(&self.place("consent", Some(&consent.connection.to_string()))?, &revoked)?)
+    }
+
+    /// Deletes what was typed and what was captured.
+    pub fn forget_secrets(&self, connection: Uuid) -> Result<()> {
         self.vault.commit(
             Changes::new()
-                .put(&self.place("consent", Some(&id))?, &revoked)?
-                .delete(&self.place("credential", Some(&id))?)
-                .delete(&self.captured_place(consent.connection)?),
+                .delete(&self.place("credential", Some(&connection.to_string()))?)
+                .delete(&self.captured_place(connection)?),
         )
     }
 

@@ -7,16 +7,20 @@
 
 mod access;
 mod answer;
+pub mod app;
 mod book;
+pub mod oauth2;
 mod records;
 mod sign_in;
 mod step;
 mod terms;
 
 pub use access::{access, resolve, sign_in_origins, standing, typed};
+pub use app::App;
 pub use book::{Book, proper_name};
+pub use oauth2::{Authorization, Discovered};
 pub use records::{Approval, Captured, Connection, Consent, Credential, Environment, Isolation, now};
 pub use sign_in::Turns;
-pub(crate) use sign_in::{SignIn, with_captured};
+pub(crate) use sign_in::{SignIn, Source, Turn, with_captured};
 pub(crate) use step::Way;
 pub use terms::{Difference, Terms};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Terms;
+use super::{Discovered, Terms};
 use crate::{
     digest::Digest,
     manifest::declared,
@@ -81,6 +81,12 @@ pub struct Connection {
     pub parameters: BTreeMap<String, String>,
     /// Private addresses that the operator allowed for it.
     pub private: PrivateAllowed,
+    /// The operator's app that it was made with.
+    #[serde(default)]
+    pub app: Option<String>,
+    /// What the provider said of itself.
+    #[serde(default)]
+    pub discovered: Discovered,
     /// Whose it is, in the service's words.
     pub account: String,
     /// Counts how often it was connected.
@@ -118,6 +124,16 @@ pub struct Captured {
     pub generation: u64,
     /// Why the service refused the last sign-in, where it did: it is not asked again until somebody connects anew.
     pub refused: Option<String>,
+    /// The generation that is being asked for with a renewal token: on the disk before the request leaves, and gone with its
+    /// answer. Where it stands still, the answer was lost.
+    #[serde(default)]
+    pub sending: Option<u64>,
+    /// Whether the provider replaces the renewal token each time, as far as it was seen.
+    #[serde(default)]
+    pub rotates: Option<bool>,
+    /// What was granted, where the scheme has scopes.
+    #[serde(default)]
+    pub scopes: Vec<String>,
 }
 
 impl Captured {

@@ -1,25 +1,31 @@
-//! Keeps what a `login` gave good: signs in when there is nothing, renews ahead of expiry and after a refusal, one at a
-//! time for each connection, and never hands out what is not on the disk yet.
+//! Keeps what a sign-in gave good: signs in when there is nothing, renews ahead of expiry and after a refusal, one at a
+//! time for each connection, and never hands out what is not on the disk yet. Where a renewal spends what it is asked with,
+//! that it is asked for is on the disk before the request leaves: an answer that was lost is never asked for again.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
 use super::{
     Captured,
+    oauth2::{Client, Given},
     step::{Failure, Way},
 };
 use crate::{
     audit::{Event, Subject},
     egress::{Credentials, Held},
     error::{Error, Kind, Result},
-    manifest::{Login, Values},
+    manifest::{Login, Parameter, Values},
     store::{Changes, Place, Vault},
     sync::lock,
 };
@@ -31,16 +37,72 @@ const AHEAD_PART: u32 = 10;
 /// After a failure that may pass, the next try waits: first so long, then twice as long each time, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// What was got because a service refused the one before is not replaced again for so long, whatever the service says.
+const REFUSED_ANEW: Duration = Duration::from_secs(60);
+
+/// How what runs out is got anew.
+pub(crate) enum Source {
+    /// With what was typed.
+    Login(Login),
+    /// Of an authorization server.
+    Oauth2(Box<Client>),
+}
+
+impl Source {
+    fn captured(&self) -> Vec<Parameter> {
+        match self {
+            Source::Login(login) => login.captured().into_iter().cloned().collect(),
+            Source::Oauth2(client) => client.settings.captured(),
+        }
+    }
+
+    /// Where no answer says how long what was captured is good.
+    fn lifetime(&self) -> Option<Duration> {
+        match self {
+            Source::Login(login) => login.lifetime,
+            Source::Oauth2(client) => client.settings.lifetime,
+        }
+    }
+
+    /// Whether asking spends something that cannot be used twice.
+    fn spends(&self, before: Option<&Captured>) -> bool {
+        match (self, before) {
+            (Source::Oauth2(client), Some(before)) => client.spends(before),
+            _ => false,
+        }
+    }
+}
 
 /// What is shared by everything that signs in for one connection, however often its records are read again.
 #[derive(Default)]
 pub struct Turns(Mutex<HashMap<Uuid, Arc<Turn>>>);
 
+/// See [`Turns`].
 #[derive(Default)]
-struct Turn {
+pub(crate) struct Turn {
     /// Held by whoever signs in.
     one: tokio::sync::Mutex<()>,
     failed: Mutex<Option<Failed>>,
+    /// The generation that was got because a service refused the one before, and when.
+    after_refusal: Mutex<Option<(u64, Instant)>>,
+    /// Nothing is handed out any longer.
+    ended: AtomicBool,
+}
+
+impl Turn {
+    /// Waits until nobody is signing in. Whoever comes later finds that it is over.
+    pub(crate) async fn last(&self) -> MutexGuard<'_, ()> {
+        self.one.lock().await
+    }
+
+    fn stand(&self, subject: &Subject) -> Result<()> {
+        if !self.ended.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(Kind::ConsentNeeded
+            .error(format!("The connection `{}` was ended or connected anew in the meantime.", subject.connection()))
+            .hint("Call again."))
+    }
 }
 
 /// A failure that may pass.
@@ -55,15 +117,17 @@ impl Turns {
         lock(&self.0).entry(connection).or_default().clone()
     }
 
-    /// Forgets a connection's: it was connected anew, or removed.
-    pub fn forget(&self, connection: Uuid) {
-        lock(&self.0).remove(&connection);
+    /// Ends a connection's, which was connected anew or removed: from now on nothing that it had is handed out.
+    pub(crate) fn end(&self, connection: Uuid) -> Arc<Turn> {
+        let turn = lock(&self.0).remove(&connection).unwrap_or_default();
+        turn.ended.store(true, Ordering::Release);
+        turn
     }
 }
 
 /// The credentials of a connection that signs in.
 pub struct SignIn {
-    login: Login,
+    source: Source,
     typed: Values,
     way: Way,
     turn: Arc<Turn>,
@@ -74,7 +138,7 @@ pub struct SignIn {
 
 impl SignIn {
     pub(crate) fn new(
-        login: Login,
+        source: Source,
         typed: Values,
         way: Way,
         turns: &Turns,
@@ -83,7 +147,21 @@ impl SignIn {
     ) -> Self {
         // Nobody else signs in for a connection that is not there yet.
         let turn = if kept.is_some() { turns.of(connection) } else { Arc::default() };
-        Self { login, typed, way, turn, kept, held: Mutex::default() }
+        Self { source, typed, way, turn, kept, held: Mutex::default() }
+    }
+
+    /// Takes a first token, which the account's owner just agreed to.
+    pub(crate) async fn begin(&self, given: &Given, subject: &Subject) -> Result<()> {
+        let Source::Oauth2(client) = &self.source else {
+            return Err(Kind::Internal.error("Only an authorization server takes a code."));
+        };
+        let captured = client.obtain(&self.way, &self.typed, given, subject).await.map_err(Failure::into_error)?;
+        self.take_first(captured, subject)
+    }
+
+    /// Takes what a person agreed to on another device.
+    pub(crate) fn take_first(&self, captured: Captured, subject: &Subject) -> Result<()> {
+        self.take(captured, None, subject).map(drop)
     }
 
     /// What was captured last.
@@ -100,7 +178,7 @@ impl SignIn {
     }
 
     fn hold(&self, captured: Captured) -> Result<Arc<Held>> {
-        let values = with_captured(&self.login, self.typed.clone(), &captured)?;
+        let values = with_captured(&self.source.captured(), self.typed.clone(), &captured)?;
         let held = Arc::new(Held { values, generation: captured.generation });
         *lock(&self.held) = Some((held.clone(), captured));
         Ok(held)
@@ -110,7 +188,7 @@ impl SignIn {
     fn good(&self) -> Option<Arc<Held>> {
         let held = lock(&self.held);
         let (held, captured) = held.as_ref()?;
-        is_good(captured, ahead(captured.lifetime()), Timestamp::now()).then(|| held.clone())
+        is_good(captured, ahead(captured), Timestamp::now()).then(|| held.clone())
     }
 
     /// What is held, if it is good at all.
@@ -122,6 +200,7 @@ impl SignIn {
 
     /// Signs in, or renews. Called by one at a time.
     async fn sign_in(&self, subject: &Subject) -> Result<Arc<Held>> {
+        self.turn.stand(subject)?;
         let before = self.captured();
         if let Some(why) = before.as_ref().and_then(|captured| captured.refused.clone()) {
             return Err(Kind::ReconnectNeeded.error(why).hint(format!(
@@ -134,52 +213,100 @@ impl SignIn {
         {
             return Err(failed.error.clone());
         }
-        match self.ask(before.as_ref(), subject).await {
-            Ok(captured) => {
-                *lock(&self.turn.failed) = None;
-                let generation = before.as_ref().map_or(0, |before| before.generation) + 1;
-                let obtained = Timestamp::now().as_second();
-                let lifetime = self.login.lifetime.and_then(|lifetime| i64::try_from(lifetime.as_secs()).ok());
-                let expires = captured.expires.or_else(|| lifetime.map(|lifetime| obtained.saturating_add(lifetime)));
-                let captured = Captured { generation, obtained, expires, ..captured };
-                // On the disk before anybody uses it: a service may take the old ones back as it hands out new ones.
-                self.keep(&captured)?;
-                self.way.audit.write(&Event::signed_in(subject, generation))?;
-                if expires.is_some_and(|expires| expires <= obtained) {
-                    return Err(Kind::ServiceFailed.error("The sign-in gave something that has run out already."));
+        let spends = self.source.spends(before.as_ref());
+        if let Some(before) = before.as_ref().filter(|before| spends && before.sending.is_some()) {
+            // What is good yet is served; nothing better comes after it.
+            return Err(match self.still_good() {
+                Some(_) => lost(None),
+                None => self.refused(before.generation, lost(None), subject)?,
+            });
+        }
+        let asking = before.as_ref().map_or(0, |before| before.generation) + 1;
+        if let Some(before) = before.as_ref().filter(|_| spends) {
+            // On the disk before the request leaves: whoever finds it there later knows that the answer was lost.
+            self.keep(&Captured { sending: Some(asking), ..before.clone() })?;
+        }
+        let outcome = self.ask(before.as_ref(), subject).await;
+        if let (Some(before), true, Err(Failure::Later(..) | Failure::Unsent(_) | Failure::Undecided { .. })) =
+            (&before, spends, &outcome)
+        {
+            // Nothing was spent, so the same may be presented again.
+            self.keep(before)?;
+        }
+        match outcome {
+            Ok(captured) => self.take(captured, before.as_ref(), subject),
+            Err(Failure::Refused(error)) => Err(self.refused(asking - 1, error, subject)?),
+            Err(Failure::Lost(error)) if spends => match (&before, self.still_good()) {
+                // What is good yet is served; when it has run out, the mark on the disk says why there is nothing better.
+                (Some(before), Some(_)) => {
+                    self.hold(Captured { sending: Some(asking), ..before.clone() })?;
+                    Err(lost(Some(&error)))
                 }
-                // New, it is used at least once, however soon it runs out.
-                self.hold(captured)
-            }
-            Err(Failure::Refused(error)) => {
-                self.way.audit.write(&Event::sign_in_refused(subject, error.message()))?;
-                let generation = before.as_ref().map_or(0, |before| before.generation) + 1;
-                let refused = Captured { generation, refused: Some(error.message().to_owned()), ..Captured::default() };
-                self.keep(&refused)?;
-                self.hold(refused)?;
-                Err(error)
-            }
-            Err(Failure::Later(error)) => {
+                _ => Err(self.refused(asking - 1, lost(Some(&error)), subject)?),
+            },
+            Err(Failure::Unsent(error)) => Err(error),
+            Err(failure) => {
+                let wait = if let Failure::Later(_, wait) = &failure { *wait } else { None };
+                let error = failure.into_error();
                 let mut failed = lock(&self.turn.failed);
                 let pause = failed.as_ref().map_or(FIRST_PAUSE, |failed| (failed.pause * 2).min(LONGEST_PAUSE));
-                *failed = Some(Failed { error: error.clone(), again: Instant::now() + pause, pause });
+                let again = Instant::now() + wait.unwrap_or_else(|| jittered(pause));
+                *failed = Some(Failed { error: error.clone(), again, pause });
                 Err(error)
             }
         }
     }
 
+    /// Keeps what was given, and hands it out.
+    fn take(&self, captured: Captured, before: Option<&Captured>, subject: &Subject) -> Result<Arc<Held>> {
+        *lock(&self.turn.failed) = None;
+        let generation = before.map_or(0, |before| before.generation) + 1;
+        let obtained = Timestamp::now().as_second();
+        let lifetime = self.source.lifetime().and_then(|lifetime| i64::try_from(lifetime.as_secs()).ok());
+        let expires = captured.expires.or_else(|| lifetime.map(|lifetime| obtained.saturating_add(lifetime)));
+        let captured = Captured { generation, obtained, expires, sending: None, refused: None, ..captured };
+        // On the disk before anybody uses it: a service may take the old ones back as it hands out new ones.
+        self.keep(&captured)?;
+        self.way.audit.write(&Event::signed_in(subject, generation))?;
+        if expires.is_some_and(|expires| expires <= obtained) {
+            return Err(Kind::ServiceFailed.error("The sign-in gave something that has run out already."));
+        }
+        // New, it is used at least once, however soon it runs out.
+        self.hold(captured)
+    }
+
+    /// Writes down that nobody is to be asked again before the account's owner is.
+    fn refused(&self, generation: u64, error: Error, subject: &Subject) -> Result<Error> {
+        self.way.audit.write(&Event::sign_in_refused(subject, error.message()))?;
+        let refused =
+            Captured { generation: generation + 1, refused: Some(error.message().to_owned()), ..Captured::default() };
+        self.keep(&refused)?;
+        self.hold(refused)?;
+        Ok(error)
+    }
+
     /// The steps of a refresh where there are some and something to refresh, else those of the login.
     async fn ask(&self, before: Option<&Captured>, subject: &Subject) -> Result<Captured, Failure> {
-        if let Some(before) = before.filter(|_| !self.login.refresh.is_empty()) {
-            let values = with_captured(&self.login, self.typed.clone(), before).map_err(Failure::Refused)?;
-            match self.way.run(&self.login.refresh, &values, subject).await {
+        let login = match (&self.source, before) {
+            (Source::Login(login), _) => login,
+            (Source::Oauth2(client), Some(before)) => {
+                return client.renew(&self.way, &self.typed, before, subject).await;
+            }
+            (Source::Oauth2(client), None) => {
+                return client.obtain(&self.way, &self.typed, &Given::Credentials, subject).await;
+            }
+        };
+        if let Some(before) = before.filter(|_| !login.refresh.is_empty()) {
+            let values =
+                with_captured(&self.source.captured(), self.typed.clone(), before).map_err(Failure::Refused)?;
+            match self.way.run(&login.refresh, &values, subject).await {
                 Ok(captured) => return Ok(captured.over(before)),
                 // What was captured is no good any longer; what was typed may be.
                 Err(Failure::Refused(_)) => {}
                 Err(later) => return Err(later),
             }
         }
-        self.way.run(&self.login.steps, &self.typed, subject).await
+        self.way.run(&login.steps, &self.typed, subject).await
     }
 
     fn keep(&self, captured: &Captured) -> Result<()> {
@@ -193,17 +320,23 @@ impl SignIn {
 #[async_trait]
 impl Credentials for SignIn {
     async fn current(&self, subject: &Subject) -> Result<Arc<Held>> {
+        self.turn.stand(subject)?;
         if let Some(held) = self.good() {
             return Ok(held);
         }
-        let _turn = self.turn.one.lock().await;
+        // What is good for a little while yet is good enough while somebody else renews it.
+        let _turn = match (self.turn.one.try_lock(), self.still_good()) {
+            (Ok(turn), _) => turn,
+            (Err(_), Some(held)) => return Ok(held),
+            (Err(_), None) => self.turn.one.lock().await,
+        };
         self.look()?;
         if let Some(held) = self.good() {
             return Ok(held);
         }
         match self.sign_in(subject).await {
             // A sign-in that fails for now takes nothing away that is still good.
-            Err(error) if error.kind() != Kind::ReconnectNeeded => self.still_good().ok_or(error),
+            Err(error) => self.still_good().ok_or(error),
             signed_in => signed_in,
         }
     }
@@ -215,15 +348,28 @@ impl Credentials for SignIn {
         lock(&self.held).as_ref().filter(|(_, captured)| captured.refused.is_none()).map(|(held, _)| held.clone())
     }
 
+    fn are_bearer(&self) -> bool {
+        matches!(self.source, Source::Oauth2(_))
+    }
+
     async fn renewed(&self, refused: &Held, subject: &Subject) -> Result<Option<Arc<Held>>> {
         let _turn = self.turn.one.lock().await;
+        self.turn.stand(subject)?;
         self.look()?;
         // Somebody else was quicker.
         let newer = lock(&self.held).as_ref().filter(|(held, _)| held.generation > refused.generation).cloned();
-        match newer {
-            Some((held, captured)) if captured.refused.is_none() => Ok(Some(held)),
-            _ => self.sign_in(subject).await.map(Some),
+        if let Some((held, _)) = newer.filter(|(_, captured)| captured.refused.is_none()) {
+            return Ok(Some(held));
         }
+        // A service that refuses what was got for it a moment ago refuses something else than the token.
+        let useless = lock(&self.turn.after_refusal)
+            .is_some_and(|(generation, when)| generation == refused.generation && when.elapsed() < REFUSED_ANEW);
+        if useless {
+            return Ok(None);
+        }
+        let held = self.sign_in(subject).await?;
+        *lock(&self.turn.after_refusal) = Some((held.generation, Instant::now()));
+        Ok(Some(held))
     }
 }
 
@@ -231,8 +377,8 @@ impl Credentials for SignIn {
 ///
 /// # Errors
 /// `reconnect-needed` where what was captured before does not look as this version of the connector says.
-pub(crate) fn with_captured(login: &Login, mut values: Values, captured: &Captured) -> Result<Values> {
-    for parameter in login.captured() {
+pub(crate) fn with_captured(parameters: &[Parameter], mut values: Values, captured: &Captured) -> Result<Values> {
+    for parameter in parameters {
         if let Some(value) = captured.values.get(&parameter.name) {
             values.put(parameter, value.clone()).map_err(|error| Kind::ReconnectNeeded.error(error.message()))?;
         }
@@ -245,9 +391,29 @@ fn is_good(captured: &Captured, ahead: Duration, now: Timestamp) -> bool {
     captured.refused.is_none() && captured.expires.is_none_or(|expires| now.as_second().saturating_add(ahead) < expires)
 }
 
-/// A tenth of a short lifetime, a minute of a long one.
-fn ahead(lifetime: Option<Duration>) -> Duration {
-    lifetime.map_or(AHEAD, |lifetime| AHEAD.min(lifetime / AHEAD_PART))
+/// A tenth of a short lifetime, a minute of a long one; a little more for some, so that what was got together is not renewed
+/// together.
+fn ahead(captured: &Captured) -> Duration {
+    let ahead = captured.lifetime().map_or(AHEAD, |lifetime| AHEAD.min(lifetime / AHEAD_PART));
+    let some = u32::try_from(captured.obtained.rem_euclid(4)).unwrap_or(0);
+    ahead + ahead * some / 8
+}
+
+/// Half as long to one and a half times as long.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0; 2];
+    // Without random bytes everybody waits equally long.
+    let _ = getrandom::fill(&mut random);
+    pause / 2 + pause.mul_f64(f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+}
+
+fn lost(why: Option<&Error>) -> Error {
+    let why = why.map_or("The host ended before the answer came.", Error::message);
+    Kind::ReconnectNeeded
+        .error(format!(
+            "The last renewal was sent and its answer was lost: {why} The provider may have replaced the renewal token, which is therefore not presented again."
+        ))
+        .hint("`attache connection reconnect NAME` signs in again.")
 }
 
 #[cfg(test)]
@@ -264,7 +430,9 @@ mod tests {
         assert!(is_good(&captured(Some(1_060)), Duration::ZERO, now));
         assert!(!is_good(&captured(Some(1_000)), Duration::ZERO, now));
         assert!(!is_good(&Captured { refused: Some(String::new()), ..captured(None) }, Duration::ZERO, now));
-        assert_eq!(ahead(Some(Duration::from_secs(3_600))), AHEAD);
-        assert_eq!(ahead(Some(Duration::from_secs(100))), Duration::from_secs(10));
+        let lasting = |seconds: i64| Captured { obtained: 900, expires: Some(900 + seconds), ..Captured::default() };
+        assert_eq!(ahead(&lasting(3_600)), AHEAD);
+        assert_eq!(ahead(&lasting(100)), Duration::from_secs(10));
+        assert_eq!(ahead(&Captured { obtained: 901, expires: Some(901 + 3_600), ..captured(None) }), AHEAD * 9 / 8);
     }
 }

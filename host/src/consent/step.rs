@@ -1,13 +1,14 @@
 //! The calls of a sign-in: each is filled in, sent once, and asked for what is to be kept.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use url::form_urlencoded;
+use uuid::Uuid;
 
-use super::{Captured, answer::Answer};
+use super::{App, Captured, answer::Answer};
 use crate::{
     audit::{Audit, Event, Subject},
     credential::{self, Existing},
@@ -21,7 +22,7 @@ use crate::{
     },
     secret::Secret,
     text,
-    transport::{self, Outgoing, PoolKey, PrivateAllowed, Transport},
+    transport::{self, Incoming, Outgoing, PoolKey, PrivateAllowed, Transport},
 };
 
 /// An answer to a sign-in is some tokens.
@@ -31,20 +32,55 @@ const LARGEST_ANSWER: usize = 1 << 20;
 pub(crate) struct Way {
     pub(crate) transport: Arc<Transport>,
     pub(crate) audit: Arc<Audit>,
-    pub(crate) pool: PoolKey,
     pub(crate) private: PrivateAllowed,
     pub(crate) limits: transport::Limits,
     /// Tokens that the host makes for it.
     pub(crate) jwts: Vec<Jwt>,
+    /// Whose secrets it carries: it goes to that app's origins and nowhere else.
+    pub(crate) app: Option<Arc<App>>,
 }
 
 /// Why a sign-in gave nothing.
-pub(super) enum Failure {
+pub(crate) enum Failure {
+    /// Nothing left: something here is missing or forbids it.
+    Unsent(Error),
     /// The service refuses what it was given, or answers something else than it should: asking again with the same changes
     /// nothing, and may lock the account.
     Refused(Error),
-    /// It could not be reached, or failed itself: asking again later may help.
-    Later(Error),
+    /// It could not be reached, or failed itself: asking again later may help, after so long where it said.
+    Later(Error, Option<Duration>),
+    /// The request may have arrived, and what came of it is not known.
+    Lost(Error),
+    /// Somebody has to decide first; whether they ask for more patience (RFC 8628, 3.5).
+    Undecided {
+        /// Ask less often from now on.
+        slower: bool,
+    },
+}
+
+impl Failure {
+    pub(super) fn unsent(error: Error) -> Self {
+        Self::Unsent(error)
+    }
+
+    pub(super) fn later(error: Error, wait: Option<Duration>) -> Self {
+        Self::Later(error, wait)
+    }
+
+    /// Of a step that runs when a token was given already: asking again would spend another.
+    pub(super) fn after_a_token(self) -> Self {
+        match self {
+            Self::Later(error, _) | Self::Unsent(error) => Self::Lost(error),
+            other => other,
+        }
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Unsent(error) | Self::Refused(error) | Self::Later(error, _) | Self::Lost(error) => error,
+            Self::Undecided { .. } => Kind::ConsentNeeded.error("Nobody has decided at the provider yet."),
+        }
+    }
 }
 
 impl Way {
@@ -55,23 +91,9 @@ impl Way {
         for (number, step) in steps.iter().enumerate() {
             let moment = Moment::now();
             let outgoing = request(step, &self.jwts, &values, &moment).map_err(Failure::Refused)?;
-            let (method, origin) = (outgoing.method.clone(), outgoing.url.origin().ascii_serialization());
-            self.audit.write(&Event::sign_in_request(subject, &method, &origin, number + 1)).map_err(Failure::Later)?;
-            let limits = transport::Limits {
-                body_on_wire: LARGEST_ANSWER.min(self.limits.body_on_wire),
-                body_decoded: LARGEST_ANSWER.min(self.limits.body_decoded),
-                ..self.limits.clone()
-            };
-            let answer = match self.transport.send(&self.pool, &self.private, outgoing, &limits).await {
-                Ok(answer) => answer,
-                Err(fault) => {
-                    self.audit.write(&Event::fault(subject, &fault.to_string())).map_err(Failure::Later)?;
-                    return Err(Failure::Later(fault.into()));
-                }
-            };
-            let status = answer.status;
-            self.audit.write(&Event::answer(subject, status.as_u16(), answer.body.len(), 0)).map_err(Failure::Later)?;
-            judge(status, &origin)?;
+            let origin = outgoing.url.origin().ascii_serialization();
+            let answer = self.exchange(outgoing, subject, number + 1).await?;
+            judge(answer.status, &origin)?;
             let answer = Answer::read(answer);
             for capture in &step.capture {
                 keep(capture, &answer, &origin, &mut values, &mut captured).map_err(Failure::Refused)?;
@@ -79,6 +101,42 @@ impl Way {
         }
         refuse_reflected(steps, &values).map_err(Failure::Refused)?;
         Ok(captured)
+    }
+
+    /// Sends one request where this sign-in may go, over a connection of its own: on one that was kept open, a request that
+    /// meets its closing would be lost, and what it spent with it.
+    pub(super) async fn exchange(
+        &self,
+        outgoing: Outgoing,
+        subject: &Subject,
+        number: usize,
+    ) -> Result<Incoming, Failure> {
+        if let Some(app) = &self.app {
+            app.permits(&outgoing.url).map_err(Failure::Unsent)?;
+        }
+        let (method, origin) = (outgoing.method.clone(), outgoing.url.origin().ascii_serialization());
+        let unsent = Failure::Unsent;
+        self.audit.write(&Event::sign_in_request(subject, &method, &origin, number)).map_err(unsent)?;
+        let limits = transport::Limits {
+            body_on_wire: LARGEST_ANSWER.min(self.limits.body_on_wire),
+            body_decoded: LARGEST_ANSWER.min(self.limits.body_decoded),
+            ..self.limits.clone()
+        };
+        let once = PoolKey::new(format!("sign-in/{}", Uuid::new_v4()));
+        let outcome = self.transport.send(&once, &self.private, outgoing, &limits).await;
+        self.transport.close(&once);
+        match outcome {
+            Ok(answer) => {
+                let told = self.audit.write(&Event::answer(subject, answer.status.as_u16(), answer.body.len(), 0));
+                told.map_err(Failure::Lost)?;
+                Ok(answer)
+            }
+            Err(fault) => {
+                let lost = fault.may_have_arrived();
+                self.audit.write(&Event::fault(subject, &fault.to_string())).map_err(Failure::Lost)?;
+                Err(if lost { Failure::Lost(fault.into()) } else { Failure::Later(fault.into(), None) })
+            }
+        }
     }
 }
 
@@ -146,6 +204,7 @@ fn judge(status: StatusCode, origin: &str) -> Result<(), Failure> {
             Kind::ServiceFailed
                 .error(format!("Signing in at {origin} failed: it answered with status {status}."))
                 .hint("Try again later."),
+            None,
         )),
         _ => Err(Failure::Refused(
             Kind::ReconnectNeeded
@@ -155,15 +214,25 @@ fn judge(status: StatusCode, origin: &str) -> Result<(), Failure> {
     }
 }
 
-fn keep(
+pub(super) fn keep(
     capture: &Capture,
     answer: &Answer,
     origin: &str,
     values: &mut Values,
     captured: &mut Captured,
 ) -> Result<(), Error> {
+    keep_found(capture, answer.find(&capture.at), origin, values, captured)
+}
+
+pub(super) fn keep_found(
+    capture: &Capture,
+    found: Option<Secret>,
+    origin: &str,
+    values: &mut Values,
+    captured: &mut Captured,
+) -> Result<(), Error> {
     let name = text::foreign(&capture.value.name, 64);
-    let Some(found) = answer.find(&capture.at) else {
+    let Some(found) = found else {
         // An expiry that a service leaves out this time is no failure.
         if EXPIRIES.contains(&capture.value.name.as_str()) {
             return Ok(());
@@ -187,7 +256,7 @@ fn keep(
 }
 
 /// Until when, in seconds since 1970; none where it cannot be told.
-fn expiry(name: &str, found: &Secret, now: Timestamp) -> Option<i64> {
+pub(super) fn expiry(name: &str, found: &Secret, now: Timestamp) -> Option<i64> {
     let text = std::str::from_utf8(found.expose()).ok()?.trim();
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0 && *number < 1e15);
     #[allow(clippy::cast_possible_truncation, reason = "bounded above")]

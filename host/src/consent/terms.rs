@@ -21,6 +21,9 @@ pub struct Terms {
     /// What is kept of the answers, each with its auth option.
     #[serde(default)]
     pub captures: BTreeSet<String>,
+    /// What may be asked for at an authorization server, each with its auth option.
+    #[serde(default)]
+    pub scopes: BTreeSet<String>,
     /// What the connector can read of what is typed or captured.
     pub readable: BTreeSet<String>,
     /// What the component imports.
@@ -54,16 +57,31 @@ impl Terms {
             terms.placements.extend(option.jwts.iter().map(|jwt| of(jwt.describe())));
             let readable = option.parameters.iter().filter(|parameter| !parameter.is_secret());
             terms.readable.extend(readable.map(|parameter| of(parameter.name.clone())));
-            let Some(login) = &option.login else { continue };
-            for call in login.calls() {
-                terms.sign_in.insert(of(format!("{} {}", call.method, call.url)));
+            terms.sign_in.extend(option.scheme.urls().into_iter().map(|(what, url)| of(format!("{what} {url}"))));
+            for call in option.scheme.calls() {
                 let placed =
                     call.attach.iter().map(|attachment| of(format!("{} when signing in", attachment.describe())));
                 terms.placements.extend(placed);
             }
-            for value in login.captured() {
+            if let Some(oauth2) = option.scheme.oauth2() {
+                terms.scopes.extend(oauth2.scopes.iter().map(|scope| of(scope.name.to_string())));
+                let placed =
+                    oauth2.token_attach.iter().map(|it| of(format!("{} when asking for a token", it.describe())));
+                terms.placements.extend(placed);
+                let laid = [
+                    ("authorization", &oauth2.authorization_params),
+                    ("token", &oauth2.token_params),
+                    ("refresh", &oauth2.refresh_params),
+                ];
+                for (what, parameters) in laid {
+                    let described =
+                        parameters.iter().map(|(name, value)| of(format!("{what} parameter {name}={value}")));
+                    terms.placements.extend(described);
+                }
+            }
+            for value in option.scheme.captured() {
                 terms.captures.insert(of(value.name.clone()));
-                if is_readable(value) {
+                if is_readable(&value) {
                     terms.readable.insert(of(value.name.clone()));
                 }
             }
@@ -81,6 +99,7 @@ impl Terms {
         compare("origin that receives the credential", &before.audience, &self.audience);
         compare("open host", &before.open_hosts, &self.open_hosts);
         compare("URL to sign in at", &before.sign_in, &self.sign_in);
+        compare("scope", &before.scopes, &self.scopes);
         compare("captured value", &before.captures, &self.captures);
         compare("placement", &before.placements, &self.placements);
         compare("value that the connector can read", &before.readable, &self.readable);

@@ -28,6 +28,11 @@ pub trait Credentials: Send + Sync {
     /// What is held without asking anybody, whether it is still good or not; none where nothing was fetched yet.
     fn at_hand(&self) -> Option<Arc<Held>>;
 
+    /// Whether they are tokens of an authorization server, of which services speak as RFC 6750 says.
+    fn are_bearer(&self) -> bool {
+        false
+    }
+
     /// Values newer than those, which the service refused; none where there is nothing to renew.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! to an origin outside the audience; a request that should carry one and does not; an answer to the guest that was not
 //! scrubbed; a request that the audit does not know of.
 
+mod challenge;
 mod credentials;
 mod headers;
 mod policy;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
+use challenge::Verdict;
 pub use credentials::{Credentials, Held, Typed};
 pub use policy::{Destination, Reachable};
 pub use preview::Preview;
@@ -187,7 +189,7 @@ impl Session {
                 }
             };
             if let Some(held) = held
-                && answer.status == StatusCode::UNAUTHORIZED
+                && self.is_refused(&answer)?
                 && !std::mem::replace(&mut renewed, true)
             {
                 let renewal = self.access.credentials.renewed(&held, &self.subject).await;
@@ -213,6 +215,29 @@ impl Session {
             }
         }
         Err(Kind::ServiceFailed.error(format!("The service redirected more than {REDIRECTS} times.")))
+    }
+
+    /// Whether the service refuses the credential, so that a newer one may help.
+    fn is_refused(&self, answer: &transport::Incoming) -> Result<bool> {
+        if !self.access.credentials.are_bearer() {
+            return Ok(answer.status == StatusCode::UNAUTHORIZED);
+        }
+        match challenge::judge(answer.status, &answer.headers) {
+            Verdict::Taken => Ok(false),
+            Verdict::Invalid => Ok(true),
+            Verdict::Insufficient(scopes) => {
+                self.audit.note(&Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0))?;
+                let asked = scopes.as_deref().unwrap_or("more than was granted");
+                let flags = scopes.iter().flat_map(|it| it.split(' ')).map(|scope| format!(" --scope {scope}"));
+                Err(Kind::ConsentNeeded
+                    .error(format!("The service wants {asked} for this (`insufficient_scope`)."))
+                    .hint(format!(
+                        "`attache connection reconnect {}{}` asks for it, if the connector declares it.",
+                        self.subject.connection(),
+                        flags.collect::<String>()
+                    )))
+            }
+        }
     }
 
     /// A service that saw the credential may write it into the host of a redirect: looking that name up would tell it to

@@ -4,10 +4,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Attachment, AuthOption, Login, Manifest, Operation, Parameter, ValueKind,
+    Attachment, AuthOption, Login, Manifest, Oauth2, Operation, Parameter, Scheme, ValueKind,
     audience::{NameInfo, OriginTemplate, UrlTemplate},
     declared,
     jwt::Jwt,
+    oauth2::names_of_app,
     template::{Template, Use},
 };
 use crate::{
@@ -118,24 +119,30 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
         parameters.push(checked);
     }
     unique(declared.jwts.iter().map(|jwt| jwt.name.as_str()), "jwt")?;
+    let of_app = match &declared.scheme {
+        declared::Scheme::Oauth2(_) => names_of_app(&parameters),
+        _ => Vec::new(),
+    };
     let jwts = declared
         .jwts
         .iter()
         .map(|jwt| {
             // A token is made of the connection's values and the request, not of other tokens.
-            check_jwt(jwt, &Names { parameters: &parameters, captures: &[], jwts: &[] })
+            check_jwt(jwt, &Names { parameters: &parameters, captures: &of_app, jwts: &[] })
                 .map_err(|error| error.context(format!("its jwt `{}`", shown(&jwt.name))))
         })
         .collect::<Result<Vec<_>>>()?;
-    let login = match &declared.scheme {
-        declared::Scheme::Direct => None,
-        declared::Scheme::Oauth2(_) => return Err(not_yet("the scheme `oauth2`")),
-        declared::Scheme::Login(login) => Some(Login::check(login, &parameters, &jwts)?),
+    let scheme = match &declared.scheme {
+        declared::Scheme::Direct => Scheme::Direct,
+        declared::Scheme::Oauth2(settings) => Scheme::Oauth2(Box::new(
+            Oauth2::check(settings, &parameters, &jwts).map_err(|error| error.context("its oauth2"))?,
+        )),
+        declared::Scheme::Login(login) => Scheme::Login(Login::check(login, &parameters, &jwts)?),
     };
-    let captures: Vec<Parameter> = login.iter().flat_map(Login::captured).cloned().collect();
+    let captures: Vec<Parameter> = scheme.captured().into_iter().chain(of_app).collect();
     let names = Names { parameters: &parameters, captures: &captures, jwts: &jwts };
     let bearer = [declared::Attachment::Header("Authorization".into(), "Bearer {access_token}".into())];
-    let attach = if login.is_some() && declared.attach.is_empty() { &bearer[..] } else { &declared.attach };
+    let attach = if !scheme.is_direct() && declared.attach.is_empty() { &bearer[..] } else { &declared.attach };
     let attach = attach
         .iter()
         .map(|attachment| {
@@ -151,7 +158,15 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
     if audience.is_empty() && !attach.is_empty() {
         return Err(denied("it attaches a credential but names no audience, and an empty audience allows nothing"));
     }
-    Ok(AuthOption { id: declared.id.clone(), title: declared.title.clone(), parameters, login, jwts, attach, audience })
+    Ok(AuthOption {
+        id: declared.id.clone(),
+        title: declared.title.clone(),
+        parameters,
+        scheme,
+        jwts,
+        attach,
+        audience,
+    })
 }
 
 fn check_parameter(declared: &declared::Parameter) -> Result<Parameter> {

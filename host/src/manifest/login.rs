@@ -110,7 +110,7 @@ impl Login {
     }
 }
 
-fn check_steps(
+pub(super) fn check_steps(
     declared: &[declared::Step],
     parameters: &[Parameter],
     jwts: &[Jwt],
@@ -155,6 +155,9 @@ fn check_step(declared: &declared::Step, names: &Names<'_>) -> Result<Call> {
         }
         declared::Body::Xml(text) => Body::Xml(names.any(text)?),
     };
+    if let Some(capture) = capture.iter().find(|capture| matches!(capture.at, CaptureFrom::Callback(_))) {
+        return Err(invalid(format!("`{}` is captured of a callback, and a call has none", shown(&capture.name))));
+    }
     let capture = capture
         .iter()
         .map(|capture| {
@@ -166,7 +169,7 @@ fn check_step(declared: &declared::Step, names: &Names<'_>) -> Result<Call> {
 }
 
 impl Capture {
-    fn check(declared: &declared::Capture, parameters: &[Parameter]) -> Result<Self> {
+    pub(super) fn check(declared: &declared::Capture, parameters: &[Parameter]) -> Result<Self> {
         if parameters.iter().any(|parameter| parameter.name == declared.name) {
             return Err(invalid("a parameter has that name".into()));
         }
@@ -186,7 +189,6 @@ impl Capture {
             CaptureFrom::Cookies if kind != ValueKind::Secret => {
                 return Err(denied("cookies sign a person in, so they are of kind `secret`"));
             }
-            CaptureFrom::Callback(_) => return Err(not_yet("a value of a callback")),
             _ => {}
         }
         let pattern = declared.pattern.as_ref().map(|pattern| declared::ParameterSetting::Pattern(pattern.clone()));

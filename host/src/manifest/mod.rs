@@ -11,6 +11,7 @@ mod check;
 pub mod declared;
 pub mod jwt;
 pub mod login;
+pub mod oauth2;
 mod operation;
 mod parameter;
 pub mod pointer;
@@ -20,6 +21,7 @@ mod values;
 pub use attachment::{Attachment, Oauth1, Oauth1Method, Sigv4};
 pub use declared::{Effect, ValueKind};
 pub use login::Login;
+pub use oauth2::Oauth2;
 pub use operation::Operation;
 pub use parameter::Parameter;
 pub use values::Values;
@@ -57,14 +59,71 @@ pub struct AuthOption {
     pub title: String,
     /// What somebody types.
     pub parameters: Vec<Parameter>,
-    /// How what was typed becomes something short-lived; none where it is sent itself.
-    pub login: Option<Login>,
+    /// How what was typed becomes something to send.
+    pub scheme: Scheme,
     /// Tokens that are made when they are needed.
     pub jwts: Vec<Jwt>,
     /// What is put on a request, in order.
     pub attach: Vec<Attachment>,
     /// The only origins that `attach` is used for.
     pub audience: Vec<OriginTemplate>,
+}
+
+/// How what was typed becomes something to send.
+#[derive(Debug, Clone)]
+pub enum Scheme {
+    /// It is sent itself.
+    Direct,
+    /// Calls trade it for something short-lived.
+    Login(Login),
+    /// An authorization server issues tokens.
+    Oauth2(Box<Oauth2>),
+}
+
+impl Scheme {
+    /// Every call of a sign-in that is spelled out.
+    pub fn calls(&self) -> Vec<&login::Call> {
+        match self {
+            Scheme::Direct => Vec::new(),
+            Scheme::Login(login) => login.calls().collect(),
+            Scheme::Oauth2(oauth2) => oauth2.calls().collect(),
+        }
+    }
+
+    /// Every URL that is the host's alone to call, each with its method or what it is.
+    pub fn urls(&self) -> Vec<(String, &audience::UrlTemplate)> {
+        match self {
+            Scheme::Direct => Vec::new(),
+            Scheme::Login(login) => login.calls().map(|call| (call.method.to_string(), &call.url)).collect(),
+            Scheme::Oauth2(oauth2) => oauth2
+                .endpoints()
+                .map(|(what, url)| (format!("OAuth {what}"), url))
+                .chain(oauth2.authorization_url.iter().map(|url| ("OAuth authorization".to_owned(), url)))
+                .collect(),
+        }
+    }
+
+    /// Everything that is captured, each name once.
+    pub fn captured(&self) -> Vec<Parameter> {
+        match self {
+            Scheme::Direct => Vec::new(),
+            Scheme::Login(login) => login.captured().into_iter().cloned().collect(),
+            Scheme::Oauth2(oauth2) => oauth2.captured(),
+        }
+    }
+
+    /// Whether what is sent was typed.
+    pub fn is_direct(&self) -> bool {
+        matches!(self, Scheme::Direct)
+    }
+
+    /// The settings of OAuth 2.0, where it is that.
+    pub fn oauth2(&self) -> Option<&Oauth2> {
+        match self {
+            Scheme::Oauth2(oauth2) => Some(oauth2),
+            _ => None,
+        }
+    }
 }
 
 impl Manifest {
@@ -80,6 +139,13 @@ impl Manifest {
 }
 
 impl AuthOption {
+    /// Whether an operator must register an app before anybody can connect this way: something of it is the app's to give.
+    pub fn needs_app(&self) -> bool {
+        let typed = |name: &str| self.parameter(name).is_some();
+        self.parameters.iter().any(|parameter| parameter.of_app && !parameter.optional)
+            || (self.scheme.oauth2().is_some() && !typed("client_id"))
+    }
+
     /// The parameter of that name.
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|parameter| parameter.name == name)

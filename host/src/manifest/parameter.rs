@@ -36,6 +36,8 @@ pub struct Parameter {
     pub pattern: Option<Regex>,
     /// Whether it may be left out.
     pub optional: bool,
+    /// Whether the operator gives it once, with the app.
+    pub of_app: bool,
 }
 
 impl Parameter {
@@ -49,6 +51,7 @@ impl Parameter {
             choices: Vec::new(),
             pattern: None,
             optional: false,
+            of_app: false,
         };
         for setting in &declared.settings {
             use declared::ParameterSetting as Its;
@@ -68,9 +71,7 @@ impl Parameter {
                     parameter.pattern = Some(compiled);
                 }
                 Its::Optional => parameter.optional = true,
-                Its::OfApp => {
-                    return Err(invalid("`of-app` has a meaning only with apps, which this version does not have yet"));
-                }
+                Its::OfApp => parameter.of_app = true,
                 Its::Several => return Err(invalid("`several` is not supported by this version yet")),
             }
         }
@@ -83,6 +84,21 @@ impl Parameter {
                 .map_err(|error| invalid(&format!("its default does not fit: {}", error.message())))?;
         }
         Ok(parameter)
+    }
+
+    /// A value that the host itself knows under this name.
+    pub fn known(name: &str, kind: ValueKind) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: name.to_owned(),
+            description: None,
+            kind,
+            default: None,
+            choices: Vec::new(),
+            pattern: None,
+            optional: true,
+            of_app: false,
+        }
     }
 
     /// The names that its pattern's groups add: `api_key.dc`.

@@ -46,6 +46,20 @@ impl Values {
         let mut values = Self::default();
         for parameter in &option.parameters {
             let name = &parameter.name;
+            if parameter.of_app {
+                if public.contains_key(name) || secret.contains_key(name) {
+                    return Err(Kind::InvalidInput
+                        .error(format!("`{name}` belongs to the app, which the operator registers once for everybody."))
+                        .hint(format!(
+                            "`attache app set CONNECTOR --set {name}=VALUE` or `--secret {name}=SOURCE` gives it."
+                        )));
+                }
+                // One that has a default is the app's all the same; the app's own goes over it.
+                if let Some(default) = &parameter.default {
+                    values.put(parameter, Secret::new(default.as_str()))?;
+                }
+                continue;
+            }
             let given = match (public.get(name), secret.get(name)) {
                 (Some(_), _) if parameter.is_secret() => {
                     return Err(Kind::InvalidInput.error(format!("`{name}` is a secret.")).hint(format!(

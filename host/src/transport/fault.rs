@@ -18,8 +18,10 @@ pub enum Fault {
         /// What would allow it.
         allow: String,
     },
-    /// There was no connection to be had, or it broke before an answer came.
+    /// There was no connection to be had: the request never left.
     Unreachable(String),
+    /// The connection broke before the answer was there.
+    Broken(String),
     /// A stage took longer than its limit.
     Timeout {
         /// Who was asked.
@@ -75,6 +77,19 @@ pub enum Part {
 }
 
 impl Fault {
+    /// Whether the request may have arrived: then asking again is asking twice.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Fault::Unreachable(_) | Fault::Timeout { stage: Stage::Resolve | Stage::Connect, .. } => false,
+            // A request under way may be ended by a rule, too.
+            Fault::Denied { .. }
+            | Fault::Broken(_)
+            | Fault::Timeout { .. }
+            | Fault::TooLarge { .. }
+            | Fault::Protocol(_) => true,
+        }
+    }
+
     /// What went wrong underneath. The error itself carries the URL with its query, and peers' texts, so that only its
     /// kinds are read and nothing of it is kept.
     pub(super) fn of(origin: &Origin, error: &reqwest::Error, limits: &Limits) -> Self {
@@ -111,16 +126,16 @@ impl Fault {
                 Fault::Protocol(format!("What `{origin}` sent is not a valid HTTP message."))
             }
             Some(error) if error.is_incomplete_message() => {
-                Fault::Unreachable(format!("`{origin}` closed the connection before its answer was complete."))
+                Fault::Broken(format!("`{origin}` closed the connection before its answer was complete."))
             }
             _ => match io {
                 Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) | None => {
                     Fault::Protocol(format!("`{origin}` broke the rules of HTTP in its answer."))
                 }
                 Some(io::ErrorKind::UnexpectedEof) => {
-                    Fault::Unreachable(format!("`{origin}` closed the connection before its answer was complete."))
+                    Fault::Broken(format!("`{origin}` closed the connection before its answer was complete."))
                 }
-                Some(kind) => Fault::Unreachable(format!("The connection to `{origin}` broke: {kind}.")),
+                Some(kind) => Fault::Broken(format!("The connection to `{origin}` broke: {kind}.")),
             },
         }
     }
@@ -160,7 +175,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Denied { what, .. } => f.write_str(what),
-            Fault::Unreachable(sentence) | Fault::Protocol(sentence) => f.write_str(sentence),
+            Fault::Unreachable(sentence) | Fault::Broken(sentence) | Fault::Protocol(sentence) => f.write_str(sentence),
             Fault::Timeout { origin, stage, limit } => {
                 let late = match stage {
                     Stage::Resolve => "was not found by name",
@@ -193,7 +208,7 @@ impl From<Fault> for Error {
         let message = fault.to_string();
         match fault {
             Fault::Denied { allow, .. } => Kind::Denied.error(message).hint(allow),
-            Fault::Unreachable(_) => Kind::Unreachable.error(message),
+            Fault::Unreachable(_) | Fault::Broken(_) => Kind::Unreachable.error(message),
             Fault::Timeout { .. } => Kind::Timeout.error(message),
             Fault::TooLarge { .. } => {
                 Kind::TooLarge.error(message).hint("Ask for less, in pages or ranges, or raise the limit.")
@@ -217,6 +232,7 @@ mod tests {
         for (fault, kind, sentence) in [
             (Fault::Denied { what: "No.".into(), allow: "Ask.".into() }, Kind::Denied, "No."),
             (Fault::Unreachable("Gone.".into()), Kind::Unreachable, "Gone."),
+            (Fault::Broken("Gone.".into()), Kind::Unreachable, "Gone."),
             (
                 Fault::Timeout { origin: origin(), stage: Stage::FirstByte, limit },
                 Kind::Timeout,

@@ -95,7 +95,7 @@ impl fmt::Display for Algorithm {
 }
 
 /// The compact serialisation (RFC 7515 section 7.1) of a header and a payload, signed.
-pub(super) fn compact(
+pub(crate) fn compact(
     algorithm: Algorithm,
     key: &[u8],
     header: &[u8],

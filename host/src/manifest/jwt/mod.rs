@@ -10,6 +10,7 @@ mod tests;
 use std::sync::OnceLock;
 
 pub use algorithm::Algorithm;
+pub(crate) use algorithm::compact;
 
 use super::{
     declared,

@@ -174,7 +174,7 @@ async fn a_body_that_ends_before_its_length_is_refused() {
         })
         .await;
         let fault = get(&transport(), &service).await.unwrap_err();
-        assert!(matches!(&fault, Fault::Unreachable(sentence) if sentence.contains("complete")), "{answer}: {fault:?}");
+        assert!(matches!(&fault, Fault::Broken(sentence) if sentence.contains("complete")), "{answer}: {fault:?}");
     }
 }
 
@@ -205,7 +205,7 @@ async fn nothing_is_sent_twice() {
         };
         send().await.unwrap();
         let fault = send().await.unwrap_err();
-        assert!(matches!(fault, Fault::Unreachable(_)), "{fault:?}");
+        assert!(matches!(fault, Fault::Broken(_)), "{fault:?}");
         assert_eq!(service.requests().len() - before, 2, "{method}");
     }
 }

@@ -1,22 +1,30 @@
-//! Making a connection: check what was typed, find out where it would go, let the owner see that, ask the service, and
-//! keep it. What is shown and what is kept are two steps, so that nothing is held open while a person reads or types.
+//! Making a connection and ending it: check what was typed, find out where it would go, let the owner see that, sign in, ask
+//! the service, and keep it. What is shown and what is kept are two steps, so that nothing is held open while a person reads,
+//! types, or is at the provider.
+//!
+//! What must never happen here: something kept that its owner was not shown; a token that was got and neither kept nor given
+//! back; a revocation that waits for anybody before it holds.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+mod end;
+mod keep;
+mod provider;
+
+pub use end::Ended;
+pub use keep::SignedIn;
+pub use provider::{Granted, Trip};
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Event, Subject},
     call,
-    consent::{self, Approval, Connection, Consent, Credential, SignIn, now},
-    egress::{self, Access, Credentials, Rehearsed, Typed},
+    consent::{self, App, Approval, Connection, Consent, Credential, Discovered, now},
+    egress::{self, Rehearsed},
     error::{Error, Kind, Result},
     host::Host,
-    manifest::{AuthOption, Manifest, Values},
+    manifest::{AuthOption, Manifest, Values, oauth2::Grant},
     origin::Origin,
     secret::Secret,
     text,
@@ -40,6 +48,12 @@ pub struct ConnectRequest {
     pub secrets: BTreeMap<String, Secret>,
     /// Private addresses that the operator allows.
     pub private: PrivateAllowed,
+    /// Which of the operator's apps; the only one there is unless named.
+    pub app: Option<String>,
+    /// Which of the connector's grants; its first unless named.
+    pub grant: Option<Grant>,
+    /// Scopes to ask for beside the required ones and, when connecting again, beside those that were asked for before.
+    pub scopes: Vec<String>,
     /// Who connects, for the consent and the audit.
     pub caller: String,
     /// Whether a connection of that name is to be made good again, rather than a new one.
@@ -66,6 +80,11 @@ pub struct ConnectProposal {
     pub readable: BTreeMap<String, String>,
     /// The account it was for before, when it is made good again.
     pub account_before: Option<String>,
+    /// Scopes that are asked for, each with the connector's words for it.
+    pub scopes: Vec<(String, Option<String>)>,
+    /// How a first token is asked for; none where the scheme has no grants.
+    pub grant: Option<Grant>,
+    app: Option<App>,
     environment: String,
     caller: String,
     credential: Credential,
@@ -95,39 +114,54 @@ impl Host {
         let approval = book.approval(&request.connector)?;
         let manifest = self.manifest(&approval)?;
         let option = find_option(&manifest, &request.option)?;
-        let values = Values::new(option, request.parameters, request.secrets)?;
-        let reachable = consent::resolve(&manifest, option, &values, &request.private)?;
-        let sign_in = consent::sign_in_origins(option, &values)?;
-        let private_origins = self.judge_origins(&reachable, &sign_in).await?;
-        // What is captured is not there to be tried yet.
-        let rehearsed = match sample_url(&reachable).filter(|_| option.login.is_none()) {
-            Some(url) => egress::rehearse(&option.attach, &option.jwts, &values, &url).map_err(as_input)?,
-            None => Rehearsed::default(),
-        };
-        let id = before.as_ref().map_or_else(Uuid::new_v4, |before| before.id);
-        let generation = before.as_ref().map_or(1, |before| before.generation + 1);
-        let connection = Connection {
-            id,
+        let typed = Values::new(option, request.parameters, request.secrets)?;
+        let mut connection = Connection {
+            id: before.as_ref().map_or_else(Uuid::new_v4, |before| before.id),
             name: request.name,
             connector: approval.connector.clone(),
             option: option.id.clone(),
-            parameters: values.public().clone(),
+            parameters: typed.public().clone(),
             private: request.private,
+            app: None,
+            discovered: Discovered::default(),
             account: String::new(),
-            generation,
+            generation: before.as_ref().map_or(1, |before| before.generation + 1),
             created: before.as_ref().map_or_else(now, |before| before.created.clone()),
+        };
+        let subject = call::subject(&request.environment, &connection, approval.digest, "connect", &request.caller);
+        let named = request.app.as_deref().or(before.as_ref().and_then(|before| before.app.as_deref()));
+        let app = self.app_for(&book, option, &connection, &typed, named, &subject).await?;
+        let mut values = typed.clone();
+        if let Some(app) = &app {
+            app.give(option, &mut values)?;
+            connection.app = Some(app.name.clone());
+        }
+        connection.discovered = self.discover(option, app.as_ref(), &connection, &values, &subject).await?;
+        let grant = provider::choose_grant(option, request.grant)?;
+        let asked_before = match &before {
+            Some(before) => book.consent(before.id)?.map(|consent| consent.scopes).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let scopes = provider::wanted_scopes(option, &values, &request.scopes, &asked_before)?;
+        let reachable = consent::resolve(&manifest, option, &values, &connection.discovered, &connection.private)?;
+        let sign_in = consent::sign_in_origins(option, &values, &connection.discovered)?;
+        let private_origins = self.judge_origins(&reachable, &sign_in).await?;
+        // What is captured is not there to be tried yet.
+        let rehearsed = match sample_url(&reachable).filter(|_| option.scheme.is_direct()) {
+            Some(url) => egress::rehearse(&option.attach, &option.jwts, &values, &url).map_err(as_input)?,
+            None => Rehearsed::default(),
         };
         let strings =
             |patterns: &[crate::manifest::audience::OriginPattern]| patterns.iter().map(ToString::to_string).collect();
         let consent = Consent {
-            connection: id,
+            connection: connection.id,
             name: connection.name.clone(),
             digest: approval.digest,
             origins: strings(&reachable.audience),
             open_hosts: strings(&reachable.open),
             placements: option.attach.iter().map(|attachment| attachment.place()).collect(),
             sign_in: sign_in.iter().map(ToString::to_string).collect(),
-            scopes: Vec::new(),
+            scopes: scopes.iter().map(|(scope, _)| scope.clone()).collect(),
             account: String::new(),
             caller: request.caller.clone(),
             given: now(),
@@ -137,7 +171,7 @@ impl Host {
         Ok(ConnectProposal {
             approval,
             readable: connection.parameters.clone(),
-            credential: Credential { secrets: values.secret().clone() },
+            credential: Credential { secrets: typed.secret().clone() },
             connection,
             consent,
             private_origins,
@@ -145,96 +179,14 @@ impl Host {
             places: rehearsed.places,
             short_secrets: rehearsed.short_secrets,
             account_before: before.map(|before| before.account),
+            scopes,
+            grant,
+            app,
             environment: request.environment,
             caller: request.caller,
             manifest,
             values,
         })
-    }
-
-    /// Asks the service with the connector's `check`, and keeps the connection if that is good.
-    ///
-    /// # Errors
-    /// What the check failed with; `reconnect-needed` where it is another account than before.
-    pub async fn connect(&self, proposal: ConnectProposal) -> Result<Connection> {
-        let ConnectProposal {
-            approval,
-            mut connection,
-            mut consent,
-            environment,
-            caller,
-            credential,
-            manifest,
-            values,
-            ..
-        } = proposal;
-        let book = self.book(&environment)?;
-        let unchanged = book.find_approval(&approval.connector)?.is_some_and(|now| now.digest == approval.digest);
-        if !unchanged {
-            return Err(Kind::ApprovalNeeded
-                .error("The connector was changed by somebody else in the meantime.")
-                .hint("Connect again."));
-        }
-        let before = book.find_connection(&connection.name)?;
-        if before.as_ref().map_or(0, |before| before.generation) + 1 != connection.generation {
-            return Err(Kind::AlreadyExists
-                .error(format!("The connection `{}` was changed by somebody else in the meantime.", connection.name)));
-        }
-        let loaded = self.loaded(&approval)?;
-        let component = self.component(&loaded, approval.digest).await?;
-        let subject = call::subject(&environment, &connection, approval.digest, "check", &caller);
-        let not_made = |error: Error| {
-            error.context(format!("The connection `{}` was not made, since its check failed", connection.name))
-        };
-        let (access, sign_in) =
-            self.first_access(&manifest, values, &connection, &mut consent, &subject).await.map_err(not_made)?;
-        let account =
-            self.check_access(component, &connection, Arc::new(access), subject.clone()).await.map_err(not_made)?;
-        if let Some(before) = &before
-            && before.account != account
-        {
-            return Err(Kind::ReconnectNeeded
-                .error(format!(
-                    "That is another account: `{account}`, and the connection `{}` is for `{}`.",
-                    connection.name, before.account
-                ))
-                .hint("Make a new connection for it with `attache connect`."));
-        }
-        connection.account.clone_from(&account);
-        consent.account = account;
-        self.audit.write(&if before.is_some() { Event::reconnected(&subject) } else { Event::connected(&subject) })?;
-        let captured = sign_in.and_then(|sign_in| sign_in.captured());
-        book.put_connection(&connection, &credential, captured.as_ref(), &consent)?;
-        // How signing in went before says nothing of what was typed now.
-        self.turns.forget(connection.id);
-        Ok(connection)
-    }
-
-    /// What a connection that is not kept yet may do, and what signed in for it. An origin that the service itself names is
-    /// one that its owner agreed to as a pattern: from now on it is this one, and another needs a new consent.
-    async fn first_access(
-        &self,
-        manifest: &Manifest,
-        values: Values,
-        connection: &Connection,
-        consent: &mut Consent,
-        subject: &Subject,
-    ) -> Result<(Access, Option<Arc<SignIn>>)> {
-        let option = find_option(manifest, &connection.option)?;
-        let limits = self.settings.transport_limits();
-        let Some(login) = &option.login else {
-            let credentials = Arc::new(Typed::new(values.clone()));
-            let access = consent::access(manifest, option, connection, &values, consent, credentials, limits)?;
-            return Ok((access, None));
-        };
-        let sign_in = Arc::new(self.sign_in(option, login, values, connection, None)?);
-        let held = sign_in.current(subject).await?;
-        let strings = |origins: Vec<Origin>| origins.iter().map(ToString::to_string).collect();
-        let reachable = consent::resolve(manifest, option, &held.values, &connection.private)?;
-        consent.origins = reachable.audience.iter().map(ToString::to_string).collect();
-        consent.sign_in = strings(consent::sign_in_origins(option, &held.values)?);
-        let access = consent::access(manifest, option, connection, &held.values, consent, sign_in.clone(), limits)?;
-        Ok((access, Some(sign_in)))
     }
 
     /// Runs a stored connection's check. The answer names the account.
@@ -246,64 +198,6 @@ impl Host {
         let component = self.component(&ready.loaded, ready.digest).await?;
         let subject = call::subject(environment, &ready.connection, ready.digest, "check", caller);
         self.check_access(component, &ready.connection, ready.access.clone(), subject).await
-    }
-
-    /// Removes a connection with everything that belongs to it.
-    ///
-    /// # Errors
-    /// `not-found`; those of the store.
-    pub fn remove_connection(&self, environment: &str, name: &str, caller: &str) -> Result<()> {
-        let (book, connection, subject) = self.found(environment, name, caller)?;
-        self.audit.write(&Event::connection_removed(&subject))?;
-        book.remove_connection(&connection)?;
-        self.close_pool(&connection);
-        Ok(())
-    }
-
-    /// Takes a consent back: the connection stays, without its secrets, until it is connected again.
-    ///
-    /// # Errors
-    /// `not-found`; those of the store.
-    pub fn revoke_consent(&self, environment: &str, name: &str, caller: &str) -> Result<Consent> {
-        let (book, connection, subject) = self.found(environment, name, caller)?;
-        let consent = book
-            .consent(connection.id)?
-            .ok_or_else(|| Kind::NotFound.error(format!("There is no consent to the connection `{name}`.")))?;
-        if let Some(when) = &consent.revoked {
-            return Err(
-                Kind::NotFound.error(format!("The consent to the connection `{name}` was revoked already, at {when}."))
-            );
-        }
-        self.audit.write(&Event::consent_revoked(&subject))?;
-        book.revoke(&consent)?;
-        self.close_pool(&connection);
-        Ok(consent)
-    }
-
-    /// What a reconnection starts from: the connection, and the secrets that it still has.
-    ///
-    /// # Errors
-    /// `not-found`.
-    pub fn reconnectable(&self, environment: &str, name: &str) -> Result<(Connection, BTreeMap<String, Secret>)> {
-        let book = self.book(environment)?;
-        let connection = book.connection(name)?;
-        let secrets = book.credential(connection.id)?.map(|credential| credential.secrets).unwrap_or_default();
-        Ok((connection, secrets))
-    }
-
-    fn found(&self, environment: &str, name: &str, caller: &str) -> Result<(consent::Book<'_>, Connection, Subject)> {
-        let book = self.book(environment)?;
-        let connection = book.connection(name)?;
-        let approval = book.find_approval(&connection.connector)?;
-        let digest = match (&approval, book.consent(connection.id)?) {
-            (Some(approval), _) => approval.digest,
-            (None, Some(consent)) => consent.digest,
-            (None, None) => {
-                return Err(Kind::NotFound.error(format!("There is no consent to the connection `{name}`.")));
-            }
-        };
-        let subject = call::subject(environment, &connection, digest, "", caller);
-        Ok((book, connection, subject))
     }
 
     /// Resolves every fixed origin once, to say before anything is stored that one is private. What is reached later is
@@ -356,7 +250,7 @@ pub fn find_option<'a>(manifest: &'a Manifest, id: &str) -> Result<&'a AuthOptio
 
 /// What of the audience and of the sign-in's own origins depends on what the service answers.
 fn named_later(option: &AuthOption) -> Vec<String> {
-    let captured = option.login.as_ref().map(|login| login.captured()).unwrap_or_default();
+    let captured = option.scheme.captured();
     let looks = |template: String, names: Vec<&str>| {
         let named =
             captured.iter().filter(|value| names.iter().any(|name| name.split('.').next() == Some(&*value.name)));
@@ -366,8 +260,8 @@ fn named_later(option: &AuthOption) -> Vec<String> {
         (!looks.is_empty()).then(|| format!("{template}, where {}", looks.join(" and ")))
     };
     let audience = option.audience.iter().filter_map(|it| looks(it.to_string(), it.names().collect()));
-    let calls = option.login.iter().flat_map(|login| login.calls());
-    audience.chain(calls.filter_map(|it| looks(it.url.to_string(), it.url.host_names().collect()))).collect()
+    let urls = option.scheme.urls().into_iter();
+    audience.chain(urls.filter_map(|(_, url)| looks(url.to_string(), url.host_names().collect()))).collect()
 }
 
 /// Any URL of the audience, to try the attachments on.

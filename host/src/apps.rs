@@ -1,0 +1,221 @@
+//! Setting and removing apps: what an operator says of a registration is checked before it is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use url::Url;
+
+use crate::{
+    audit::Event,
+    consent::{
+        self, App,
+        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, fixed_origins, needs_app},
+        now,
+        oauth2::algorithm_of,
+    },
+    error::{Kind, Result},
+    host::Host,
+    manifest::{Manifest, Parameter},
+    origin::Origin,
+    secret::Secret,
+    text,
+    transport::Identity,
+};
+
+/// What an operator says of an app; what is left out stays as it was.
+#[derive(Debug, Default)]
+pub struct AppRequest {
+    /// The environment's name.
+    pub environment: String,
+    /// The connector's name.
+    pub connector: String,
+    /// The app's name; the connector's unless given.
+    pub name: Option<String>,
+    /// RFC 6749, 2.2.
+    pub client_id: Option<String>,
+    /// Which key the provider knows it by.
+    pub key_id: Option<String>,
+    /// Where its secrets may go, beside what the connector names.
+    pub origins: Vec<String>,
+    /// Where the provider sends people back to.
+    pub redirect_uri: Option<String>,
+    /// Parameters that belong to it and are no secrets.
+    pub parameters: BTreeMap<String, String>,
+    /// Client secret, key, certificate, and parameters that are secrets.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Who says so, for the audit.
+    pub caller: String,
+}
+
+impl Host {
+    /// Sets an app, new or in place of what it was.
+    ///
+    /// # Errors
+    /// `not-found` without the connector; `usage` for what makes no sense; `invalid-input` for what does not fit.
+    pub fn set_app(&self, request: AppRequest) -> Result<App> {
+        let book = self.book(&request.environment)?;
+        let approval = book.approval(&request.connector)?;
+        let manifest = self.manifest(&approval)?;
+        needs_app(&manifest)?;
+        let name = request.name.unwrap_or_else(|| approval.connector.clone());
+        consent::proper_name(&name)?;
+        let before = book.apps(&approval.connector)?.into_iter().find(|app| app.name == name);
+        let mut app = match (before, request.client_id) {
+            (Some(before), None) => before,
+            (Some(before), Some(client_id)) => App { client_id: checked_id(client_id)?, registered: false, ..before },
+            (None, Some(client_id)) => App {
+                connector: approval.connector.clone(),
+                name,
+                client_id: checked_id(client_id)?,
+                key_id: None,
+                origins: BTreeSet::new(),
+                redirect_uri: None,
+                parameters: BTreeMap::new(),
+                secrets: BTreeMap::new(),
+                registered: false,
+                created: now(),
+            },
+            (None, None) => {
+                return Err(Kind::Usage
+                    .error(format!("The app `{name}` is new, so it needs the client id that the provider gave."))
+                    .hint("Give it with `--client-id ID`."));
+            }
+        };
+        app.origins.extend(fixed_origins(&manifest));
+        for origin in &request.origins {
+            app.origins.insert(Origin::parse(origin)?);
+        }
+        if app.origins.is_empty() {
+            return Err(Kind::Usage
+                .error(format!("Where the provider of `{}` is depends on what is typed, so the app must say where its secrets may go.", app.connector))
+                .hint("Give the provider's origin with `--origin https://login.example.com`, more than once if need be."));
+        }
+        if let Some(uri) = &request.redirect_uri {
+            app.redirect_uri = Some(checked_redirect(uri)?);
+        }
+        take_proofs(&mut app, &manifest, request.secrets)?;
+        for (name, value) in request.parameters {
+            let parameter = parameter_of_app(&manifest, &name)?;
+            if parameter.is_secret() {
+                return Err(Kind::InvalidInput
+                    .error(format!("`{name}` is a secret."))
+                    .hint(format!("Give it with `--secret {name}=env:NAME`, `file:PATH` or `-`.")));
+            }
+            parameter.accept(&value)?;
+            app.parameters.insert(name, value);
+        }
+        if request.key_id.is_some() {
+            app.key_id = request.key_id;
+        }
+        let origins: Vec<String> = app.origins.iter().map(ToString::to_string).collect();
+        self.audit.write(&Event::app_set(
+            &request.environment,
+            &app.connector,
+            &app.name,
+            &origins,
+            &request.caller,
+        ))?;
+        book.put_app(&app)?;
+        Ok(app)
+    }
+
+    /// Every app of an environment, by connector and name.
+    ///
+    /// # Errors
+    /// `not-found`; those of the store.
+    pub fn apps(&self, environment: &str) -> Result<Vec<App>> {
+        let book = self.book(environment)?;
+        let connectors = book.approvals()?.into_iter().map(|approval| approval.connector);
+        connectors.map(|connector| book.apps(&connector)).collect::<Result<Vec<_>>>().map(|apps| apps.concat())
+    }
+
+    /// Removes an app with its secrets.
+    ///
+    /// # Errors
+    /// `not-found`; those of the store.
+    pub fn remove_app(&self, environment: &str, connector: &str, name: &str, caller: &str) -> Result<()> {
+        let book = self.book(environment)?;
+        let app = book.app(connector, Some(name))?;
+        self.audit.write(&Event::app_removed(environment, connector, name, caller))?;
+        book.remove_app(&app)
+    }
+}
+
+fn checked_id(client_id: String) -> Result<String> {
+    if client_id.is_empty() || client_id.len() > 1_000 || client_id.chars().any(char::is_control) {
+        return Err(Kind::InvalidInput.error("A client id has 1 to 1,000 characters, and none that controls anything."));
+    }
+    Ok(client_id)
+}
+
+/// https, or plain http to this machine (RFC 8252, 7.3); without a fragment (RFC 6749, 3.1.2).
+fn checked_redirect(uri: &str) -> Result<Url> {
+    let refused =
+        |why: &str| Kind::InvalidInput.error(format!("`{}` cannot be a redirect URI: {why}.", text::foreign(uri, 200)));
+    let url = Url::parse(uri).map_err(|error| refused(&error.to_string()))?;
+    let origin = Origin::of(&url).map_err(|error| refused(error.message()))?;
+    if url.scheme() == "http" && !origin.is_loopback() {
+        return Err(refused("a code would travel in the clear"));
+    }
+    if url.fragment().is_some() || url.query().is_some() || !url.username().is_empty() {
+        return Err(refused("it is an address and a path, and nothing more"));
+    }
+    if url.path() == "/" {
+        return Err(refused("it has no path, like `/callback`"));
+    }
+    Ok(url)
+}
+
+/// A client secret, a key or a certificate, each in place of whichever there was; and parameters that are secrets.
+fn take_proofs(app: &mut App, manifest: &Manifest, secrets: BTreeMap<String, Secret>) -> Result<()> {
+    const PROOFS: [&str; 4] = [CLIENT_SECRET, PRIVATE_KEY, CERTIFICATE[0], CERTIFICATE[1]];
+    if let Some(key) = secrets.get(PRIVATE_KEY)
+        && algorithm_of(key).is_none()
+    {
+        return Err(Kind::InvalidInput
+            .error("The private key is none that signs RS256, ES256, ES384, ES512 or EdDSA.")
+            .hint("It is PKCS #8 in PEM: `openssl pkcs8 -topk8 -nocrypt -in KEY` makes one of another form."));
+    }
+    if let (Some(certificate), Some(key)) = (secrets.get(CERTIFICATE[0]), secrets.get(CERTIFICATE[1])) {
+        Identity::from_pem(certificate.expose(), key.expose())
+            .map_err(|why| Kind::InvalidInput.error(format!("The client certificate cannot be used: {why}.")))?;
+    }
+    if PROOFS.iter().any(|name| secrets.contains_key(*name)) {
+        PROOFS.iter().for_each(|name| drop(app.secrets.remove(*name)));
+        app.key_id = None;
+    }
+    for (name, secret) in secrets {
+        if !PROOFS.contains(&name.as_str()) {
+            let parameter = parameter_of_app(manifest, &name)?;
+            let value = std::str::from_utf8(secret.expose())
+                .map_err(|_| Kind::InvalidInput.error(format!("The value for `{name}` is not UTF-8 text.")))?;
+            if !parameter.is_secret() {
+                return Err(Kind::InvalidInput
+                    .error(format!("`{name}` is not a secret: the connector can read it."))
+                    .hint(format!("Give it with `--set {name}=VALUE`.")));
+            }
+            parameter.accept(value)?;
+        }
+        if secret.is_empty() {
+            return Err(Kind::InvalidInput.error(format!("The secret `{name}` is empty.")));
+        }
+        app.secrets.insert(name, secret);
+    }
+    Ok(())
+}
+
+fn parameter_of_app<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a Parameter> {
+    let of_app = || manifest.options.iter().flat_map(|option| &option.parameters).filter(|parameter| parameter.of_app);
+    of_app().find(|parameter| parameter.name == name).ok_or_else(|| {
+        let known: Vec<&str> = of_app().map(|parameter| parameter.name.as_str()).collect();
+        Kind::Usage
+            .error(format!(
+                "An app of the connector `{}` has no parameter `{}`.",
+                manifest.name,
+                text::foreign(name, 64)
+            ))
+            .hint(match known.as_slice() {
+                [] => "It has none beside its client id and its proof.".to_owned(),
+                known => format!("It has {}.", known.join(", ")),
+            })
+    })
+}

@@ -1,0 +1,72 @@
+//! What is given on the command line: pairs, and secrets, which are never given there themselves but only where they are.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{self, Read},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    error::{Kind, Result},
+    secret::Secret,
+    text,
+};
+
+/// Reads secrets, each from its source.
+///
+/// # Errors
+/// `usage` for a source that is none or cannot be read. What stands in its place is not repeated.
+pub(super) fn secrets(sources: Vec<(String, String)>) -> Result<BTreeMap<String, Secret>> {
+    let mut secrets = BTreeMap::new();
+    let mut standard_input_taken = false;
+    for (name, source) in sources {
+        let shown = text::foreign(&name, 64);
+        let bytes = match source.split_once(':') {
+            _ if source == "-" => {
+                if std::mem::replace(&mut standard_input_taken, true) {
+                    return Err(Kind::Usage.error("Standard input can give one secret only."));
+                }
+                let mut bytes = Zeroizing::new(Vec::new());
+                io::stdin()
+                    .lock()
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| Kind::Usage.error(format!("Standard input cannot be read: {error}.")))?;
+                bytes
+            }
+            Some(("env", variable)) => Zeroizing::new(
+                env::var(variable)
+                    .map_err(|_| {
+                        Kind::Usage.error(format!(
+                            "The environment variable `{}` for the secret `{shown}` is not set, or not text.",
+                            text::foreign(variable, 64)
+                        ))
+                    })?
+                    .into_bytes(),
+            ),
+            Some(("file", path)) => Zeroizing::new(fs::read(path).map_err(|error| {
+                Kind::Usage.error(format!("The file for the secret `{shown}` cannot be read: {error}."))
+            })?),
+            // What stands there may be the secret itself, so it is not repeated.
+            _ => {
+                return Err(Kind::Usage
+                    .error(format!("A secret is never an argument, since other processes can read those; say where `{shown}` is."))
+                    .hint(format!("`--secret {shown}=env:NAME`, `--secret {shown}=file:PATH`, `--secret {shown}=-`, or leave it out to be asked.")));
+            }
+        };
+        // Files and pipes end in a line break that is not part of the secret.
+        let trimmed = bytes.strip_suffix(b"\n").map_or(&bytes[..], |bytes| bytes.strip_suffix(b"\r").unwrap_or(bytes));
+        if secrets.insert(name, Secret::new(trimmed)).is_some() {
+            return Err(Kind::Usage.error(format!("The secret `{shown}` is given twice.")));
+        }
+    }
+    Ok(secrets)
+}
+
+/// `NAME=VALUE`.
+pub(super) fn pair(argument: &str) -> std::result::Result<(String, String), String> {
+    // The argument is not repeated: somebody may have written a secret there.
+    let (name, value) = argument.split_once('=').ok_or("it has no `=` between name and value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

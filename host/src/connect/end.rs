@@ -1,0 +1,134 @@
+//! Ending a connection: it holds here at once, and then the provider is told.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::find_option;
+use crate::{
+    audit::{Event, Subject},
+    call,
+    consent::{
+        self, Book, Captured, Connection, Consent,
+        oauth2::{Client, Revoked},
+    },
+    error::{Kind, Result},
+    host::Host,
+    secret::Secret,
+};
+
+/// What came of ending a connection.
+pub struct Ended {
+    /// What the provider made of it; none where it had given nothing.
+    pub upstream: Option<Revoked>,
+}
+
+impl Host {
+    /// Removes a connection with everything that belongs to it.
+    ///
+    /// # Errors
+    /// `not-found`; those of the store. What the provider answers is no error.
+    pub async fn remove_connection(&self, environment: &str, name: &str, caller: &str) -> Result<Ended> {
+        let (book, connection, subject) = self.found(environment, name, caller)?;
+        self.audit.write(&Event::connection_removed(&subject))?;
+        if let Some(consent) = book.consent(connection.id)?.filter(|consent| consent.revoked.is_none()) {
+            book.mark_revoked(&consent)?;
+        }
+        let ended = self.end(&book, &connection, &subject).await?;
+        book.remove_connection(&connection)?;
+        Ok(ended)
+    }
+
+    /// Takes a consent back: the connection stays, without its secrets, until it is connected again.
+    ///
+    /// # Errors
+    /// `not-found`; those of the store. What the provider answers is no error.
+    pub async fn revoke_consent(&self, environment: &str, name: &str, caller: &str) -> Result<Ended> {
+        let (book, connection, subject) = self.found(environment, name, caller)?;
+        let consent = book
+            .consent(connection.id)?
+            .ok_or_else(|| Kind::NotFound.error(format!("There is no consent to the connection `{name}`.")))?;
+        match &consent.revoked {
+            None => {
+                self.audit.write(&Event::consent_revoked(&subject))?;
+                book.mark_revoked(&consent)?;
+            }
+            // One that was cut off after the mark is finished now.
+            Some(_) if book.credential(connection.id)?.is_some() => {}
+            Some(when) => {
+                return Err(Kind::NotFound
+                    .error(format!("The consent to the connection `{name}` was revoked already, at {when}.")));
+            }
+        }
+        let ended = self.end(&book, &connection, &subject).await?;
+        book.forget_secrets(connection.id)?;
+        Ok(ended)
+    }
+
+    /// What a reconnection starts from: the connection, and the secrets that it still has.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn reconnectable(&self, environment: &str, name: &str) -> Result<(Connection, BTreeMap<String, Secret>)> {
+        let book = self.book(environment)?;
+        let connection = book.connection(name)?;
+        let secrets = book.credential(connection.id)?.map(|credential| credential.secrets).unwrap_or_default();
+        Ok((connection, secrets))
+    }
+
+    /// Stops what is under way, then tells the provider. The consent is marked by then, so nothing new begins.
+    async fn end(&self, book: &Book<'_>, connection: &Connection, subject: &Subject) -> Result<Ended> {
+        let turn = self.close_pool(connection);
+        // A renewal that has left is waited for: what it brings is to be ended too.
+        let _turn = turn.last().await;
+        let Some(captured) = book.captured(connection.id)?.filter(|captured| !captured.values.is_empty()) else {
+            return Ok(Ended { upstream: None });
+        };
+        let upstream = match self.revoke_upstream(book, connection, &captured, subject).await {
+            Ok(upstream) => upstream,
+            // The connector is gone, or the app: then nobody can be told any longer.
+            Err(error) => Some(Revoked::Failed(error)),
+        };
+        if let Some(outcome) = &upstream {
+            self.audit.write(&Event::given_back(subject, outcome.name()))?;
+        }
+        Ok(Ended { upstream })
+    }
+
+    async fn revoke_upstream(
+        &self,
+        book: &Book<'_>,
+        connection: &Connection,
+        captured: &Captured,
+        subject: &Subject,
+    ) -> Result<Option<Revoked>> {
+        let approval = book.approval(&connection.connector)?;
+        let manifest = self.manifest(&approval)?;
+        let option = find_option(&manifest, &connection.option)?;
+        let (_, mut typed) = consent::typed(&manifest, connection, book.credential(connection.id)?)?;
+        let app = connection.app.as_deref().map(|name| book.app(&connection.connector, Some(name))).transpose()?;
+        if let Some(app) = &app {
+            app.give(option, &mut typed)?;
+        }
+        let app = app.map(Arc::new);
+        let scopes = captured.scopes.clone();
+        let Some(client) = Client::of(option, app.clone(), connection.discovered.clone(), scopes) else {
+            return Ok(None);
+        };
+        let way = self.way(option, app, connection)?;
+        Ok(Some(client.revoke(&way, &typed, captured, subject).await))
+    }
+
+    fn found(&self, environment: &str, name: &str, caller: &str) -> Result<(Book<'_>, Connection, Subject)> {
+        let book = self.book(environment)?;
+        let connection = book.connection(name)?;
+        let approval = book.find_approval(&connection.connector)?;
+        let digest = match (&approval, book.consent(connection.id)?) {
+            (Some(approval), _) => approval.digest,
+            (None, Some(Consent { digest, .. })) => digest,
+            (None, None) => {
+                return Err(Kind::NotFound.error(format!("There is no consent to the connection `{name}`.")));
+            }
+        };
+        let subject = call::subject(environment, &connection, digest, "", caller);
+        Ok((book, connection, subject))
+    }
+}

@@ -1,0 +1,176 @@
+//! The second step: sign in with what the owner agreed to, ask the service whose account it is, and keep all of it at once.
+
+use std::sync::Arc;
+
+use super::{ConnectProposal, Granted, Trip, find_option};
+use crate::{
+    audit::{Event, Subject},
+    call,
+    consent::{self, Captured, Connection, Consent, SignIn, oauth2::Given},
+    egress::{Access, Credentials, Typed},
+    error::{Error, Kind, Result},
+    host::Host,
+    manifest::Manifest,
+    origin::Origin,
+};
+
+/// What a person did to sign in.
+pub enum SignedIn {
+    /// Nothing but agree: what was typed, or the app's own credentials, are all that is needed.
+    Agreed,
+    /// Came back from the provider's page; the query is as the browser brought it.
+    CameBack {
+        /// Where the person was sent.
+        trip: Trip,
+        /// Of the callback, without the question mark.
+        query: String,
+    },
+    /// Agreed on another device.
+    Elsewhere(Granted),
+}
+
+impl Host {
+    /// Signs in, asks the service with the connector's `check`, and keeps the connection if that is good. What was got of a
+    /// provider and is not kept is given back.
+    ///
+    /// # Errors
+    /// What the sign-in or the check failed with; `reconnect-needed` where it is another account than before.
+    pub async fn connect(&self, proposal: ConnectProposal, signed_in: SignedIn) -> Result<Connection> {
+        let book = self.book(&proposal.environment)?;
+        let approval = &proposal.approval;
+        let unchanged = book.find_approval(&approval.connector)?.is_some_and(|now| now.digest == approval.digest);
+        if !unchanged {
+            return Err(Kind::ApprovalNeeded
+                .error("The connector was changed by somebody else in the meantime.")
+                .hint("Connect again."));
+        }
+        let before = book.find_connection(&proposal.connection.name)?;
+        if before.as_ref().map_or(0, |before| before.generation) + 1 != proposal.connection.generation {
+            return Err(Kind::AlreadyExists.error(format!(
+                "The connection `{}` was changed by somebody else in the meantime.",
+                proposal.connection.name
+            )));
+        }
+        let subject = proposal.subject("check");
+        let mut consent = proposal.consent.clone();
+        let not_made = |error: Error| {
+            error.context(format!("The connection `{}` was not made, since its check failed", proposal.connection.name))
+        };
+        let first = self.first_access(&proposal, signed_in, &mut consent, &subject).await.map_err(not_made)?;
+        match self.check_first(&proposal, &first, before.as_ref(), &subject).await {
+            Ok(account) => {
+                let connection = Connection { account: account.clone(), ..proposal.connection.clone() };
+                consent.account = account;
+                let event = if before.is_some() { Event::reconnected(&subject) } else { Event::connected(&subject) };
+                self.audit.write(&event)?;
+                // What was used before is not given out any longer; a renewal of it that has left ends before it is replaced.
+                let turn = before.as_ref().map(|before| self.close_pool(before));
+                let _turn = match &turn {
+                    Some(turn) => Some(turn.last().await),
+                    None => None,
+                };
+                book.put_connection(&connection, &proposal.credential, first.captured().as_ref(), &consent)?;
+                Ok(connection)
+            }
+            Err(error) => {
+                if let Some(captured) = first.captured() {
+                    self.give_back(&proposal, &captured, &subject).await;
+                }
+                Err(match error.kind() {
+                    Kind::ReconnectNeeded => error,
+                    _ => not_made(error),
+                })
+            }
+        }
+    }
+
+    async fn check_first(
+        &self,
+        proposal: &ConnectProposal,
+        first: &First,
+        before: Option<&Connection>,
+        subject: &Subject,
+    ) -> Result<String> {
+        let loaded = self.loaded(&proposal.approval)?;
+        let component = self.component(&loaded, proposal.approval.digest).await?;
+        let account = self.check_access(component, &proposal.connection, first.access.clone(), subject.clone()).await?;
+        match before {
+            Some(before) if before.account != account => Err(Kind::ReconnectNeeded
+                .error(format!(
+                    "That is another account: `{account}`, and the connection `{}` is for `{}`.",
+                    before.name, before.account
+                ))
+                .hint("Make a new connection for it with `attache connect`.")),
+            _ => Ok(account),
+        }
+    }
+
+    /// What a connection that is not kept yet may do, and what signed in for it. An origin that the service itself names is
+    /// one that its owner agreed to as a pattern: from now on it is this one, and another needs a new consent.
+    async fn first_access(
+        &self,
+        proposal: &ConnectProposal,
+        signed_in: SignedIn,
+        consent: &mut Consent,
+        subject: &Subject,
+    ) -> Result<First> {
+        let ConnectProposal { manifest, values, connection, .. } = proposal;
+        let option = find_option(manifest, &connection.option)?;
+        if option.scheme.is_direct() {
+            let credentials = Arc::new(Typed::new(values.clone()));
+            let access = self.access_of(manifest, proposal, values, consent, credentials)?;
+            return Ok(First { access: Arc::new(access), sign_in: None });
+        }
+        let app = proposal.app.clone().map(Arc::new);
+        let sign_in = Arc::new(self.sign_in(option, app, values.clone(), connection, &consent.scopes, None)?);
+        match signed_in {
+            // A login, or the client's own credentials: asked for like any later renewal.
+            SignedIn::Agreed => {}
+            SignedIn::CameBack { trip, query } => {
+                let callback = trip.authorization.accept(&query)?;
+                let given = Given::Code { callback, authorization: trip.authorization };
+                sign_in.begin(&given, subject).await?;
+            }
+            SignedIn::Elsewhere(granted) => sign_in.take_first(granted.0, subject)?,
+        }
+        let held = sign_in.current(subject).await?;
+        let strings = |origins: Vec<Origin>| origins.iter().map(ToString::to_string).collect();
+        let reachable = consent::resolve(manifest, option, &held.values, &connection.discovered, &connection.private)?;
+        consent.origins = reachable.audience.iter().map(ToString::to_string).collect();
+        consent.sign_in = strings(consent::sign_in_origins(option, &held.values, &connection.discovered)?);
+        let access = self.access_of(manifest, proposal, &held.values, consent, sign_in.clone())?;
+        Ok(First { access: Arc::new(access), sign_in: Some(sign_in) })
+    }
+
+    fn access_of(
+        &self,
+        manifest: &Manifest,
+        proposal: &ConnectProposal,
+        values: &crate::manifest::Values,
+        consent: &Consent,
+        credentials: Arc<dyn Credentials>,
+    ) -> Result<Access> {
+        let option = find_option(manifest, &proposal.connection.option)?;
+        let limits = self.settings.transport_limits();
+        consent::access(manifest, option, &proposal.connection, values, consent, credentials, limits)
+    }
+}
+
+/// What a connection that is not kept yet works with.
+struct First {
+    access: Arc<Access>,
+    sign_in: Option<Arc<SignIn>>,
+}
+
+impl First {
+    fn captured(&self) -> Option<Captured> {
+        self.sign_in.as_ref().and_then(|sign_in| sign_in.captured())
+    }
+}
+
+impl ConnectProposal {
+    /// What the audit's lines about it have in common.
+    pub(super) fn subject(&self, what: &str) -> Subject {
+        call::subject(&self.environment, &self.connection, self.approval.digest, what, &self.caller)
+    }
+}

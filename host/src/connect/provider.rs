@@ -1,0 +1,271 @@
+//! The part of connecting that is the authorization server's: which app, which grant, which scopes, and where the person goes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use url::Url;
+
+use super::{ConnectProposal, find_option};
+use crate::{
+    audit::{Event, Subject},
+    consent::{
+        App, Authorization, Book, Captured, Connection, Discovered,
+        oauth2::{self, Client, DeviceAuthorization, Polled, Revoked},
+    },
+    error::{Kind, Result},
+    host::Host,
+    manifest::{
+        AuthOption, Values,
+        oauth2::Grant,
+        template::{Landing, Moment},
+    },
+    origin::Origin,
+    text,
+};
+
+/// A person on the way to the provider's page and back. It holds what ties the callback to whoever was sent, so it stays where
+/// it was made.
+pub struct Trip {
+    /// Where the browser goes.
+    pub url: Url,
+    pub(super) authorization: Authorization,
+}
+
+impl Trip {
+    /// Whether a callback with this state comes from it.
+    pub fn is_named(&self, state: &str) -> bool {
+        self.authorization.is_named(state)
+    }
+}
+
+/// What a person agreed to on another device.
+pub struct Granted(pub(super) Captured);
+
+impl ConnectProposal {
+    /// Begins a trip to the provider that comes back to `redirect_uri`, or to the app's own where that has one.
+    ///
+    /// # Errors
+    /// `service-failed` where the provider has no authorization endpoint; `approval-needed` where there is no client id.
+    pub fn trip(&self, redirect_uri: &Url) -> Result<Trip> {
+        let redirect_uri = self.redirect_uri().unwrap_or(redirect_uri).clone();
+        let authorization = self.client()?.authorization(redirect_uri, &self.values)?;
+        Ok(Trip { url: authorization.url.clone(), authorization })
+    }
+
+    /// Where the app wants people sent back to, where its operator said so.
+    pub fn redirect_uri(&self) -> Option<&Url> {
+        self.app.as_ref().and_then(|app| app.redirect_uri.as_ref())
+    }
+
+    /// Where the person signs in.
+    pub fn provider(&self) -> Option<Origin> {
+        let url = self.client().ok()?.authorization_url(&self.values).ok()?;
+        Origin::of(&url).ok()
+    }
+
+    /// What the connector calls itself; its own words.
+    pub fn title(&self) -> &str {
+        &self.manifest.title
+    }
+
+    fn client(&self) -> Result<Client> {
+        let option = find_option(&self.manifest, &self.connection.option)?;
+        let app = self.app.clone().map(Arc::new);
+        Client::of(option, app, self.connection.discovered.clone(), self.consent.scopes.clone())
+            .ok_or_else(|| Kind::Usage.error(format!("The auth option `{}` does not use OAuth 2.0.", option.id)))
+    }
+}
+
+impl Host {
+    /// Asks the provider for a code that the person types on another device (RFC 8628).
+    ///
+    /// # Errors
+    /// `service-failed` where the provider gives none.
+    pub async fn begin_device(&self, proposal: &ConnectProposal) -> Result<DeviceAuthorization> {
+        let way = self.proposed_way(proposal)?;
+        proposal.client()?.device(&way, &proposal.values, &proposal.subject("connect")).await
+    }
+
+    /// Asks once whether the person has agreed; none while they have not decided. Wait `device.interval` before each time.
+    ///
+    /// # Errors
+    /// `consent-needed` where the person said no or the code ran out.
+    pub async fn poll_device(
+        &self,
+        proposal: &ConnectProposal,
+        device: &mut DeviceAuthorization,
+    ) -> Result<Option<Granted>> {
+        let way = self.proposed_way(proposal)?;
+        match proposal.client()?.poll(&way, &proposal.values, device, &proposal.subject("connect")).await? {
+            Polled::Granted(captured) => Ok(Some(Granted(captured))),
+            Polled::NotYet => Ok(None),
+        }
+    }
+
+    /// Tells the provider to end tokens that are not kept. Whether it does changes nothing here.
+    pub(super) async fn give_back(&self, proposal: &ConnectProposal, captured: &Captured, subject: &Subject) {
+        let outcome = match (proposal.client(), self.proposed_way(proposal)) {
+            (Ok(client), Ok(way)) => client.revoke(&way, &proposal.values, captured, subject).await,
+            _ => Revoked::NoEndpoint,
+        };
+        if let Err(error) = self.audit.write(&Event::given_back(subject, outcome.name())) {
+            tracing::error!(%error, "the audit cannot be written");
+        }
+    }
+
+    fn proposed_way(&self, proposal: &ConnectProposal) -> Result<crate::consent::Way> {
+        let option = find_option(&proposal.manifest, &proposal.connection.option)?;
+        self.way(option, proposal.app.clone().map(Arc::new), &proposal.connection)
+    }
+
+    /// The app that an auth option needs: the one that is named, the only one there is, or one that the host registers itself
+    /// where the connector says where.
+    pub(super) async fn app_for(
+        &self,
+        book: &Book<'_>,
+        option: &AuthOption,
+        connection: &Connection,
+        typed: &Values,
+        named: Option<&str>,
+        subject: &Subject,
+    ) -> Result<Option<App>> {
+        if !option.needs_app() {
+            return match named {
+                Some(_) => Err(Kind::Usage.error(format!("The auth option `{}` needs no app.", option.id))),
+                None => Ok(None),
+            };
+        }
+        let registers = option.scheme.oauth2().and_then(|it| Some((it, it.registration_url.as_ref()?)));
+        let Some((settings, endpoint)) = registers.filter(|_| named.is_none()) else {
+            return book.app(&connection.connector, named).map(Some);
+        };
+        if !book.apps(&connection.connector)?.is_empty() {
+            return book.app(&connection.connector, None).map(Some);
+        }
+        let endpoint = endpoint
+            .fill(typed, &Moment::now())
+            .map_err(|why| Kind::InvalidInput.error(format!("Where to register cannot be filled in: {why}.")))?;
+        let origins = oauth2::origins(settings, typed)?;
+        let way = self.way(option, None, connection)?;
+        let app = oauth2::register(
+            &connection.connector,
+            endpoint.expose().clone(),
+            &settings.grants,
+            origins,
+            &way,
+            subject,
+        )
+        .await?;
+        self.audit.write(&Event::app_registered(subject, &app.name))?;
+        book.put_app(&app)?;
+        Ok(Some(app))
+    }
+
+    /// What the provider says of itself, where the connector leaves something to that.
+    pub(super) async fn discover(
+        &self,
+        option: &AuthOption,
+        app: Option<&App>,
+        connection: &Connection,
+        values: &Values,
+        subject: &Subject,
+    ) -> Result<Discovered> {
+        let Some((settings, issuer)) = option.scheme.oauth2().and_then(|it| Some((it, it.issuer.as_ref()?))) else {
+            return Ok(Discovered::default());
+        };
+        let issuer = match issuer.fill(values, &Moment::now()) {
+            Ok(issuer) => issuer,
+            // An issuer that may be left out, and was: the endpoints were typed one by one.
+            Err(_) if settings.token_url.as_ref().is_some_and(|url| url.fill(values, &Moment::now()).is_ok()) => {
+                return Ok(Discovered::default());
+            }
+            Err(why) => {
+                return Err(Kind::InvalidInput.error(format!("The provider's issuer cannot be filled in: {why}.")));
+            }
+        };
+        let own = Origin::of(issuer.expose())?;
+        let way = self.way(option, app.cloned().map(Arc::new), connection)?;
+        let permits = |url: &Url| match app {
+            Some(app) => app.permits(url),
+            // Who typed the client's secret is shown where it goes; it stays with whom it was typed for.
+            None if Origin::of(url)? == own => Ok(()),
+            None => Err(Kind::Denied
+                .error(format!(
+                    "The provider's metadata names an endpoint elsewhere, at {}.",
+                    text::foreign(url.as_str(), 300)
+                ))
+                .hint("Give the endpoints one by one if that is meant.")),
+        };
+        Discovered::of(issuer.expose(), &way, &permits, settings.pkce, subject).await
+    }
+}
+
+/// How a first token is asked for.
+///
+/// # Errors
+/// `usage` where the connector does not offer it.
+pub(super) fn choose_grant(option: &AuthOption, wanted: Option<Grant>) -> Result<Option<Grant>> {
+    let Some(settings) = option.scheme.oauth2() else {
+        return match wanted {
+            None => Ok(None),
+            Some(_) => Err(Kind::Usage.error(format!("The auth option `{}` does not use OAuth 2.0.", option.id))),
+        };
+    };
+    match wanted {
+        None => Ok(settings.grants.first().copied()),
+        Some(grant) if settings.grants.contains(&grant) => Ok(Some(grant)),
+        Some(grant) => {
+            let known: Vec<&str> = settings.grants.iter().map(|grant| grant.name()).collect();
+            Err(Kind::Usage
+                .error(format!("The connector does not offer the grant `{}` there.", grant.name()))
+                .hint(format!("It offers {}.", known.join(", "))))
+        }
+    }
+}
+
+/// What is asked for: what every connection asks for, what was asked for before, and what is wanted now; each with the
+/// connector's words for it.
+///
+/// # Errors
+/// `usage` where the connector does not declare a scope that is wanted.
+pub(super) fn wanted_scopes(
+    option: &AuthOption,
+    values: &Values,
+    wanted: &[String],
+    before: &[String],
+) -> Result<Vec<(String, Option<String>)>> {
+    let Some(settings) = option.scheme.oauth2() else {
+        return match wanted {
+            [] => Ok(Vec::new()),
+            _ => Err(Kind::Usage.error(format!("The auth option `{}` has no scopes.", option.id))),
+        };
+    };
+    let mut declared = BTreeMap::new();
+    let mut asked = Vec::new();
+    for scope in &settings.scopes {
+        let filled = scope.name.fill(values, Landing::Plain, &Moment::now()).map_err(|why| {
+            Kind::InvalidInput.error(format!("The scope `{}` cannot be filled in: {why}.", scope.name))
+        })?;
+        // One whose values were left out is not asked for.
+        let Some(filled) = filled else { continue };
+        let name = String::from_utf8_lossy(filled.bytes()).into_owned();
+        if name.is_empty() {
+            continue;
+        }
+        let is_wanted = |all: &[String]| all.iter().any(|it| *it == name || *it == scope.name.to_string());
+        if scope.required || is_wanted(wanted) || is_wanted(before) {
+            asked.push((name.clone(), scope.description.clone()));
+        }
+        declared.insert(name, scope.name.to_string());
+    }
+    let unknown = wanted.iter().find(|it| !declared.contains_key(*it) && !declared.values().any(|known| known == *it));
+    if let Some(unknown) = unknown {
+        let known: Vec<&str> = declared.keys().map(String::as_str).collect();
+        return Err(Kind::Usage
+            .error(format!("The connector declares no scope `{}`.", text::foreign(unknown, 100)))
+            .hint(match known.as_slice() {
+                [] => "It declares none.".to_owned(),
+                known => format!("It declares {}.", known.join(", ")),
+            }));
+    }
+    Ok(asked)
+}

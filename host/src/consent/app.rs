@@ -1,0 +1,141 @@
+//! An app: the operator's own registration with a provider, and the only origins that its secrets may go to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::{
+    error::{Error, Kind, Result},
+    manifest::{AuthOption, Manifest, Parameter, ValueKind, Values, oauth2::OF_APP},
+    origin::Origin,
+    secret::Secret,
+    text,
+};
+
+/// What a secret of an app is called beside the parameters that belong to it.
+pub const CLIENT_SECRET: &str = OF_APP[1];
+/// A key in PEM: the app proves itself with an assertion (RFC 7523, 2.2).
+pub const PRIVATE_KEY: &str = "private_key";
+/// A certificate in PEM and its key: the app proves itself in the TLS handshake (RFC 8705, 2).
+pub const CERTIFICATE: [&str; 2] = ["client_certificate", "client_certificate_key"];
+
+/// The operator's registration with a provider.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct App {
+    /// The connector that it is for.
+    pub connector: String,
+    /// Unique among the connector's apps.
+    pub name: String,
+    /// RFC 6749, 2.2.
+    pub client_id: String,
+    /// Which key of those that the provider knows, where the app proves itself with one.
+    pub key_id: Option<String>,
+    /// Where its secrets, assertions, codes and refresh tokens may go, and nowhere else.
+    pub origins: BTreeSet<Origin>,
+    /// Where the provider sends people back to; a free port of loopback unless given.
+    pub redirect_uri: Option<Url>,
+    /// Parameters that belong to the app and are no secrets.
+    pub parameters: BTreeMap<String, String>,
+    /// Its secrets, and those among the parameters.
+    #[serde(with = "crate::secret::in_sealed_record")]
+    pub secrets: BTreeMap<String, Secret>,
+    /// Whether the host registered it by itself (RFC 7591).
+    pub registered: bool,
+    /// RFC 3339.
+    pub created: String,
+}
+
+impl App {
+    /// Refuses a URL that none of this app's secrets may go to.
+    ///
+    /// # Errors
+    /// `denied`, with the command that would allow it.
+    pub fn permits(&self, url: &Url) -> Result<()> {
+        let origin = Origin::of(url)?;
+        if self.origins.contains(&origin) {
+            return Ok(());
+        }
+        let known: Vec<String> = self.origins.iter().map(ToString::to_string).collect();
+        Err(Kind::Denied
+            .error(format!(
+                "The secrets of the app `{}` may not go to {}; they may go to {}.",
+                self.name,
+                text::foreign(&origin.to_string(), 300),
+                known.join(", ")
+            ))
+            .hint(format!(
+                "If that is where the provider is, `attache app set {} --name {} --origin {origin}` allows it.",
+                self.connector, self.name
+            )))
+    }
+
+    /// Adds what it knows to a connection's values, as far as the auth option asks for it.
+    ///
+    /// # Errors
+    /// `invalid-input` where one does not fit; `reconnect-needed` never.
+    pub fn give(&self, option: &AuthOption, values: &mut Values) -> Result<()> {
+        for parameter in option.parameters.iter().filter(|parameter| parameter.of_app) {
+            let of_app = || self.of_this("app set");
+            match (self.parameters.get(&parameter.name), self.secrets.get(&parameter.name)) {
+                (Some(value), _) if !parameter.is_secret() => {
+                    values.put(parameter, Secret::new(value.as_str())).map_err(|error| error.hint(of_app()))?;
+                }
+                (_, Some(value)) if parameter.is_secret() => {
+                    values.put(parameter, value.clone()).map_err(|error| error.hint(of_app()))?;
+                }
+                _ if parameter.optional || parameter.default.is_some() => {}
+                _ => {
+                    return Err(Kind::ApprovalNeeded
+                        .error(format!(
+                            "The app `{}` has no `{}`, which the connector needs.",
+                            self.name, parameter.name
+                        ))
+                        .hint(of_app()));
+                }
+            }
+        }
+        if option.scheme.oauth2().is_some() {
+            let typed = |name: &str| option.parameter(name).is_some();
+            if !typed(OF_APP[0]) {
+                values.put(&Parameter::known(OF_APP[0], ValueKind::Text), Secret::new(self.client_id.as_str()))?;
+            }
+            if let Some(secret) = self.secrets.get(CLIENT_SECRET).filter(|_| !typed(CLIENT_SECRET)) {
+                values.put(&Parameter::known(CLIENT_SECRET, ValueKind::Secret), secret.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn of_this(&self, verb: &str) -> String {
+        format!("`attache {verb} {} --name {}` gives it.", self.connector, self.name)
+    }
+}
+
+/// The origins that a connector's own text gives an app: those of its endpoints whose host is written out.
+pub fn fixed_origins(manifest: &Manifest) -> BTreeSet<Origin> {
+    let endpoints = manifest.options.iter().filter_map(|option| option.scheme.oauth2()).flat_map(|it| it.endpoints());
+    let nothing = Values::default();
+    let fixed = endpoints.filter_map(|(_, url)| url.origins(&nothing.in_a_host()).ok());
+    fixed.flatten().collect()
+}
+
+/// Whether a connector has something that an app is for.
+///
+/// # Errors
+/// `usage` where it has not.
+pub fn needs_app(manifest: &Manifest) -> Result<(), Error> {
+    if manifest
+        .options
+        .iter()
+        .any(|option| option.scheme.oauth2().is_some() || option.parameters.iter().any(|it| it.of_app))
+    {
+        return Ok(());
+    }
+    Err(Kind::Usage
+        .error(format!(
+            "The connector `{}` needs no app: none of its auth options uses OAuth 2.0 or asks one for anything.",
+            manifest.name
+        ))
+        .hint(format!("`attache connect {}` connects it.", manifest.name)))
+}

@@ -1,0 +1,244 @@
+//! What a token endpoint answers (RFC 6749, 5): a token, a refusal, or neither.
+
+use std::{collections::HashSet, fmt, time::Duration};
+
+use http::{HeaderMap, header::RETRY_AFTER};
+use jiff::Timestamp;
+use oauth2::basic::{BasicErrorResponse, BasicErrorResponseType};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::{Client, device};
+use crate::{
+    consent::{
+        Captured,
+        answer::Answer,
+        step::{self, Failure},
+    },
+    error::Kind,
+    manifest::{
+        Values,
+        declared::CaptureFrom,
+        login::{ACCESS_TOKEN, REFRESH_TOKEN},
+    },
+    secret::Secret,
+    text,
+    transport::Incoming,
+};
+
+/// Token types that a bearer attachment cannot use (RFC 6749, 7.1): the token is bound to something.
+const BOUND: [&str; 4] = ["mac", "pop", "dpop", "n_a"];
+/// A provider that asks for more patience than this is asked again all the same.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+const LONGEST_WORDS: usize = 300;
+
+/// What was answered to a token request.
+pub(super) fn read(
+    client: &Client,
+    incoming: Incoming,
+    origin: &str,
+    values: &mut Values,
+) -> Result<Captured, Failure> {
+    let status = incoming.status.as_u16();
+    let wait = retry_after(&incoming.headers);
+    let refusal = serde_json::from_slice::<BasicErrorResponse>(&incoming.body).ok();
+    if matches!(status, 408 | 425 | 429 | 500..) {
+        return Err(Failure::later(
+            Kind::ServiceFailed
+                .error(format!("{origin} issues no token now: it answered with status {status}."))
+                .hint("It is asked again later."),
+            wait,
+        ));
+    }
+    if let Some(refusal) = refusal {
+        return Err(refused(&refusal, origin, wait));
+    }
+    if !(200..=299).contains(&status) {
+        let error = Kind::ReconnectNeeded
+            .error(format!(
+                "{origin} issues no token: it answered with status {status}, which is no answer of OAuth 2.0."
+            ))
+            .hint("`attache connection reconnect NAME` signs in again.");
+        return Err(match status {
+            400 | 401 => Failure::Refused(error),
+            _ => Failure::Lost(error),
+        });
+    }
+    if has_members_twice(&incoming.body) {
+        return Err(odd(origin, "it has a member twice, so that nobody can tell which one counts"));
+    }
+    let answer = Answer::read(incoming);
+    let text_at = |pointer: &str| answer.find(&CaptureFrom::Answer(pointer.into())).filter(|found| !found.is_empty());
+    if let Some(kind) = text_at("/token_type").and_then(|kind| String::from_utf8(kind.expose().to_vec()).ok())
+        && BOUND.contains(&kind.to_ascii_lowercase().as_str())
+    {
+        return Err(odd(origin, "the token is of a type that cannot be sent as a bearer"));
+    }
+    let mut captured = Captured::default();
+    for name in [ACCESS_TOKEN, REFRESH_TOKEN] {
+        if let Some(token) = text_at(&format!("/{name}")) {
+            captured.values.insert(name.to_owned(), token);
+        }
+    }
+    if let Some(lifetime) = text_at("/expires_in") {
+        captured.expires = step::expiry("expires_in", &lifetime, Timestamp::now());
+    }
+    captured.scopes = text_at("/scope").map(|scope| split_scopes(client, &scope)).unwrap_or_default();
+    for capture in &client.settings.capture {
+        if !matches!(capture.at, CaptureFrom::Callback(_)) {
+            step::keep(capture, &answer, origin, values, &mut captured).map_err(Failure::Lost)?;
+        }
+    }
+    if !captured.values.contains_key(ACCESS_TOKEN) {
+        return Err(odd(origin, "there is no access token in it"));
+    }
+    // No word of what was granted means what was asked for (RFC 6749, 5.1).
+    if captured.scopes.is_empty() {
+        captured.scopes.clone_from(&client.scopes);
+    }
+    Ok(captured)
+}
+
+fn split_scopes(client: &Client, scope: &Secret) -> Vec<String> {
+    let text = String::from_utf8_lossy(scope.expose()).into_owned();
+    let separators = client.settings.scope_separator.as_str();
+    let split = text.split(|c: char| c == ' ' || separators.contains(c));
+    split.filter(|scope| !scope.is_empty()).map(|scope| text::foreign(scope, 500)).collect()
+}
+
+/// A refusal in the provider's words (RFC 6749, 5.2).
+fn refused(refusal: &BasicErrorResponse, origin: &str, wait: Option<Duration>) -> Failure {
+    let code = text::foreign(refusal.error().as_ref(), 60);
+    let words = refusal.error_description().map(|words| text::foreign(words, LONGEST_WORDS));
+    let says = words.filter(|words| !words.is_empty()).map(|words| format!(" It says: “{words}”")).unwrap_or_default();
+    let of_app = |what: &str| {
+        Failure::later(
+            Kind::ServiceFailed
+                .error(format!("{origin} {what} (`{code}`).{says}"))
+                .hint("Correct the app with `attache app set`; the connection itself may be good."),
+            wait,
+        )
+    };
+    // `invalid_grant` is final, and so is what a provider invented for it.
+    let final_word = || {
+        Failure::Refused(
+            Kind::ReconnectNeeded
+                .error(format!("{origin} no longer accepts what the connection was made with (`{code}`).{says}"))
+                .hint("`attache connection reconnect NAME` signs in again."),
+        )
+    };
+    match refusal.error() {
+        BasicErrorResponseType::InvalidClient | BasicErrorResponseType::UnauthorizedClient => {
+            of_app("does not accept the app's client id or proof")
+        }
+        BasicErrorResponseType::UnsupportedGrantType | BasicErrorResponseType::InvalidRequest => {
+            of_app("does not understand what it is asked")
+        }
+        BasicErrorResponseType::InvalidScope => Failure::Refused(
+            Kind::ConsentNeeded
+                .error(format!("{origin} does not grant what is asked for (`{code}`).{says}"))
+                .hint("`attache connection reconnect NAME` asks for the connector's own scopes."),
+        ),
+        BasicErrorResponseType::Extension(extension) => match extension.as_str() {
+            "temporarily_unavailable" | "server_error" => Failure::later(
+                Kind::ServiceFailed.error(format!("{origin} issues no token now (`{code}`).{says}")),
+                wait,
+            ),
+            // RFC 8628, 3.5.
+            "authorization_pending" => Failure::Undecided { slower: false },
+            "slow_down" => Failure::Undecided { slower: true },
+            "expired_token" => Failure::Refused(device::expired()),
+            "access_denied" => Failure::Refused(
+                Kind::ConsentNeeded
+                    .error(format!("The sign-in was refused at {origin} (`{code}`).{says}"))
+                    .hint("Connect again and agree there."),
+            ),
+            _ => final_word(),
+        },
+        BasicErrorResponseType::InvalidGrant => final_word(),
+    }
+}
+
+/// An answer that was taken for a token's and is none: the request was used up, and what came of it is not known.
+fn odd(origin: &str, why: &str) -> Failure {
+    Failure::Lost(
+        Kind::ServiceFailed.error(format!("The answer of {origin} to a token request cannot be used: {why}.")),
+    )
+}
+
+/// RFC 9110, 10.2.3.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            Duration::from_secs(u64::try_from(at.as_second() - Timestamp::now().as_second()).unwrap_or(0))
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// Whether any object of a JSON text has a name twice (RFC 8259, 4 leaves open which one counts). What is no JSON has none.
+fn has_members_twice(body: &[u8]) -> bool {
+    let mut twice = false;
+    let mut json = serde_json::Deserializer::from_slice(body);
+    // An answer that is no JSON may be of another kind; whoever reads it decides.
+    let _ = Once(&mut twice).deserialize(&mut json);
+    twice
+}
+
+struct Once<'a>(&'a mut bool);
+
+impl<'de> DeserializeSeed<'de> for Once<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Once<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            *self.0 |= !seen.insert(name);
+            map.next_value_seed(Once(self.0))?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Once(self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Signing in on another device (RFC 8628).
+
+use std::time::{Duration, Instant};
+
+use oauth2::StandardDeviceAuthorizationResponse;
+
+use super::{Client, Given, filled, request::Parameters};
+use crate::{
+    audit::Subject,
+    consent::{
+        Captured,
+        step::{Failure, Way},
+    },
+    error::{Error, Kind, Result},
+    manifest::Values,
+    secret::Secret,
+    text,
+};
+
+/// Added for good each time that the provider asks for it (RFC 8628, 3.5).
+const SLOWER: Duration = Duration::from_secs(5);
+/// A code that is good for longer than this is not waited for any longer.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// No provider was seen to ask for more patience.
+const SLOWEST: Duration = Duration::from_secs(120);
+
+/// What a person is shown, and what is asked for with it.
+pub struct DeviceAuthorization {
+    /// Where the person goes, on any device.
+    pub verification_uri: String,
+    /// The same with the code in it, where the provider offers that.
+    pub verification_uri_complete: Option<String>,
+    /// What the person types there.
+    pub user_code: String,
+    /// Until when that is possible.
+    pub ends: Instant,
+    /// How long to wait before asking, each time.
+    pub interval: Duration,
+    pub(super) device_code: Secret,
+}
+
+/// What came of asking once.
+pub(crate) enum Polled {
+    Granted(Captured),
+    /// The person has not decided yet.
+    NotYet,
+}
+
+impl Client {
+    /// Asks the provider for a code that a person can type.
+    pub(crate) async fn device(&self, way: &Way, values: &Values, subject: &Subject) -> Result<DeviceAuthorization> {
+        let url = filled(
+            "device authorization",
+            self.settings.device_authorization_url.as_ref(),
+            self.discovered.device_authorization.as_ref(),
+            values,
+        )?;
+        let origin = url.origin().ascii_serialization();
+        let mut parameters = Parameters::new();
+        if !self.scopes.is_empty() {
+            parameters.push(("scope".into(), Secret::new(self.scope())));
+        }
+        let outgoing = self.request(way, url, parameters, &self.settings.authorization_params, values)?;
+        let answer = way.exchange(outgoing, subject, 0).await.map_err(Failure::into_error)?;
+        if !answer.status.is_success() {
+            let code = serde_json::from_slice::<oauth2::basic::BasicErrorResponse>(&answer.body)
+                .map(|refusal| format!(" (`{}`)", text::foreign(refusal.error().as_ref(), 60)))
+                .unwrap_or_default();
+            return Err(Kind::ServiceFailed
+                .error(format!(
+                    "{origin} gives no code to sign in with: it answered with status {}{code}.",
+                    answer.status.as_u16()
+                ))
+                .hint("Check that the app may use the device flow at the provider."));
+        }
+        let parsed: StandardDeviceAuthorizationResponse = serde_json::from_slice(&answer.body).map_err(|_| {
+            Kind::ServiceFailed.error(format!("The answer of {origin} is no device authorization (RFC 8628, 3.2)."))
+        })?;
+        Ok(DeviceAuthorization {
+            verification_uri: text::foreign(parsed.verification_uri().as_str(), 500),
+            verification_uri_complete: parsed.verification_uri_complete().map(|uri| text::foreign(uri.secret(), 1_000)),
+            user_code: text::foreign(parsed.user_code().secret(), 100),
+            ends: Instant::now() + parsed.expires_in().min(LONGEST),
+            interval: parsed.interval().clamp(Duration::from_secs(1), SLOWEST),
+            device_code: Secret::new(parsed.device_code().secret().as_str()),
+        })
+    }
+
+    /// Asks once whether the person has decided. The interval grows where the provider asks for it.
+    pub(crate) async fn poll(
+        &self,
+        way: &Way,
+        values: &Values,
+        device: &mut DeviceAuthorization,
+        subject: &Subject,
+    ) -> Result<Polled> {
+        if Instant::now() >= device.ends {
+            return Err(expired());
+        }
+        match self.obtain(way, values, &Given::Device(device.device_code.clone()), subject).await {
+            Ok(captured) => Ok(Polled::Granted(captured)),
+            Err(Failure::Undecided { slower }) => {
+                if slower {
+                    device.interval = (device.interval + SLOWER).min(SLOWEST);
+                }
+                Ok(Polled::NotYet)
+            }
+            // RFC 8628, 3.5: a time-out is a reason to be slower, not to give up.
+            Err(Failure::Later(error, _) | Failure::Lost(error)) if error.kind() == Kind::Timeout => {
+                device.interval = (device.interval * 2).min(SLOWEST);
+                Ok(Polled::NotYet)
+            }
+            Err(failure) => Err(failure.into_error()),
+        }
+    }
+}
+
+pub(super) fn expired() -> Error {
+    Kind::ConsentNeeded
+        .error("Nobody agreed on the other device before the code ran out.")
+        .hint("Connect again for a new code.")
+}

@@ -1,0 +1,177 @@
+//! What a provider says of itself (RFC 8414; OpenID Connect Discovery 1.0; RFC 9728 for a protected resource).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header::ACCEPT};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use url::Url;
+
+use crate::{
+    audit::Subject,
+    consent::step::Way,
+    error::{Error, Kind, Result},
+    origin::Origin,
+    text,
+    transport::Outgoing,
+};
+
+/// What of a provider's metadata is used; kept with the connection.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Discovered {
+    /// As it names itself.
+    pub issuer: Option<String>,
+    /// RFC 8414, 2.
+    pub authorization: Option<Url>,
+    /// The same.
+    pub token: Option<Url>,
+    /// The same.
+    pub device_authorization: Option<Url>,
+    /// The same.
+    pub revocation: Option<Url>,
+    /// How apps may prove themselves; empty where it does not say.
+    pub token_auth_methods: Vec<String>,
+    /// Whether it names itself in every authorization response (RFC 9207, 3).
+    pub names_itself: bool,
+}
+
+/// RFC 8414, 2.
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    authorization_endpoint: Option<Url>,
+    token_endpoint: Option<Url>,
+    device_authorization_endpoint: Option<Url>,
+    revocation_endpoint: Option<Url>,
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Vec<String>,
+    code_challenge_methods_supported: Option<Vec<String>>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+/// RFC 9728, 2.
+#[derive(Deserialize)]
+struct Resource {
+    resource: String,
+    #[serde(default)]
+    authorization_servers: Vec<Url>,
+}
+
+impl Discovered {
+    /// Every endpoint that it names, each with what it is.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&'static str, &Url)> {
+        [
+            ("OAuth authorization", &self.authorization),
+            ("OAuth token", &self.token),
+            ("OAuth device authorization", &self.device_authorization),
+            ("OAuth revocation", &self.revocation),
+        ]
+        .into_iter()
+        .filter_map(|(what, url)| Some((what, url.as_ref()?)))
+    }
+
+    /// Asks the provider, at the places where the standards put it.
+    ///
+    /// # Errors
+    /// `service-failed` where there is no metadata, or it is another's; `denied` where an endpoint lies outside what
+    /// `permits` allows.
+    pub(crate) async fn of(
+        issuer: &Url,
+        way: &Way,
+        permits: &(dyn Fn(&Url) -> Result<()> + Sync),
+        pkce: bool,
+        subject: &Subject,
+    ) -> Result<Self> {
+        let mut issuer = issuer.clone();
+        let mut found = None;
+        // A protected resource may name its authorization server; that one's metadata is asked for then.
+        for led_on in [false, true] {
+            for place in places(&issuer) {
+                if let Some(metadata) = ask::<Metadata>(place, way, subject).await? {
+                    found = Some(metadata);
+                    break;
+                }
+            }
+            if found.is_some() || led_on {
+                break;
+            }
+            let place = well_known(&issuer, "oauth-protected-resource");
+            let Some(resource) = ask::<Resource>(place, way, subject).await? else { break };
+            same(&issuer, &resource.resource)?;
+            let Some(server) = resource.authorization_servers.into_iter().next() else { break };
+            permits(&server)?;
+            issuer = server;
+        }
+        let metadata = found.ok_or_else(|| {
+            Kind::ServiceFailed
+                .error(format!("{} publishes no metadata for OAuth 2.0 (RFC 8414) or OpenID Connect.", origin(&issuer)))
+                .hint("Check the issuer, or give the provider's URLs one by one.")
+        })?;
+        same(&issuer, &metadata.issuer)?;
+        if pkce
+            && metadata.code_challenge_methods_supported.is_some_and(|methods| !methods.iter().any(|it| it == "S256"))
+        {
+            return Err(Kind::ServiceFailed
+                .error(format!(
+                    "{} says that it does not bind codes to whoever asked for them (PKCE with S256).",
+                    origin(&issuer)
+                ))
+                .hint("The connector's author can set `pkce` to false where a provider cannot do better."));
+        }
+        let discovered = Self {
+            issuer: Some(metadata.issuer),
+            authorization: metadata.authorization_endpoint,
+            token: metadata.token_endpoint,
+            device_authorization: metadata.device_authorization_endpoint,
+            revocation: metadata.revocation_endpoint,
+            token_auth_methods: metadata.token_endpoint_auth_methods_supported,
+            names_itself: metadata.authorization_response_iss_parameter_supported,
+        };
+        discovered.endpoints().try_for_each(|(_, url)| permits(url))?;
+        Ok(discovered)
+    }
+}
+
+/// RFC 8414, 3.1 puts it between host and path, OpenID Connect Discovery 4 behind the path.
+fn places(issuer: &Url) -> [Url; 2] {
+    let mut behind = issuer.clone();
+    behind.set_path(&format!("{}/.well-known/openid-configuration", issuer.path().trim_end_matches('/')));
+    [well_known(issuer, "oauth-authorization-server"), behind]
+}
+
+fn well_known(issuer: &Url, name: &str) -> Url {
+    let mut url = issuer.clone();
+    url.set_path(&format!("/.well-known/{name}{}", issuer.path().trim_end_matches('/')));
+    url
+}
+
+/// None where there is nothing there.
+async fn ask<T: DeserializeOwned>(url: Url, way: &Way, subject: &Subject) -> Result<Option<T>> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let asked = origin(&url);
+    let outgoing = Outgoing::new(Method::GET, url, headers, Bytes::new());
+    let answer = way.exchange(outgoing, subject, 0).await.map_err(|failure| failure.into_error())?;
+    match answer.status.as_u16() {
+        200 => serde_json::from_slice(&answer.body).map(Some).map_err(|_| {
+            Kind::ServiceFailed.error(format!("What {asked} publishes as its metadata is none (RFC 8414, 3.2)."))
+        }),
+        status @ 500.. => Err(Kind::ServiceFailed
+            .error(format!("{asked} does not tell its metadata now: it answered with status {status}."))),
+        _ => Ok(None),
+    }
+}
+
+/// RFC 8414, 3.3: identical, and not merely alike. A URL without a path is written with and without a slash.
+fn same(asked: &Url, named: &str) -> Result<(), Error> {
+    let asked = asked.as_str();
+    if named == asked || (asked.strip_suffix('/') == Some(named)) {
+        return Ok(());
+    }
+    Err(Kind::ServiceFailed
+        .error(format!("The metadata of `{asked}` is of another: it names itself `{}`.", text::foreign(named, 300)))
+        .hint("Give the issuer exactly as the provider names itself."))
+}
+
+fn origin(url: &Url) -> String {
+    Origin::of(url).map_or_else(|_| url.scheme().to_owned(), |origin| origin.to_string())
+}

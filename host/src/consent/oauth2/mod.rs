@@ -1,0 +1,207 @@
+//! The client of an authorization server: what it asks for, and what it makes of the answers (RFC 6749 and its family).
+//!
+//! It sends nothing but through [`Way`], which confines it to the app's origins and writes the audit. What must never
+//! happen here: a code, a secret or a renewal token sent anywhere else; an answer believed that is not whole; a renewal token
+//! presented again after the provider may have replaced it.
+
+mod answer;
+mod authorization;
+mod device;
+mod discovery;
+mod proof;
+mod registration;
+mod request;
+mod revocation;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+pub use authorization::{Authorization, Callback};
+pub use device::DeviceAuthorization;
+pub(crate) use device::Polled;
+pub use discovery::Discovered;
+pub(crate) use proof::algorithm_of;
+pub(crate) use registration::register;
+pub use revocation::Revoked;
+
+use self::request::Grant;
+use super::{App, Captured, sign_in::with_captured, step::Failure, step::Way};
+use crate::{
+    audit::Subject,
+    error::{Error, Kind, Result},
+    manifest::{
+        self, AuthOption, Oauth2, Values,
+        audience::UrlTemplate,
+        login::{ACCESS_TOKEN, REFRESH_TOKEN},
+        template::Moment,
+    },
+    origin::Origin,
+    secret::Secret,
+};
+
+/// One connection's client.
+pub(crate) struct Client {
+    pub(crate) settings: Oauth2,
+    /// None where the owner typed client id and secret.
+    pub(crate) app: Option<Arc<App>>,
+    pub(crate) discovered: Discovered,
+    /// What was asked for, as the provider calls it.
+    pub(crate) scopes: Vec<String>,
+}
+
+/// What a first token is asked for with.
+pub(crate) enum Given {
+    /// RFC 6749, 4.1: what the browser brought back, and what was kept for it.
+    Code { callback: Callback, authorization: Authorization },
+    /// RFC 8628: what the person agrees to on another device.
+    Device(Secret),
+    /// RFC 6749, 4.4.
+    Credentials,
+}
+
+impl Client {
+    /// For a connection of this auth option; none where it is of another scheme.
+    pub(crate) fn of(
+        option: &AuthOption,
+        app: Option<Arc<App>>,
+        discovered: Discovered,
+        scopes: Vec<String>,
+    ) -> Option<Self> {
+        Some(Self { settings: option.scheme.oauth2()?.clone(), app, discovered, scopes })
+    }
+
+    /// Asks for a first token.
+    pub(crate) async fn obtain(
+        &self,
+        way: &Way,
+        typed: &Values,
+        given: &Given,
+        subject: &Subject,
+    ) -> Result<Captured, Failure> {
+        let mut values = typed.clone();
+        let mut captured = Captured::default();
+        let grant = match given {
+            Given::Code { callback, authorization } => {
+                for capture in &self.settings.capture {
+                    callback.keep(capture, &mut values, &mut captured).map_err(Failure::Refused)?;
+                }
+                Grant::Code { code: &callback.code, authorization }
+            }
+            Given::Device(code) => Grant::Device(code),
+            Given::Credentials => Grant::Credentials,
+        };
+        let answered = self.ask(way, &mut values, &grant, subject).await?;
+        self.after(way, values, answered.over(&captured), subject).await
+    }
+
+    /// Asks for a new token: with the connector's own steps, with the renewal token, or with the client's credentials.
+    pub(crate) async fn renew(
+        &self,
+        way: &Way,
+        typed: &Values,
+        before: &Captured,
+        subject: &Subject,
+    ) -> Result<Captured, Failure> {
+        let parameters = self.settings.captured();
+        let mut values = with_captured(&parameters, typed.clone(), before).map_err(Failure::Refused)?;
+        if !self.settings.refresh.is_empty() {
+            let own = way.run(&self.settings.refresh, &values, subject).await?;
+            return Ok(Captured { scopes: before.scopes.clone(), ..own.over(before) });
+        }
+        let grant = match before.values.get(REFRESH_TOKEN) {
+            Some(token) => Grant::Refresh(token),
+            None if self.asks_for_itself() => Grant::Credentials,
+            None => return Err(Failure::Refused(self.no_renewal(subject))),
+        };
+        let mut answered = self.ask(way, &mut values, &grant, subject).await?;
+        if matches!(grant, Grant::Refresh(_)) {
+            answered.rotates = Some(answered.values.contains_key(REFRESH_TOKEN) && !answered.repeats(before));
+        }
+        if answered.scopes.is_empty() {
+            answered.scopes.clone_from(&before.scopes);
+        }
+        // An answer without a renewal token keeps the old one (RFC 6749, 6).
+        self.after(way, values, answered.over(before), subject).await
+    }
+
+    /// Whether asking again spends something that cannot be used twice.
+    pub(crate) fn spends(&self, before: &Captured) -> bool {
+        let renews = before.values.contains_key(REFRESH_TOKEN) || !self.settings.refresh.is_empty();
+        renews && before.rotates != Some(false)
+    }
+
+    fn asks_for_itself(&self) -> bool {
+        self.settings.grants.first() == Some(&manifest::oauth2::Grant::ClientCredentials)
+    }
+
+    fn no_renewal(&self, subject: &Subject) -> Error {
+        Kind::ReconnectNeeded
+            .error("The access token has run out or was refused, and the provider gave no renewal token with it.")
+            .hint(format!(
+                "`attache connection reconnect {}` signs in again. Some providers give a renewal token only where it is asked for (`offline_access`).",
+                subject.connection()
+            ))
+    }
+
+    /// The connector's own steps after a token answer.
+    async fn after(
+        &self,
+        way: &Way,
+        values: Values,
+        answered: Captured,
+        subject: &Subject,
+    ) -> Result<Captured, Failure> {
+        if self.settings.after_token.is_empty() {
+            return Ok(answered);
+        }
+        let values = with_captured(&self.settings.captured(), values, &answered).map_err(Failure::Refused)?;
+        let more = way.run(&self.settings.after_token, &values, subject).await.map_err(Failure::after_a_token)?;
+        let (scopes, rotates) = (answered.scopes.clone(), answered.rotates);
+        let expires = more.expires.or(answered.expires.filter(|_| !more.values.contains_key(ACCESS_TOKEN)));
+        Ok(Captured { scopes, rotates, expires, ..more.over(&answered) })
+    }
+
+    /// The token endpoint, or the one for refreshing.
+    fn token_url(&self, values: &Values, refresh: bool) -> Result<url::Url> {
+        let declared = self.settings.refresh_url.as_ref().filter(|_| refresh).or(self.settings.token_url.as_ref());
+        filled("token", declared, self.discovered.token.as_ref(), values)
+    }
+}
+
+impl Captured {
+    fn repeats(&self, before: &Self) -> bool {
+        match (self.values.get(REFRESH_TOKEN), before.values.get(REFRESH_TOKEN)) {
+            (Some(new), Some(old)) => new.expose() == old.expose(),
+            _ => false,
+        }
+    }
+}
+
+/// The origins of every endpoint that an app's secrets may be sent to, as these values fill them in.
+pub(crate) fn origins(settings: &Oauth2, values: &Values) -> Result<BTreeSet<Origin>> {
+    let mut origins = BTreeSet::new();
+    for (what, url) in settings.endpoints() {
+        let found = url.origins(&values.in_a_host()).map_err(|why| {
+            Kind::InvalidInput.error(format!("The provider's {what} URL leads nowhere with these values: {why}."))
+        })?;
+        origins.extend(found);
+    }
+    Ok(origins)
+}
+
+/// An endpoint: as declared, else as discovered.
+fn filled(
+    what: &str,
+    declared: Option<&UrlTemplate>,
+    discovered: Option<&url::Url>,
+    values: &Values,
+) -> Result<url::Url> {
+    match (declared, discovered) {
+        (Some(template), _) => template.fill(values, &Moment::now()).map(|url| url.expose().clone()).map_err(|why| {
+            Kind::ReconnectNeeded.error(format!("The provider's {what} URL cannot be filled in: {why}."))
+        }),
+        (None, Some(url)) => Ok(url.clone()),
+        (None, None) => Err(Kind::ServiceFailed
+            .error(format!("Neither the connector nor the provider's metadata names a {what} endpoint."))
+            .hint("Choose another way to connect, or give its URL where the connector asks for it.")),
+    }
+}

@@ -1,0 +1,73 @@
+//! Telling the provider that tokens are to end (RFC 7009).
+
+use super::{Client, filled, request::Parameters};
+use crate::{
+    audit::Subject,
+    consent::{
+        Captured,
+        sign_in::with_captured,
+        step::{Failure, Way},
+    },
+    error::{Error, Kind},
+    manifest::{
+        Values,
+        login::{ACCESS_TOKEN, REFRESH_TOKEN},
+    },
+    secret::Secret,
+};
+
+/// What the provider made of it.
+#[derive(Debug)]
+pub enum Revoked {
+    /// It ended them.
+    There,
+    /// It has no way to be told.
+    NoEndpoint,
+    /// It did not, or could not be asked.
+    Failed(Error),
+}
+
+impl Revoked {
+    /// As the audit has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Revoked::There => "revoked",
+            Revoked::NoEndpoint => "no-endpoint",
+            Revoked::Failed(_) => "failed",
+        }
+    }
+}
+
+impl Client {
+    /// Ends what a connection holds: the renewal token first, since others may come of it.
+    pub(crate) async fn revoke(&self, way: &Way, typed: &Values, captured: &Captured, subject: &Subject) -> Revoked {
+        let parameters = self.settings.captured();
+        let values = with_captured(&parameters, typed.clone(), captured).unwrap_or_else(|_| typed.clone());
+        if self.settings.revocation_url.is_none() && self.discovered.revocation.is_none() {
+            return Revoked::NoEndpoint;
+        }
+        for name in [REFRESH_TOKEN, ACCESS_TOKEN] {
+            if let Some(token) = captured.values.get(name) {
+                let sent =
+                    Parameters::from([("token".into(), token.clone()), ("token_type_hint".into(), Secret::new(name))]);
+                if let Err(error) = self.end(way, sent, &values, subject).await {
+                    return Revoked::Failed(error);
+                }
+            }
+        }
+        Revoked::There
+    }
+
+    async fn end(&self, way: &Way, sent: Parameters, values: &Values, subject: &Subject) -> Result<(), Error> {
+        let url =
+            filled("revocation", self.settings.revocation_url.as_ref(), self.discovered.revocation.as_ref(), values)?;
+        let origin = url.origin().ascii_serialization();
+        let outgoing = self.request(way, url, sent, &[], values)?;
+        let answer = way.exchange(outgoing, subject, 0).await.map_err(Failure::into_error)?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        Err(Kind::ServiceFailed
+            .error(format!("{origin} did not revoke: it answered with status {}.", answer.status.as_u16())))
+    }
+}

@@ -1,0 +1,216 @@
+//! The Consent Server: a page that says in plain words what is asked of whom, the way to the provider, and the way back. The
+//! command line runs it on a port of loopback for as long as one person takes; `attache serve` runs it for everybody.
+
+mod pages;
+mod sessions;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::{
+    Form, Router,
+    extract::{Path, RawQuery, State},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{COOKIE, HOST, LOCATION, SET_COOKIE},
+    },
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Deserialize;
+use url::{Url, form_urlencoded};
+
+use self::sessions::Sessions;
+pub use self::sessions::{Asked, LASTS};
+use super::page::{guarded, page};
+use crate::{
+    connect::{SignedIn, Trip},
+    error::{Error, Kind, Result},
+    origin::Origin,
+};
+
+/// What a browser is called that comes here.
+const COOKIE_NAME: &str = "attache-browser";
+
+/// Who takes what a person brought back.
+#[async_trait]
+pub trait Desk: Send + Sync {
+    /// Makes the connection, or what will be one when it is confirmed.
+    ///
+    /// # Errors
+    /// Whatever stands against it; the person is told.
+    async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken>;
+}
+
+/// What came of it, for the person.
+pub enum Taken {
+    /// There is a connection now.
+    Connected {
+        /// Its name.
+        name: String,
+        /// Whose it is, in the service's words.
+        account: String,
+    },
+    /// The one who asked confirms it; the browser goes there.
+    Confirm(Url),
+}
+
+/// The pages and what stands behind them.
+pub struct ConsentServer {
+    /// Where browsers find this server: as its operator says, never as a request does.
+    base: Url,
+    /// Where providers send people back to.
+    redirect_uri: Url,
+    /// Whether it is reached under exactly that name, so that another in a request is another's (DNS rebinding).
+    is_local: bool,
+    sessions: Sessions,
+    desk: Arc<dyn Desk>,
+}
+
+impl ConsentServer {
+    /// One that browsers find under `base`. Providers send people back to `redirect_uri`, `/callback` unless given.
+    ///
+    /// # Errors
+    /// `internal` where there are no random bytes.
+    pub fn new(base: Url, redirect_uri: Option<Url>, desk: Arc<dyn Desk>) -> Result<Arc<Self>> {
+        let redirect_uri = redirect_uri.unwrap_or_else(|| below(&base, "callback"));
+        let is_local = Origin::of(&base)?.is_loopback();
+        Ok(Arc::new(Self { base, redirect_uri, is_local, sessions: Sessions::new()?, desk }))
+    }
+
+    /// Opens a session and gives its link.
+    ///
+    /// # Errors
+    /// `rate-limited` where too many are open.
+    pub fn open(&self, asked: Asked) -> Result<Url> {
+        let name = self.sessions.open(asked)?;
+        Ok(below(&self.base, &format!("connect/{name}")))
+    }
+
+    /// Its routes.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/connect/{session}", get(show).post(begin))
+            .route(self.redirect_uri.path(), get(came_back))
+            .fallback(|| async { refuse(&Kind::NotFound.error("There is no such page.")) })
+            .with_state(self.clone())
+    }
+
+    /// What a browser calls itself; none where it was not here yet.
+    fn browser<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>> {
+        if self.is_local {
+            let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+            let known = &self.base[url::Position::BeforeHost..url::Position::AfterPort];
+            if host != known {
+                return Err(Kind::Denied.error("This server is not called that."));
+            }
+        }
+        let cookies = headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+        let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        Ok(pairs.find(|(name, value)| *name == COOKIE_NAME && value.len() == 43).map(|(_, value)| value))
+    }
+
+    fn cookie(&self, browser: &str) -> Result<HeaderValue> {
+        let secure = if self.base.scheme() == "https" { "; Secure" } else { "" };
+        HeaderValue::try_from(format!("{COOKIE_NAME}={browser}; Path=/; HttpOnly; SameSite=Lax{secure}"))
+            .map_err(|_| Kind::Internal.error("A cookie was no header value."))
+    }
+}
+
+/// What is asked, in plain words.
+async fn show(State(server): State<Arc<ConsentServer>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let shown = || -> Result<Response> {
+        let known = server.browser(&headers)?;
+        let browser = known.map_or_else(sessions::random_name, |known| Ok(known.to_owned()))?;
+        let token = server.sessions.token(&name, &browser);
+        let (page_shown, provider) = server.sessions.look(&name, &browser, |asked| {
+            let provider = asked.proposal.provider();
+            (pages::Consent::of(asked, provider.as_ref(), token), provider)
+        })?;
+        let mut response = page(StatusCode::OK, &page_shown, provider.map(|it| it.to_string()).as_deref());
+        if known.is_none() {
+            response.headers_mut().insert(SET_COOKIE, server.cookie(&browser)?);
+        }
+        Ok(response)
+    };
+    shown().unwrap_or_else(|error| refuse(&error))
+}
+
+#[derive(Deserialize)]
+struct Agreed {
+    token: String,
+}
+
+/// The person agreed, and goes to the provider.
+async fn begin(
+    State(server): State<Arc<ConsentServer>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Form(Agreed { token }): Form<Agreed>,
+) -> Response {
+    let begun = || -> Result<Response> {
+        // A page elsewhere may not press this button for somebody.
+        if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
+            return Err(Kind::Denied.error("This was not asked for by the page itself."));
+        }
+        let browser = server.browser(&headers)?.ok_or_else(|| {
+            Kind::Denied
+                .error("Your browser did not keep the cookie that this sign-in is tied to.")
+                .hint("Allow cookies for this page, and open the link again.")
+        })?;
+        let provider = server.sessions.begin(&name, browser, &token, &server.redirect_uri)?;
+        Ok(onward(&provider))
+    };
+    begun().unwrap_or_else(|error| refuse(&error))
+}
+
+/// The provider sent the person back.
+async fn came_back(
+    State(server): State<Arc<ConsentServer>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let query = query.unwrap_or_default();
+    match finish(&server, query, &headers).await {
+        Ok(Taken::Connected { name, account }) => page(StatusCode::OK, &pages::Connected::of(&name, &account), None),
+        Ok(Taken::Confirm(url)) => onward(&url),
+        Err(error) => refuse(&error),
+    }
+}
+
+async fn finish(server: &ConsentServer, query: String, headers: &HeaderMap) -> Result<Taken> {
+    let browser = server.browser(headers)?.unwrap_or_default();
+    let state = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "state");
+    let state = state.map(|(_, value)| value.into_owned()).unwrap_or_default();
+    let (asked, trip): (Asked, Trip) = server.sessions.end(&state, browser)?;
+    server.desk.take(asked, SignedIn::CameBack { trip, query }).await
+}
+
+/// 303, so that what follows is a GET whatever this was (RFC 9110, 15.4.4).
+fn onward(url: &Url) -> Response {
+    let mut response = guarded(StatusCode::SEE_OTHER.into_response(), None);
+    match HeaderValue::try_from(url.as_str()) {
+        Ok(location) => {
+            response.headers_mut().insert(LOCATION, location);
+            response
+        }
+        Err(_) => refuse(&Kind::Internal.error("A URL was no header value.")),
+    }
+}
+
+fn refuse(error: &Error) -> Response {
+    let status = match error.kind() {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    page(status, &pages::Refused::of(error), None)
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url
+}

@@ -1,0 +1,103 @@
+//! The pages' contents; their HTML is in `templates/`.
+
+use askama::Template;
+
+use super::Asked;
+use crate::{
+    error::Error,
+    origin::Origin,
+    server::page::{STYLE, theirs},
+};
+
+/// What is asked for.
+#[derive(Template)]
+#[template(path = "consent.html")]
+pub(super) struct Consent {
+    style: &'static str,
+    title: String,
+    connector: String,
+    version: String,
+    digest: String,
+    connection: String,
+    account_before: Option<String>,
+    provider: String,
+    scopes: Vec<Scope>,
+    audience: Vec<String>,
+    sign_in: Vec<String>,
+    named_later: Vec<String>,
+    open_hosts: Vec<String>,
+    private: Vec<String>,
+    readable: Vec<(String, String)>,
+    asked_by: String,
+    owner: Option<String>,
+    return_to: Option<String>,
+    token: String,
+}
+
+struct Scope {
+    name: String,
+    about: Option<String>,
+}
+
+impl Consent {
+    pub(super) fn of(asked: &Asked, provider: Option<&Origin>, token: String) -> Self {
+        let proposal = &asked.proposal;
+        let consent = &proposal.consent;
+        let all = |list: &[String]| list.iter().map(|it| theirs(it)).collect();
+        Self {
+            style: STYLE,
+            title: theirs(proposal.title()),
+            connector: proposal.approval.connector.clone(),
+            version: theirs(&proposal.approval.version),
+            digest: proposal.approval.digest.short(),
+            connection: proposal.connection.name.clone(),
+            account_before: proposal.account_before.as_deref().map(theirs),
+            provider: provider.map_or_else(|| "the provider".to_owned(), |origin| theirs(&origin.to_string())),
+            scopes: proposal
+                .scopes
+                .iter()
+                .map(|(name, about)| Scope { name: theirs(name), about: about.as_deref().map(theirs) })
+                .collect(),
+            audience: all(&consent.origins),
+            sign_in: all(&consent.sign_in),
+            named_later: all(&proposal.named_later),
+            open_hosts: all(&consent.open_hosts),
+            private: all(&proposal.private_origins),
+            readable: proposal.readable.iter().map(|(name, value)| (theirs(name), theirs(value))).collect(),
+            asked_by: theirs(&consent.caller),
+            owner: asked.owner.as_deref().map(theirs),
+            return_to: asked.return_url.as_ref().map(|url| theirs(&url.origin().ascii_serialization())),
+            token,
+        }
+    }
+}
+
+/// It is done.
+#[derive(Template)]
+#[template(path = "connected.html")]
+pub(super) struct Connected {
+    style: &'static str,
+    name: String,
+    account: String,
+}
+
+impl Connected {
+    pub(super) fn of(name: &str, account: &str) -> Self {
+        Self { style: STYLE, name: theirs(name), account: theirs(account) }
+    }
+}
+
+/// It is not.
+#[derive(Template)]
+#[template(path = "refused.html")]
+pub(super) struct Refused {
+    style: &'static str,
+    what: String,
+    mend: Option<String>,
+}
+
+impl Refused {
+    pub(super) fn of(error: &Error) -> Self {
+        Self { style: STYLE, what: theirs(error.message()), mend: error.mend().map(theirs) }
+    }
+}

@@ -1,0 +1,156 @@
+//! Connect sessions: each is one person's way from a link to a connection. It is used once, does not last, and belongs to the
+//! browser that begins it.
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use url::Url;
+
+use crate::{
+    connect::{ConnectProposal, Trip},
+    error::{Error, Kind, Result},
+    sync::lock,
+};
+
+/// How long a link is good for, and how long a person may take at the provider.
+pub const LASTS: Duration = Duration::from_secs(10 * 60);
+/// Sessions that are under way at a time; a link costs its caller nothing, so their number is bounded.
+const MOST: usize = 10_000;
+
+/// What somebody asks a person for.
+pub struct Asked {
+    /// What the connection would be.
+    pub proposal: ConnectProposal,
+    /// Whose it is to be, in the caller's own words; the caller authenticates that person.
+    pub owner: Option<String>,
+    /// Where the browser goes afterwards, with a code that confirms.
+    pub return_url: Option<Url>,
+}
+
+/// Sessions that are under way.
+pub(super) struct Sessions {
+    all: Mutex<HashMap<String, Session>>,
+    /// Ties a form to the browser that was shown it.
+    key: hmac::Key,
+}
+
+struct Session {
+    asked: Asked,
+    ends: Instant,
+    /// Who began it, and where they were sent.
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    browser: String,
+    trip: Option<Trip>,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Result<Self> {
+        let mut key = [0; 32];
+        fill(&mut key)?;
+        Ok(Self { all: Mutex::default(), key: hmac::Key::new(hmac::HMAC_SHA256, &key) })
+    }
+
+    /// Opens one, and gives its name, which nobody can guess.
+    pub(super) fn open(&self, asked: Asked) -> Result<String> {
+        let name = random_name()?;
+        let mut all = lock(&self.all);
+        let now = Instant::now();
+        all.retain(|_, session| session.ends > now);
+        if all.len() >= MOST {
+            return Err(Kind::RateLimited
+                .error("Too many people are on their way to connect something.")
+                .hint("Try again in some minutes."));
+        }
+        all.insert(name.clone(), Session { asked, ends: now + LASTS, begun: None });
+        Ok(name)
+    }
+
+    /// Looks at what is asked, for a browser that comes with this name of its own.
+    pub(super) fn look<T>(&self, name: &str, browser: &str, look: impl FnOnce(&Asked) -> T) -> Result<T> {
+        let all = lock(&self.all);
+        let session = all.get(name).filter(|session| session.ends > Instant::now()).ok_or_else(gone)?;
+        session.belongs_to(browser)?;
+        Ok(look(&session.asked))
+    }
+
+    /// What a form must carry to show that this browser was shown the page.
+    pub(super) fn token(&self, name: &str, browser: &str) -> String {
+        let tag = hmac::sign(&self.key, format!("{name}\n{browser}").as_bytes());
+        URL_SAFE_NO_PAD.encode(tag.as_ref())
+    }
+
+    /// Sends a browser on its way: from now on the session is its own.
+    pub(super) fn begin(&self, name: &str, browser: &str, token: &str, redirect_uri: &Url) -> Result<Url> {
+        if verify_slices_are_equal(token.as_bytes(), self.token(name, browser).as_bytes()).is_err() {
+            return Err(another_browser());
+        }
+        let mut all = lock(&self.all);
+        let session = all.get_mut(name).filter(|session| session.ends > Instant::now()).ok_or_else(gone)?;
+        session.belongs_to(browser)?;
+        // Whoever comes back from the provider and begins anew is sent with a new state and a new verifier.
+        let trip = session.asked.proposal.trip(redirect_uri)?;
+        let url = trip.url.clone();
+        session.begun = Some(Begun { browser: browser.to_owned(), trip: Some(trip) });
+        session.ends = Instant::now() + LASTS;
+        Ok(url)
+    }
+
+    /// Ends the session that this callback belongs to, and gives what was asked and where the person was sent.
+    pub(super) fn end(&self, state: &str, browser: &str) -> Result<(Asked, Trip)> {
+        let mut all = lock(&self.all);
+        let now = Instant::now();
+        let of_state = all.iter().find(|(_, session)| session.ends > now && session.is_on_trip(state));
+        let name = of_state.map(|(name, _)| name.clone()).ok_or_else(gone)?;
+        let session = all.get(&name).ok_or_else(gone)?;
+        session.belongs_to(browser)?;
+        let Session { asked, begun, .. } = all.remove(&name).ok_or_else(gone)?;
+        let trip = begun.and_then(|begun| begun.trip).ok_or_else(gone)?;
+        Ok((asked, trip))
+    }
+}
+
+impl Session {
+    fn belongs_to(&self, browser: &str) -> Result<()> {
+        match &self.begun {
+            Some(begun) if verify_slices_are_equal(begun.browser.as_bytes(), browser.as_bytes()).is_err() => {
+                Err(another_browser())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_on_trip(&self, state: &str) -> bool {
+        self.begun.as_ref().and_then(|begun| begun.trip.as_ref()).is_some_and(|trip| trip.is_named(state))
+    }
+}
+
+/// 256 bits in a form that stands in a path and a cookie.
+pub(super) fn random_name() -> Result<String> {
+    let mut bytes = [0; 32];
+    fill(&mut bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn fill(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|error| Kind::Internal.error(format!("There are no random bytes: {error}.")))
+}
+
+fn gone() -> Error {
+    Kind::NotFound
+        .error("This link is not good any longer: it was used, or has run out.")
+        .hint("Ask for a new one where you got it.")
+}
+
+fn another_browser() -> Error {
+    Kind::Denied
+        .error("This sign-in was begun in another browser.")
+        .hint("Go on there, or ask for a new link. If somebody sent you this link, do not use it.")
+}

@@ -1,0 +1,120 @@
+//! Signs in through an authorization server: each auth option is OAuth 2.0 of another shape, and the operations send what their
+//! caller says.
+
+use guests::{
+    auth::{AuthOption, ClientAuth, Grant, Kind, Oauth2Setting as Its, ParameterSetting, Scheme, Scope},
+    connection, connector,
+    manifest::{Connector, Effect, Guest as Manifest},
+    operations::{Failure, Guest as Operations},
+    option, parameter, send,
+};
+use serde_json::{Value, json};
+
+struct Oauth;
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+fn scope(name: &str, required: bool) -> Scope {
+    Scope { name: name.into(), description: Some(format!("What {name} is for")), required }
+}
+
+/// With scopes that a provider of OpenID Connect has, asked for so that a refresh token comes of it.
+fn settings(more: Vec<Its>) -> Vec<Its> {
+    let mut settings = vec![
+        Its::Scopes(vec![
+            scope("openid", true),
+            scope("offline_access", true),
+            scope("api:read", true),
+            scope("api:write", false),
+        ]),
+        Its::AuthorizationParams(pairs(&[("prompt", "consent")])),
+    ];
+    settings.extend(more);
+    settings
+}
+
+fn oauth2(id: &str, settings: Vec<Its>) -> AuthOption {
+    let parameters = vec![parameter("base", Kind::Url, vec![]), parameter("issuer", Kind::Url, vec![])];
+    let mut it = option(id, parameters, vec![], &["{base}"]);
+    it.scheme = Scheme::Oauth2(settings);
+    it
+}
+
+fn issuer() -> Its {
+    Its::Issuer("{issuer}".into())
+}
+
+impl Manifest for Oauth {
+    fn describe() -> Connector {
+        let all_grants =
+            || Its::Grants(vec![Grant::AuthorizationCode, Grant::DeviceCode, Grant::ClientCredentials]);
+        let machine = |id: &str, more: Vec<Its>| {
+            let mut settings = vec![issuer(), Its::Grants(vec![Grant::ClientCredentials])];
+            settings.extend(more);
+            oauth2(id, settings)
+        };
+        let typed = {
+            let mut it = machine("typed", vec![]);
+            it.parameters.push(parameter("client_id", Kind::Text, vec![]));
+            it.parameters.push(parameter("client_secret", Kind::Secret, vec![ParameterSetting::Optional]));
+            it
+        };
+        let mut it = connector(
+            "oauth",
+            "1.0.0",
+            vec![
+                oauth2("discovered", settings(vec![issuer(), all_grants()])),
+                oauth2("basic", settings(vec![issuer(), Its::ClientAuth(ClientAuth::Basic)])),
+                oauth2(
+                    "urls",
+                    settings(vec![
+                        Its::AuthorizationUrl("{issuer}/auth".into()),
+                        Its::TokenUrl("{issuer}/token".into()),
+                        Its::RevocationUrl("{issuer}/token/revocation".into()),
+                        Its::RegistrationUrl("{issuer}/reg".into()),
+                    ]),
+                ),
+                oauth2(
+                    "resource",
+                    settings(vec![
+                        issuer(),
+                        Its::AuthorizationParams(pairs(&[("prompt", "consent"), ("resource", "{base}/api")])),
+                        Its::TokenParams(pairs(&[("resource", "{base}/api")])),
+                        Its::RefreshParams(pairs(&[("resource", "{base}/api")])),
+                    ]),
+                ),
+                machine("machine", vec![]),
+                typed,
+            ],
+            &[("connection", Effect::Read)],
+        );
+        it.operations.push(send::operation());
+        let mut write = send::operation();
+        write.id = "write".into();
+        write.scopes = vec!["api:write".into()];
+        it.operations.push(write);
+        it
+    }
+}
+
+impl Operations for Oauth {
+    fn invoke(operation: String, input: String) -> Result<String, Failure> {
+        let input: Value = serde_json::from_str(&input).unwrap();
+        Ok(match operation.as_str() {
+            "connection" => {
+                let names = ["client_id", "client_secret", "access_token", "refresh_token", "issuer"];
+                let seen: Vec<_> = names.iter().map(|name| (*name, connection::parameter(name))).collect();
+                json!({ "audience": connection::audience(), "seen": seen, "scopes": connection::scopes() }).to_string()
+            }
+            _ => send::send(&input).to_string(),
+        })
+    }
+
+    fn check() -> Result<String, Failure> {
+        send::check()
+    }
+}
+
+guests::export_guest!(Oauth with_types_in guests);

@@ -1,0 +1,144 @@
+// oidc-provider (certified by the OpenID Foundation) with one person, an API that wants its tokens, and a log of every request
+// to the provider on standard output: what was presented stands there as the beginning of its SHA-256.
+//
+// usage: node oidc.mjs PORT CONFIG, where CONFIG is JSON: {"access": SECONDS, "rotate": BOOL, "clients": [...]}
+
+import { createHash } from 'node:crypto';
+import { createRequire } from 'node:module';
+
+// Where it was installed.
+const { default: Provider } = createRequire(`${process.env.PEERS}/`)('oidc-provider');
+
+const port = Number(process.argv[2]);
+const config = JSON.parse(process.argv[3] ?? '{}');
+const issuer = `http://127.0.0.1:${port}`;
+const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const mark = (value) => createHash('sha256').update(value).digest('hex').slice(0, 16);
+
+const confidential = {
+  client_secret: 'web-secret-of-the-test',
+  redirect_uris: ['http://127.0.0.1/callback'],
+  application_type: 'native',
+  grant_types: ['authorization_code', 'refresh_token'],
+  response_types: ['code'],
+};
+const clients = [
+  { client_id: 'web', ...confidential, token_endpoint_auth_method: 'client_secret_post' },
+  { client_id: 'basic', ...confidential, token_endpoint_auth_method: 'client_secret_basic' },
+  {
+    client_id: 'device', token_endpoint_auth_method: 'none', redirect_uris: [], response_types: [], application_type: 'native',
+    grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
+  },
+  {
+    client_id: 'machine', client_secret: 'machine-secret-of-the-test', token_endpoint_auth_method: 'client_secret_post',
+    redirect_uris: [], response_types: [], grant_types: ['client_credentials'],
+  },
+  ...(config.clients ?? []),
+];
+
+const provider = new Provider(issuer, {
+  clients,
+  clockTolerance: 0,
+  cookies: { keys: ['a key of the test'] },
+  scopes: ['openid', 'offline_access', 'api:read', 'api:write'],
+  pkce: { required: (_ctx, client) => !client.clientId.startsWith('without-pkce') },
+  rotateRefreshToken: config.rotate ?? true,
+  ttl: { AccessToken: config.access ?? 3600, ClientCredentials: config.access ?? 3600, RefreshToken: 86400, Session: 3600,
+    Interaction: 3600, Grant: 86400, DeviceCode: config.device ?? 600 },
+  findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  features: {
+    devInteractions: { enabled: false },
+    deviceFlow: { enabled: true },
+    clientCredentials: { enabled: true },
+    revocation: { enabled: true },
+    introspection: { enabled: true },
+    registration: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: () => undefined,
+      useGrantedResource: () => true,
+      getResourceServerInfo: () => ({ scope: 'api:read api:write', accessTokenFormat: 'opaque' }),
+    },
+  },
+  interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+});
+
+// Every request to the provider, with what was presented.
+provider.use(async (ctx, next) => {
+  await next();
+  const body = ctx.oidc?.body ?? {};
+  const presented = {};
+  for (const name of ['code', 'refresh_token', 'token', 'device_code', 'code_verifier', 'client_assertion']) {
+    if (typeof body[name] === 'string') presented[name] = mark(body[name]);
+  }
+  const given = {};
+  for (const name of ['access_token', 'refresh_token']) {
+    if (typeof ctx.body?.[name] === 'string') given[name] = mark(ctx.body[name]);
+  }
+  print({
+    method: ctx.method, path: ctx.path, status: ctx.status, grant: body.grant_type, client: ctx.oidc?.client?.clientId,
+    resource: body.resource, presented, given, error: ctx.body?.error,
+  });
+});
+
+const read = async (request) => {
+  let body = '';
+  for await (const chunk of request) body += chunk;
+  return new URLSearchParams(body);
+};
+
+// Signs the person in and grants what is asked for: one page with one button.
+const interaction = async (ctx) => {
+  const details = await provider.interactionDetails(ctx.req, ctx.res);
+  if (ctx.method === 'GET') {
+    ctx.type = 'html';
+    ctx.body = `<!doctype html><title>Sign in</title><form method="post"><input name="login" value="jo">
+      <button name="decision" value="yes">Allow</button><button name="decision" value="no">Deny</button></form>`;
+    return;
+  }
+  const form = await read(ctx.req);
+  if (form.get('decision') !== 'yes') {
+    await provider.interactionFinished(ctx.req, ctx.res, { error: 'access_denied', error_description: config.denial ?? 'The person said no' });
+    ctx.respond = false;
+    return;
+  }
+  const accountId = form.get('login') || 'jo';
+  const grant = details.grantId
+    ? await provider.Grant.find(details.grantId)
+    : new provider.Grant({ accountId, clientId: details.params.client_id });
+  const scopes = (details.params.scope ?? '').split(' ').filter((scope) => !(config.withhold ?? []).includes(scope));
+  grant.addOIDCScope(scopes.join(' '));
+  for (const resource of [details.params.resource ?? []].flat()) grant.addResourceScope(resource, scopes.join(' '));
+  await provider.interactionFinished(ctx.req, ctx.res, {
+    login: { accountId }, consent: { grantId: await grant.save() },
+  }, { mergeWithLastSubmission: true });
+  ctx.respond = false;
+};
+
+// An API that takes the provider's tokens, and says of others what RFC 6750 has to say.
+const api = async (ctx) => {
+  const token = /^Bearer (.+)$/.exec(ctx.get('authorization'))?.[1];
+  const found = token && (await provider.AccessToken.find(token) ?? await provider.ClientCredentials.find(token));
+  if (!found?.isValid) {
+    ctx.status = 401;
+    ctx.set('www-authenticate', token ? 'Bearer error="invalid_token"' : 'Bearer');
+    return;
+  }
+  if (ctx.path === '/api/admin') {
+    ctx.status = 403;
+    ctx.set('www-authenticate', 'Bearer error="insufficient_scope", scope="api:write"');
+    return;
+  }
+  print({ path: ctx.path, api: true, token: mark(token) });
+  ctx.body = ctx.path === '/check' ? (found.accountId ?? found.clientId)
+    : JSON.stringify({ account: found.accountId, scope: found.scope, aud: found.aud });
+};
+
+provider.use(async (ctx, next) => {
+  if (ctx.path.startsWith('/interaction/')) return interaction(ctx);
+  if (ctx.path === '/check' || ctx.path.startsWith('/api')) return api(ctx);
+  return next();
+});
+
+provider.on('server_error', (_ctx, error) => print({ server_error: error.stack }));
+provider.listen(port, '127.0.0.1');
