@@ -29,8 +29,10 @@ fn settings(more: Vec<Its>) -> Vec<Its> {
             scope("api:read", true),
             scope("api:write", false),
         ]),
-        Its::AuthorizationParams(pairs(&[("prompt", "consent")])),
     ];
+    if !more.iter().any(|it| matches!(it, Its::AuthorizationParams(_))) {
+        settings.push(Its::AuthorizationParams(pairs(&[("prompt", "consent")])));
+    }
     settings.extend(more);
     settings
 }
