@@ -1,7 +1,14 @@
 // oidc-provider (certified by the OpenID Foundation) with one person, an API that wants its tokens, and a log of every request
 // to the provider on standard output: what was presented stands there as the beginning of its SHA-256.
 //
-// usage: node oidc.mjs PORT CONFIG, where CONFIG is JSON: {"access": SECONDS, "rotate": BOOL, "clients": [...]}
+// usage: node oidc.mjs PORT CONFIG, where CONFIG is JSON, all of it optional:
+//   access, device   lifetimes in seconds
+//   rotate           whether refresh tokens are replaced
+//   once             whether the API takes an access token once only, so that every further call needs a new one
+//   withhold         scopes that the person does not grant
+//   denial           what the provider says when the person denies
+//   clients          more of them
+// POST /test/revoke ends every grant, as a person does in the settings of the account.
 
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -81,6 +88,10 @@ provider.use(async (ctx, next) => {
   });
 });
 
+const used = new Set();
+const grants = new Set();
+provider.on('grant.success', (ctx) => ctx.oidc.entities.Grant && grants.add(ctx.oidc.entities.Grant.jti));
+
 const read = async (request) => {
   let body = '';
   for await (const chunk of request) body += chunk;
@@ -106,8 +117,10 @@ const interaction = async (ctx) => {
   const grant = details.grantId
     ? await provider.Grant.find(details.grantId)
     : new provider.Grant({ accountId, clientId: details.params.client_id });
-  const scopes = (details.params.scope ?? '').split(' ').filter((scope) => !(config.withhold ?? []).includes(scope));
+  const withheld = config.withhold ?? [];
+  const scopes = (details.params.scope ?? '').split(' ').filter((scope) => !withheld.includes(scope));
   grant.addOIDCScope(scopes.join(' '));
+  if (withheld.length > 0) grant.rejectOIDCScope(withheld.join(' '));
   for (const resource of [details.params.resource ?? []].flat()) grant.addResourceScope(resource, scopes.join(' '));
   await provider.interactionFinished(ctx.req, ctx.res, {
     login: { accountId }, consent: { grantId: await grant.save() },
@@ -118,7 +131,9 @@ const interaction = async (ctx) => {
 // An API that takes the provider's tokens, and says of others what RFC 6750 has to say.
 const api = async (ctx) => {
   const token = /^Bearer (.+)$/.exec(ctx.get('authorization'))?.[1];
-  const found = token && (await provider.AccessToken.find(token) ?? await provider.ClientCredentials.find(token));
+  const spent = config.once && used.has(token);
+  used.add(token);
+  const found = token && !spent && (await provider.AccessToken.find(token) ?? await provider.ClientCredentials.find(token));
   if (!found?.isValid) {
     ctx.status = 401;
     ctx.set('www-authenticate', token ? 'Bearer error="invalid_token"' : 'Bearer');
@@ -137,6 +152,11 @@ const api = async (ctx) => {
 provider.use(async (ctx, next) => {
   if (ctx.path.startsWith('/interaction/')) return interaction(ctx);
   if (ctx.path === '/check' || ctx.path.startsWith('/api')) return api(ctx);
+  if (ctx.path === '/test/revoke') {
+    for (const id of grants) await (await provider.Grant.find(id))?.destroy();
+    ctx.body = 'revoked';
+    return;
+  }
   return next();
 });
 

@@ -11,6 +11,7 @@ use url::Url;
 /// One person's browser, with cookies of its own.
 pub struct Browser {
     client: Client,
+    stops_at: Option<String>,
 }
 
 /// What it shows.
@@ -32,7 +33,12 @@ impl Browser {
     /// A fresh one.
     pub fn new() -> Self {
         let client = Client::builder().cookie_store(true).redirect(Policy::none()).timeout(Duration::from_secs(60));
-        Self { client: client.build().unwrap() }
+        Self { client: client.build().unwrap(), stops_at: None }
+    }
+
+    /// One that goes no further than an address that begins so: what is there is looked at, and not opened.
+    pub fn that_stops_at(address: &str) -> Self {
+        Self { stops_at: Some(address.to_owned()), ..Self::new() }
     }
 
     /// Opens an address and follows where it leads.
@@ -86,6 +92,9 @@ impl Browser {
             };
             url = url.join(&location).unwrap();
             through.push(url.clone());
+            if self.stops_at.as_ref().is_some_and(|stop| url.as_str().starts_with(stop)) {
+                return Page { url, through, ..page(answer, Vec::new()) };
+            }
             answer = self.client.get(url.clone()).send().unwrap_or_else(|error| panic!("{url}: {error}"));
         }
         panic!("redirected without end, through {through:?}");

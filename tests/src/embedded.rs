@@ -107,7 +107,7 @@ impl Embedded {
     fn make(&self, request: ConnectRequest) -> Result<Connection, Error> {
         self.runtime.block_on(async {
             let proposal = self.host.propose_connection(request).await?;
-            self.host.connect(proposal, SignedIn::Agreed).await
+            Ok(self.host.connect(proposal, SignedIn::Agreed).await?.connection)
         })
     }
 

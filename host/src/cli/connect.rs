@@ -7,7 +7,7 @@ use super::{
     sign_in::{self, SignInArguments},
 };
 use crate::{
-    connect::{ConnectProposal, ConnectRequest, find_option},
+    connect::{ConnectProposal, ConnectRequest, Made, find_option},
     consent::Connection,
     error::{Kind, Result},
     manifest::{AuthOption, Manifest, Parameter, oauth2::Grant},
@@ -109,9 +109,15 @@ pub(super) async fn connect(
     if proposal.grant != Some(Grant::AuthorizationCode) {
         agree(&proposal, arguments.yes)?;
     }
-    let connection = sign_in::connect(context, proposal, &arguments.sign_in).await?;
-    let text = format!("Connected `{}`: {}.", connection.name, connection.account);
-    Ok(Answer::new(summary(&connection), text))
+    let Made { connection, withheld } = sign_in::connect(context, proposal, &arguments.sign_in).await?;
+    let mut text = format!("Connected `{}`: {}.", connection.name, connection.account);
+    if !withheld.is_empty() {
+        let withheld: Vec<String> = withheld.iter().map(|scope| text::foreign(scope, 200)).collect();
+        text += &format!("\nThe provider did not grant {}; operations that need it are refused.", withheld.join(", "));
+    }
+    let mut json = summary(&connection);
+    json["withheld"] = withheld.into();
+    Ok(Answer::new(json, text))
 }
 
 /// What programs are told of a connection; its secrets are not in it.

@@ -63,8 +63,9 @@ async fn list(context: &Context) -> Result<Answer> {
             let mut rows = Vec::new();
             let mut json = Vec::new();
             for connection in book.connections()? {
+                let refused = book.captured(connection.id)?.is_some_and(|captured| captured.refused.is_some());
                 let state = match book.consent(connection.id)? {
-                    Some(consent) if consent.is_live() => "connected",
+                    Some(consent) if consent.is_live() && !refused => "connected",
                     _ => "needs reconnect",
                 };
                 rows.push(vec![
@@ -98,9 +99,22 @@ async fn show(context: &Context, name: &str) -> Result<Answer> {
             if let Some(consent) = &consent {
                 text += &print::section("the credential goes to", &consent.origins);
                 text += &print::section("as", &consent.placements);
+                text += &print::section("asked the provider for", &consent.scopes);
+            }
+            let captured = book.captured(connection.id)?;
+            if let Some(captured) = &captured {
+                text += &print::section("the provider granted", &captured.scopes);
+                text += &print::section("good until", captured.expires.map(print::time));
+                text += &print::section("it was refused, and is not asked again", &captured.refused);
             }
             text += &format!("  made {}, connected {} time(s)\n", connection.created, connection.generation);
-            Ok(Answer::new(json!({ "connection": connect::summary(&connection), "consent": consent }), text))
+            let mut json = json!({ "connection": connect::summary(&connection), "consent": consent });
+            if let Some(captured) = captured {
+                json["granted"] = captured.scopes.into();
+                json["expires"] = captured.expires.map(print::time).into();
+                json["refused"] = captured.refused.into();
+            }
+            Ok(Answer::new(json, text))
         })
         .await
 }

@@ -92,7 +92,8 @@ impl Demo {
                 .await?,
                 SignedIn::Agreed,
             )
-            .await?;
+            .await?
+            .connection;
         say(&format!("connected: {}", connection.account));
 
         step("5", "Something calls the connection: an application, a script, an AI agent.");

@@ -34,6 +34,11 @@ pub(super) fn section<T: AsRef<str>>(heading: &str, items: impl IntoIterator<Ite
     if items.is_empty() { String::new() } else { format!("  {heading}\n{}", items.concat()) }
 }
 
+/// A moment in seconds since 1970, as people and programs read it (RFC 3339).
+pub(super) fn time(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| "far away".to_owned(), |time| time.to_string())
+}
+
 /// What came of ending a connection, here and at the provider.
 pub(super) fn ended(mut json: Value, here: &str, ended: &Ended) -> Answer {
     let by_hand = "Take the access back in the account's own settings there.";

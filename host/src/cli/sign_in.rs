@@ -17,8 +17,7 @@ use url::{Host as UrlHost, Url};
 
 use super::{Context, prompt};
 use crate::{
-    connect::{ConnectProposal, SignedIn},
-    consent::Connection,
+    connect::{ConnectProposal, Made, SignedIn},
     error::{Error, Kind, Result},
     manifest::oauth2::Grant,
     origin::Origin,
@@ -56,11 +55,7 @@ impl SignInArguments {
 }
 
 /// Signs in as the proposal says, and keeps the connection.
-pub(super) async fn connect(
-    context: &Context,
-    proposal: ConnectProposal,
-    arguments: &SignInArguments,
-) -> Result<Connection> {
+pub(super) async fn connect(context: &Context, proposal: ConnectProposal, arguments: &SignInArguments) -> Result<Made> {
     match proposal.grant {
         None | Some(Grant::ClientCredentials) => {
             context.with_host(async |host| host.connect(proposal, SignedIn::Agreed).await).await
@@ -70,7 +65,7 @@ pub(super) async fn connect(
     }
 }
 
-async fn on_another_device(context: &Context, proposal: ConnectProposal) -> Result<Connection> {
+async fn on_another_device(context: &Context, proposal: ConnectProposal) -> Result<Made> {
     let mut device = context.with_host(async |host| host.begin_device(&proposal).await).await?;
     prompt::show(&format!("Go to {} and enter the code {}\n", device.verification_uri, device.user_code));
     if let Some(complete) = &device.verification_uri_complete {
@@ -86,7 +81,7 @@ async fn on_another_device(context: &Context, proposal: ConnectProposal) -> Resu
     }
 }
 
-async fn in_a_browser(context: &Context, proposal: ConnectProposal, arguments: &SignInArguments) -> Result<Connection> {
+async fn in_a_browser(context: &Context, proposal: ConnectProposal, arguments: &SignInArguments) -> Result<Made> {
     let redirect_uri = proposal.redirect_uri().cloned();
     let listener = listen(redirect_uri.as_ref()).await?;
     let base = match &redirect_uri {
@@ -106,9 +101,9 @@ async fn in_a_browser(context: &Context, proposal: ConnectProposal, arguments: &
         brought = counter.recv() => match brought {
             Some(Brought { asked, signed_in, told }) => {
                 let made = context.with_host(async |host| host.connect(asked.proposal, signed_in).await).await;
-                let for_page = made.as_ref().map_err(Clone::clone).map(|connection| Taken::Connected {
-                    name: connection.name.clone(),
-                    account: connection.account.clone(),
+                let for_page = made.as_ref().map_err(Clone::clone).map(|made| Taken::Connected {
+                    name: made.connection.name.clone(),
+                    account: made.connection.account.clone(),
                 });
                 // The browser may have been closed; the connection stands all the same.
                 let _ = told.send(for_page);

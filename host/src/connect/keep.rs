@@ -29,13 +29,21 @@ pub enum SignedIn {
     Elsewhere(Granted),
 }
 
+/// A connection that was made.
+pub struct Made {
+    /// As it is kept.
+    pub connection: Connection,
+    /// Scopes that were asked for and that the provider says it did not grant.
+    pub withheld: Vec<String>,
+}
+
 impl Host {
     /// Signs in, asks the service with the connector's `check`, and keeps the connection if that is good. What was got of a
     /// provider and is not kept is given back.
     ///
     /// # Errors
     /// What the sign-in or the check failed with; `reconnect-needed` where it is another account than before.
-    pub async fn connect(&self, proposal: ConnectProposal, signed_in: SignedIn) -> Result<Connection> {
+    pub async fn connect(&self, proposal: ConnectProposal, signed_in: SignedIn) -> Result<Made> {
         let book = self.book(&proposal.environment)?;
         let approval = &proposal.approval;
         let unchanged = book.find_approval(&approval.connector)?.is_some_and(|now| now.digest == approval.digest);
@@ -69,8 +77,10 @@ impl Host {
                     Some(turn) => Some(turn.last().await),
                     None => None,
                 };
-                book.put_connection(&connection, &proposal.credential, first.captured().as_ref(), &consent)?;
-                Ok(connection)
+                let captured = first.captured();
+                book.put_connection(&connection, &proposal.credential, captured.as_ref(), &consent)?;
+                let withheld = captured.map(|captured| captured.withheld(&consent.scopes)).unwrap_or_default();
+                Ok(Made { connection, withheld })
             }
             Err(error) => {
                 if let Some(captured) = first.captured() {

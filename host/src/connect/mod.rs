@@ -10,7 +10,7 @@ mod keep;
 mod provider;
 
 pub use end::Ended;
-pub use keep::SignedIn;
+pub use keep::{Made, SignedIn};
 pub use provider::{Granted, Trip};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,10 +8,13 @@ use uuid::Uuid;
 use super::{Discovered, Terms};
 use crate::{
     digest::Digest,
-    manifest::declared,
+    manifest::{declared, login::REFRESH_TOKEN},
     secret::Secret,
     transport::{PoolKey, PrivateAllowed},
 };
+
+/// What providers call the scope that a renewal token is asked for with (OpenID Connect Core, 11; X).
+const FOR_RENEWAL: [&str; 2] = ["offline_access", "offline.access"];
 
 /// A container of everything else; nothing crosses it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,6 +144,14 @@ impl Captured {
     pub fn lifetime(&self) -> Option<Duration> {
         let seconds = self.expires?.saturating_sub(self.obtained);
         Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+
+    /// Which of these scopes were not granted. That one was for a renewal token shows in the token, and not every provider
+    /// repeats its name.
+    pub fn withheld(&self, asked: &[String]) -> Vec<String> {
+        let renews = self.values.contains_key(REFRESH_TOKEN);
+        let missing = asked.iter().filter(|scope| !self.scopes.contains(scope));
+        missing.filter(|scope| !(renews && FOR_RENEWAL.contains(&scope.as_str()))).cloned().collect()
     }
 }
 
