@@ -22,6 +22,7 @@
 //!   signed tokens.
 //! - [`audit`]: the hash chain of everything that was done.
 //! - [`store`]: sealed records, and where their key comes from.
+//! - [`simulate`]: a provider of OAuth 2.0 to try connectors and the host itself against; no part of the host.
 //! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.
 //! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
 
@@ -45,6 +46,7 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod settings;
+pub mod simulate;
 pub mod store;
 mod sync;
 pub mod text;

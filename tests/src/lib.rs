@@ -10,6 +10,7 @@ mod embedded;
 pub mod fuzz;
 pub mod peers;
 pub mod service;
+pub mod simulate;
 
 pub use crate::{
     attache::{Attache, Outcome, Running, connector},

@@ -23,6 +23,7 @@ mod prompts;
 mod readme;
 mod s3;
 mod signing_in;
+mod simulating;
 mod store;
 
 use attache_tests::{Attache, Outcome, service::Service};

@@ -22,6 +22,7 @@ mod print;
 mod prompt;
 mod schema;
 mod sign_in;
+mod simulate;
 mod store;
 
 use std::{
@@ -126,6 +127,8 @@ enum Verb {
     /// Show the settings and where each value came from
     #[command(subcommand)]
     Config(config::Config),
+    /// Run a provider of OAuth 2.0 on this machine, to try connectors against
+    Simulate(simulate::Simulate),
     /// Show on this machine, in a minute, what Attaché does
     Demo(demo::Demo),
     /// Print a shell's completions
@@ -211,6 +214,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Key(verb) => verb.run(context).await,
         Verb::Store(verb) => verb.run(context).await,
         Verb::Config(verb) => verb.run(context),
+        Verb::Simulate(verb) => verb.run().await,
         Verb::Demo(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),
     }

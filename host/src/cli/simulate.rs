@@ -1,0 +1,54 @@
+//! `attache simulate`: a provider to try connectors and clients against.
+
+use std::{io::Write, net::SocketAddr};
+
+use serde_json::json;
+
+use super::Answer;
+use crate::{
+    error::{Kind, Result},
+    simulate::{Change, Provider, Settings},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Simulate {
+    /// Where to listen, on loopback; port 0 is a free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    change: Change,
+}
+
+const HELP: &str = "\
+Its URL is the first line on standard output, as soon as it listens. It keeps everything in memory and runs until it
+is interrupted. `--help` says what each quirk is; all settings but --listen can be changed while it runs:
+
+  GET  URL/simulate/log        every request in order, with fingerprints in place of values
+  GET  URL/simulate/counts     how often what was answered with which status
+  POST URL/simulate/clock      {\"advance\": SECONDS}
+  POST URL/simulate/settings   {\"access-lifetime\": 60, \"quirk\": [\"expires-missing\"]}
+  POST URL/simulate/next       {\"endpoint\": \"token\", \"grant\": \"refresh_token\", \"times\": 2, \"status\": 503}
+                               also: path, headers, body, redirect, merge, work, delay-milliseconds,
+                               hold and drop (each `before` or `after` the work)
+  POST URL/simulate/release    lets go of what is held; GET URL/simulate/held says how many are
+
+Examples:
+  attache simulate
+  attache simulate --listen 127.0.0.1:9000 --client my-app:my-secret --access-lifetime 60
+  attache simulate --like slack --approve
+  attache simulate --quirk token-json --quirk expires-missing --rotation false";
+
+impl Simulate {
+    pub(super) async fn run(self) -> Result<Answer> {
+        let provider = Provider::listen(Settings::with(self.change)?, self.listen).await?;
+        let mut out = anstream::stdout();
+        writeln!(out, "{}", provider.url())
+            .and_then(|()| out.flush())
+            .map_err(|error| Kind::Internal.error(format!("The URL could not be printed: {error}.")))?;
+        tokio::signal::ctrl_c()
+            .await
+            .map_err(|error| Kind::Internal.error(format!("There are no signals to wait for: {error}.")))?;
+        Ok(Answer::new(json!({ "url": provider.url() }), ""))
+    }
+}

@@ -1,0 +1,140 @@
+//! A provider of OAuth 2.0 to try things against: an authorization server, an API that checks its tokens, and a control
+//! plane that moves its clock, changes its settings and scripts its failures. Authors run it as `attache simulate`; tests and
+//! the demo start it as [`Provider`].
+//!
+//! It is honest: it checks whatever a careful provider checks (client, redirect URI, code, verifier, scope), and what it does
+//! otherwise it was told to, by a [`Quirk`] of a real provider or by a script. It stands by itself and calls nothing of the
+//! host but its words for errors, secrets and algorithms.
+//!
+//! What must never happen here: a listener on anything but loopback; a file read or written; a token that is good anywhere
+//! else, or that a second start would give again; a value that was presented or given out, in clear in its log.
+
+mod answer;
+mod api;
+mod asked;
+mod authorize;
+mod client;
+mod clock;
+mod control;
+mod grants;
+mod line;
+mod log;
+mod metadata;
+mod quirk;
+mod revoke;
+mod script;
+mod serve;
+mod settings;
+mod token;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use self::{
+    api::Rates, authorize::Asking, client::Clients, clock::Clock, grants::Grants, log::Log, script::Script,
+    serve::Shared,
+};
+pub use self::{
+    quirk::{Preset, Quirk},
+    settings::{Change, Settings},
+};
+use crate::error::{Kind, Result};
+
+/// A provider that listens, until it is dropped.
+#[derive(Debug)]
+pub struct Provider {
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+impl Provider {
+    /// Starts one on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// As [`Provider::listen`].
+    pub async fn start(settings: Settings) -> Result<Self> {
+        Self::listen(settings, SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Starts one on this address; port 0 is a free one.
+    ///
+    /// # Errors
+    /// `denied` where the address is not loopback, `usage` where it cannot be had.
+    pub async fn listen(settings: Settings, address: SocketAddr) -> Result<Self> {
+        if !address.ip().is_loopback() {
+            return Err(Kind::Denied
+                .error(format!(
+                    "{} is not loopback: whoever can reach a simulated provider can control it.",
+                    address.ip()
+                ))
+                .hint("Listen on 127.0.0.1 or [::1]."));
+        }
+        let failed = |error| Kind::Usage.error(format!("The provider cannot listen on {address}: {error}."));
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let shared = Arc::new(Shared::new(State::new(settings, format!("http://{address}"))));
+        Ok(Self { address, serving: tokio::spawn(serve::serve(listener, shared)) })
+    }
+
+    /// Its issuer identifier (RFC 8414, 2), below which everything else is: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens, as `--allow-private` takes it: `127.0.0.1:PORT`.
+    pub fn authority(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Everything that it knows. One lock is around all of it, so that each request finds it whole.
+struct State {
+    settings: Settings,
+    /// Its own URL, without a slash at the end.
+    base: String,
+    clock: Clock,
+    clients: Clients,
+    grants: Grants,
+    asking: Asking,
+    rates: Rates,
+    log: Log,
+    script: Script,
+}
+
+impl State {
+    fn new(settings: Settings, base: String) -> Self {
+        let clients = Clients::of(&settings);
+        Self {
+            settings,
+            base,
+            clock: Clock::default(),
+            clients,
+            grants: Grants::default(),
+            asking: Asking::default(),
+            rates: Rates::default(),
+            log: Log::default(),
+            script: Script::default(),
+        }
+    }
+}
+
+/// A value that nobody guesses, marked as one that is worth nothing: `simulated-WHAT-` and 192 random bits.
+fn random(what: &str) -> String {
+    let mut bytes = [0; 24];
+    // The system gives random bytes from the moment that it runs a process of ours (getrandom(2)).
+    getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("there are no random bytes: {error}"));
+    format!("simulated-{what}-{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Whether two secrets are the same, in a time that does not tell how much of them is.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
+}
