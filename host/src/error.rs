@@ -105,7 +105,7 @@ impl Kind {
 }
 
 /// A failure: its kind, a sentence, and where there is one, what would mend it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
     message: String,

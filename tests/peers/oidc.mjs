@@ -8,7 +8,7 @@
 //   withhold         scopes that the person does not grant
 //   denial           what the provider says when the person denies
 //   clients          more of them
-// POST /test/revoke ends every grant, as a person does in the settings of the account.
+// POST /test/forget ends every access token; POST /test/revoke ends every grant, as a person does in the settings of the account.
 
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -78,6 +78,7 @@ provider.use(async (ctx, next) => {
   for (const name of ['code', 'refresh_token', 'token', 'device_code', 'code_verifier', 'client_assertion']) {
     if (typeof body[name] === 'string') presented[name] = mark(body[name]);
   }
+  if (ctx.body?.access_token) issued.push(ctx.body.access_token);
   const given = {};
   for (const name of ['access_token', 'refresh_token']) {
     if (typeof ctx.body?.[name] === 'string') given[name] = mark(ctx.body[name]);
@@ -89,6 +90,8 @@ provider.use(async (ctx, next) => {
 });
 
 const used = new Set();
+const issued = [];
+const forgotten = new Set();
 const grants = new Set();
 provider.on('grant.success', (ctx) => ctx.oidc.entities.Grant && grants.add(ctx.oidc.entities.Grant.jti));
 
@@ -131,7 +134,7 @@ const interaction = async (ctx) => {
 // An API that takes the provider's tokens, and says of others what RFC 6750 has to say.
 const api = async (ctx) => {
   const token = /^Bearer (.+)$/.exec(ctx.get('authorization'))?.[1];
-  const spent = config.once && used.has(token);
+  const spent = forgotten.has(token) || (config.once && used.has(token));
   used.add(token);
   const found = token && !spent && (await provider.AccessToken.find(token) ?? await provider.ClientCredentials.find(token));
   if (!found?.isValid) {
@@ -152,6 +155,11 @@ const api = async (ctx) => {
 provider.use(async (ctx, next) => {
   if (ctx.path.startsWith('/interaction/')) return interaction(ctx);
   if (ctx.path === '/check' || ctx.path.startsWith('/api')) return api(ctx);
+  if (ctx.path === '/test/forget') {
+    issued.forEach((token) => forgotten.add(token));
+    ctx.body = 'forgotten';
+    return;
+  }
   if (ctx.path === '/test/revoke') {
     for (const id of grants) await (await provider.Grant.find(id))?.destroy();
     ctx.body = 'revoked';

@@ -5,8 +5,9 @@ use std::{fs, sync::Arc};
 
 use attache::{
     Error, Host,
+    apps::AppRequest,
     call::Call,
-    connect::{ConnectRequest, SignedIn},
+    connect::{ConnectProposal, ConnectRequest, Made, SignedIn, Trip},
     consent::{Connection, Isolation},
     egress::Preview,
     secret::Secret,
@@ -17,7 +18,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{connector, service::Service};
+use crate::{Browser, Page, connector, service::Service};
+
+/// Where people are sent back to. Nothing listens there.
+pub const CALLBACK: &str = "http://127.0.0.1:1/callback";
 
 /// A host on a data directory of its own, with one connector.
 pub struct Embedded {
@@ -85,6 +89,54 @@ impl Embedded {
             }
         }
         self.make(request)
+    }
+
+    /// Registers an app with a provider's origin.
+    pub fn set_app(&self, client: (&str, &str), origin: &str) {
+        let request = AppRequest {
+            environment: "default".into(),
+            connector: self.connector.clone(),
+            client_id: Some(client.0.into()),
+            origins: vec![origin.into()],
+            secrets: [("client_secret".to_owned(), Secret::new(client.1))].into(),
+            caller: "tester".into(),
+            ..AppRequest::default()
+        };
+        self.host.set_app(request).unwrap();
+    }
+
+    /// What somebody would connect who signs in at a provider, which is the service too.
+    pub fn propose(&self, name: &str, option: &str, provider: &str) -> Result<ConnectProposal, Error> {
+        let mut request = self.request(name, option)?;
+        request.private = PrivateAllowed::parse([provider.trim_start_matches("http://")]).unwrap();
+        request.parameters = [("base", provider), ("issuer", provider)].map(|(k, v)| (k.into(), v.into())).into();
+        self.runtime.block_on(self.host.propose_connection(request))
+    }
+
+    /// Connects by signing in there. `agree` is what the person does on the provider's page, if there is one.
+    pub fn sign_in(
+        &self,
+        name: &str,
+        option: &str,
+        provider: &str,
+        agree: impl FnOnce(&Browser, Page) -> Page,
+    ) -> Result<Made, Error> {
+        let proposal = self.propose(name, option, provider)?;
+        let trip = proposal.trip(&CALLBACK.parse().unwrap())?;
+        let browser = Browser::that_stops_at(CALLBACK);
+        let page = agree(&browser, browser.open(trip.url.as_str()));
+        let query = page.url.query().unwrap_or_default().to_owned();
+        self.come_back(proposal, trip, query)
+    }
+
+    /// Connects with what a browser brought back.
+    pub fn come_back(&self, proposal: ConnectProposal, trip: Trip, query: String) -> Result<Made, Error> {
+        self.runtime.block_on(self.host.connect(proposal, SignedIn::CameBack { trip, query }))
+    }
+
+    /// Waits for something that the host does.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
     }
 
     /// Connects it by an option that has no parameters.

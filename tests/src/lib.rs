@@ -16,5 +16,5 @@ pub use crate::{
     attache::{Attache, Outcome, Running, connector},
     browser::{Browser, Page},
     canary::Canary,
-    embedded::Embedded,
+    embedded::{CALLBACK, Embedded},
 };

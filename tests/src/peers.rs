@@ -141,7 +141,16 @@ impl Oidc {
 
     /// Ends every grant, as a person does in the settings of the account.
     pub fn revoke_all(&self) {
-        let answer = reqwest::blocking::Client::new().post(format!("{}/test/revoke", self.peer.base())).send();
+        self.tell("revoke");
+    }
+
+    /// Ends every access token.
+    pub fn forget_access_tokens(&self) {
+        self.tell("forget");
+    }
+
+    fn tell(&self, what: &str) {
+        let answer = reqwest::blocking::Client::new().post(format!("{}/test/{what}", self.peer.base())).send();
         assert!(answer.unwrap().status().is_success());
     }
 

@@ -21,6 +21,7 @@ mod limits;
 mod oauth;
 mod prompts;
 mod readme;
+mod refreshing;
 mod s3;
 mod signing_in;
 mod simulating;

@@ -333,7 +333,15 @@ fn an_operation_that_needs_more_says_which_command_asks_for_just_that() {
     let write = |code| story.attache.try_call("oauth", "write", &story.url("/api/me")).refused(code, "api:write");
     let refused = write(4);
     assert!(refused.err.contains("attache connection reconnect oauth --scope api:write"), "{}", refused.err);
-    let page = story.finish(story.attache.begin(&["connection", "reconnect", "oauth", "--scope", "api:write", "--timeout", "60"]));
+    let page = story.finish(story.attache.begin(&[
+        "connection",
+        "reconnect",
+        "oauth",
+        "--scope",
+        "api:write",
+        "--timeout",
+        "60",
+    ]));
     assert!(page.html.contains("Connected"), "{}", page.html);
     assert_eq!(story.attache.call("oauth", "write", &story.url("/api/me"))["status"], 200);
     let seen = story.attache.call("oauth", "connection", &json!({}));

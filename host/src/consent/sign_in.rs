@@ -28,6 +28,7 @@ use crate::{
     manifest::{Login, Parameter, Values},
     store::{Changes, Place, Vault},
     sync::lock,
+    transport::Before,
 };
 
 /// Renewed so long before it runs out: a request may take a while to arrive, and clocks differ.
@@ -222,11 +223,14 @@ impl SignIn {
             });
         }
         let asking = before.as_ref().map_or(0, |before| before.generation) + 1;
-        if let Some(before) = before.as_ref().filter(|_| spends) {
-            // On the disk before the request leaves: whoever finds it there later knows that the answer was lost.
-            self.keep(&Captured { sending: Some(asking), ..before.clone() })?;
-        }
-        let outcome = self.ask(before.as_ref(), subject).await;
+        // On the disk before the request leaves: whoever finds it there later knows that the answer was lost.
+        let left = Arc::new(AtomicBool::new(false));
+        let sending = before.as_ref().filter(|_| spends).and_then(|before| self.mark(asking, before, left.clone()));
+        let outcome = match self.ask(before.as_ref(), subject, sending).await {
+            // Whatever stood in its way, it did not get so far as to be marked: nothing left.
+            Err(Failure::Lost(error)) if spends && !left.load(Ordering::Acquire) => Err(Failure::Later(error, None)),
+            outcome => outcome,
+        };
         if let (Some(before), true, Err(Failure::Later(..) | Failure::Unsent(_) | Failure::Undecided { .. })) =
             (&before, spends, &outcome)
         {
@@ -286,11 +290,16 @@ impl SignIn {
     }
 
     /// The steps of a refresh where there are some and something to refresh, else those of the login.
-    async fn ask(&self, before: Option<&Captured>, subject: &Subject) -> Result<Captured, Failure> {
+    async fn ask(
+        &self,
+        before: Option<&Captured>,
+        subject: &Subject,
+        sending: Option<Before>,
+    ) -> Result<Captured, Failure> {
         let login = match (&self.source, before) {
             (Source::Login(login), _) => login,
             (Source::Oauth2(client), Some(before)) => {
-                return client.renew(&self.way, &self.typed, before, subject).await;
+                return client.renew(&self.way, &self.typed, before, subject, sending).await;
             }
             (Source::Oauth2(client), None) => {
                 return client.obtain(&self.way, &self.typed, &Given::Credentials, subject).await;
@@ -299,14 +308,24 @@ impl SignIn {
         if let Some(before) = before.filter(|_| !login.refresh.is_empty()) {
             let values =
                 with_captured(&self.source.captured(), self.typed.clone(), before).map_err(Failure::Refused)?;
-            match self.way.run(&login.refresh, &values, subject).await {
+            match self.way.run(&login.refresh, &values, subject, None).await {
                 Ok(captured) => return Ok(captured.over(before)),
                 // What was captured is no good any longer; what was typed may be.
                 Err(Failure::Refused(_)) => {}
                 Err(later) => return Err(later),
             }
         }
-        self.way.run(&login.steps, &self.typed, subject).await
+        self.way.run(&login.steps, &self.typed, subject, None).await
+    }
+
+    /// What writes down that this generation is being asked for.
+    fn mark(&self, asking: u64, before: &Captured, left: Arc<AtomicBool>) -> Option<Before> {
+        let (vault, place) = self.kept.clone()?;
+        let marked = Captured { sending: Some(asking), ..before.clone() };
+        Some(Box::new(move || {
+            left.store(true, Ordering::Release);
+            vault.commit(Changes::new().put(&place, &marked)?)
+        }))
     }
 
     fn keep(&self, captured: &Captured) -> Result<()> {

@@ -22,7 +22,7 @@ use crate::{
     },
     secret::Secret,
     text,
-    transport::{self, Incoming, Outgoing, PoolKey, PrivateAllowed, Transport},
+    transport::{self, Before, Incoming, Outgoing, PoolKey, PrivateAllowed, Transport},
 };
 
 /// An answer to a sign-in is some tokens.
@@ -84,13 +84,21 @@ impl Failure {
 }
 
 impl Way {
-    /// Runs steps in order. `values` are what was typed and, for a refresh, what was captured before.
-    pub(super) async fn run(&self, steps: &[Call], values: &Values, subject: &Subject) -> Result<Captured, Failure> {
+    /// Runs steps in order. `values` are what was typed and, for a refresh, what was captured before; `before` is done before
+    /// the first of them leaves.
+    pub(super) async fn run(
+        &self,
+        steps: &[Call],
+        values: &Values,
+        subject: &Subject,
+        mut before: Option<Before>,
+    ) -> Result<Captured, Failure> {
         let mut values = values.clone();
         let mut captured = Captured::default();
         for (number, step) in steps.iter().enumerate() {
             let moment = Moment::now();
-            let outgoing = request(step, &self.jwts, &values, &moment).map_err(Failure::Refused)?;
+            let mut outgoing = request(step, &self.jwts, &values, &moment).map_err(Failure::Refused)?;
+            outgoing.before = before.take();
             let origin = outgoing.url.origin().ascii_serialization();
             let answer = self.exchange(outgoing, subject, number + 1).await?;
             judge(answer.status, &origin)?;

@@ -30,7 +30,7 @@ impl Exchange<'_> {
     /// Sends the request and reads the answer.
     pub(super) async fn run(&self, pooled: &Pooled, mut request: Outgoing) -> Result<Incoming, Fault> {
         request.frame();
-        let (body, progress) = upload::body(request.body);
+        let (body, progress) = upload::body(request.body, request.before.take())?;
         // A fragment is never sent, so what is sent is what the client is given.
         request.url.set_fragment(None);
         let mut outgoing = reqwest::Request::new(request.method.clone(), request.url);

@@ -20,6 +20,8 @@ pub enum Fault {
     },
     /// There was no connection to be had: the request never left.
     Unreachable(String),
+    /// What had to be done before the request left was not: nothing left.
+    Unready(Error),
     /// The connection broke before the answer was there.
     Broken(String),
     /// A stage took longer than its limit.
@@ -80,7 +82,9 @@ impl Fault {
     /// Whether the request may have arrived: then asking again is asking twice.
     pub fn may_have_arrived(&self) -> bool {
         match self {
-            Fault::Unreachable(_) | Fault::Timeout { stage: Stage::Resolve | Stage::Connect, .. } => false,
+            Fault::Unreachable(_)
+            | Fault::Unready(_)
+            | Fault::Timeout { stage: Stage::Resolve | Stage::Connect, .. } => false,
             // A request under way may be ended by a rule, too.
             Fault::Denied { .. }
             | Fault::Broken(_)
@@ -175,6 +179,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Denied { what, .. } => f.write_str(what),
+            Fault::Unready(error) => f.write_str(error.message()),
             Fault::Unreachable(sentence) | Fault::Broken(sentence) | Fault::Protocol(sentence) => f.write_str(sentence),
             Fault::Timeout { origin, stage, limit } => {
                 let late = match stage {
@@ -207,6 +212,7 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         let message = fault.to_string();
         match fault {
+            Fault::Unready(error) => error,
             Fault::Denied { allow, .. } => Kind::Denied.error(message).hint(allow),
             Fault::Unreachable(_) | Fault::Broken(_) => Kind::Unreachable.error(message),
             Fault::Timeout { .. } => Kind::Timeout.error(message),

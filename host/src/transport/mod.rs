@@ -51,7 +51,7 @@ pub use self::{
     limits::Limits,
     pool::PoolKey,
     private::{HostPort, PrivateAllowed},
-    request::{Incoming, Outgoing},
+    request::{Before, Incoming, Outgoing},
     resolver::{Resolver, SystemResolver},
 };
 use self::{

@@ -13,7 +13,10 @@ use http::{
 use url::Url;
 
 use super::{coding::ACCEPTED, fault::Fault, identity::Identity};
-use crate::{error::Kind, origin::Origin};
+use crate::{
+    error::{Error, Kind},
+    origin::Origin,
+};
 
 /// A request with everything attached that it is to carry.
 pub struct Outgoing {
@@ -28,7 +31,12 @@ pub struct Outgoing {
     pub body: Bytes,
     /// Who sends it, in the TLS handshake.
     pub identity: Option<Identity>,
+    /// What must be done before anything of it leaves, and not before there is a connection.
+    pub before: Option<Before>,
 }
+
+/// Done once, or the request does not leave.
+pub type Before = Box<dyn FnOnce() -> Result<(), Error> + Send>;
 
 /// An answer, received whole.
 pub struct Incoming {
@@ -62,7 +70,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 impl Outgoing {
     /// A request of nobody in particular.
     pub fn new(method: Method, url: Url, headers: HeaderMap, body: Bytes) -> Self {
-        Self { method, url, headers, body, identity: None }
+        Self { method, url, headers, body, identity: None, before: None }
     }
 
     /// Where it goes, if its URL and method are such as may go anywhere.

@@ -1,7 +1,7 @@
-//! A request's body that tells when its pieces were taken, so that a slow upload is not mistaken for a slow answer.
+//! A request's body that tells when its pieces were taken, so that a slow upload is not mistaken for a slow answer; and that
+//! has something done before the first of them leaves.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::{fault::Fault, request::Before};
 use crate::sync::lock;
 
 /// A piece: what a connection takes at a time anyway. A body that is no larger goes out at once.
@@ -34,25 +35,32 @@ impl Progress {
     }
 }
 
-/// The HTTP client's form of a body, and its progress.
-pub(super) fn body(content: Bytes) -> (reqwest::Body, Arc<Progress>) {
+/// The HTTP client's form of a body, and its progress. The client asks for the first piece when there is a connection, and
+/// before it writes anything, the request's head included (in HTTP/2: before a request is whole). A body that is empty is never
+/// asked for, so `before` is done here then.
+pub(super) fn body(content: Bytes, before: Option<Before>) -> Result<(reqwest::Body, Arc<Progress>), Fault> {
     let progress = Arc::new(Progress(Mutex::new(At { since: Instant::now(), midway: false })));
-    let body = if content.len() <= PIECE {
-        content.into()
-    } else {
-        reqwest::Body::wrap(Upload { rest: content, progress: progress.clone() })
+    let body = match before {
+        None if content.len() <= PIECE => content.into(),
+        Some(before) if content.is_empty() => {
+            before().map_err(Fault::Unready)?;
+            content.into()
+        }
+        before => reqwest::Body::wrap(Upload { rest: content, before: Mutex::new(before), progress: progress.clone() }),
     };
-    (body, progress)
+    Ok((body, progress))
 }
 
 struct Upload {
     rest: Bytes,
+    /// In a lock only because a body must be shareable.
+    before: Mutex<Option<Before>>,
     progress: Arc<Progress>,
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Fault;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -60,6 +68,11 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         if self.rest.is_empty() {
             return Poll::Ready(None);
+        }
+        if let Some(before) = lock(&self.before).take()
+            && let Err(error) = before()
+        {
+            return Poll::Ready(Some(Err(Fault::Unready(error))));
         }
         let length = self.rest.len().min(PIECE);
         let piece = self.rest.split_to(length);

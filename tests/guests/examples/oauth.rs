@@ -2,7 +2,10 @@
 //! caller says.
 
 use guests::{
-    auth::{AuthOption, ClientAuth, Grant, Kind, Oauth2Setting as Its, ParameterSetting, Scheme, Scope},
+    auth::{
+        AuthOption, Body, Call, Capture, ClientAuth, Grant, Kind, Oauth2Setting as Its, Origin, ParameterSetting,
+        Scheme, Scope, Step, TokenFormat,
+    },
     connection, connector,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
@@ -22,14 +25,12 @@ fn scope(name: &str, required: bool) -> Scope {
 
 /// With scopes that a provider of OpenID Connect has, asked for so that a refresh token comes of it.
 fn settings(more: Vec<Its>) -> Vec<Its> {
-    let mut settings = vec![
-        Its::Scopes(vec![
-            scope("openid", true),
-            scope("offline_access", true),
-            scope("api:read", true),
-            scope("api:write", false),
-        ]),
-    ];
+    let mut settings = vec![Its::Scopes(vec![
+        scope("openid", true),
+        scope("offline_access", true),
+        scope("api:read", true),
+        scope("api:write", false),
+    ])];
     if !more.iter().any(|it| matches!(it, Its::AuthorizationParams(_))) {
         settings.push(Its::AuthorizationParams(pairs(&[("prompt", "consent")])));
     }
@@ -44,14 +45,61 @@ fn oauth2(id: &str, settings: Vec<Its>) -> AuthOption {
     it
 }
 
+fn capture(name: &str, at: Origin) -> Capture {
+    Capture { name: name.into(), at, kind: Kind::Secret, pattern: None }
+}
+
+/// The client is called otherwise.
+fn renamed() -> AuthOption {
+    let names = || pairs(&[("client_key", "{client_id}"), ("client_id", "")]);
+    oauth2(
+        "renamed",
+        vec![issuer(), Its::AuthorizationParams(names()), Its::TokenParams(names()), Its::RefreshParams(names())],
+    )
+}
+
+/// The token answer says where the service is.
+fn located() -> AuthOption {
+    let instance = Capture {
+        name: "instance_url".into(),
+        at: Origin::Answer("/instance_url".into()),
+        kind: Kind::Url,
+        pattern: Some("http://127\\.0\\.0\\.1:[0-9]+".into()),
+    };
+    let mut it = oauth2("located", vec![issuer(), Its::Capture(vec![instance])]);
+    it.audience = vec!["{instance_url}".into()];
+    it
+}
+
+/// There is no refresh token: the access token itself is exchanged for a longer one, at once and later.
+fn exchanged() -> AuthOption {
+    let exchange = || {
+        Step::Call(Call {
+            method: "POST".into(),
+            url: "{issuer}/token".into(),
+            attach: vec![],
+            body: Body::Form(pairs(&[
+                ("grant_type", "fb_exchange_token"),
+                ("client_id", "{client_id}"),
+                ("client_secret", "{client_secret}"),
+                ("fb_exchange_token", "{access_token}"),
+            ])),
+            capture: vec![
+                capture("access_token", Origin::Answer("/access_token".into())),
+                capture("expires_in", Origin::Answer("/expires_in".into())),
+            ],
+        })
+    };
+    oauth2("exchanged", vec![issuer(), Its::AfterToken(vec![exchange()]), Its::Refresh(vec![exchange()])])
+}
+
 fn issuer() -> Its {
     Its::Issuer("{issuer}".into())
 }
 
 impl Manifest for Oauth {
     fn describe() -> Connector {
-        let all_grants =
-            || Its::Grants(vec![Grant::AuthorizationCode, Grant::DeviceCode, Grant::ClientCredentials]);
+        let all_grants = || Its::Grants(vec![Grant::AuthorizationCode, Grant::DeviceCode, Grant::ClientCredentials]);
         let machine = |id: &str, more: Vec<Its>| {
             let mut settings = vec![issuer(), Its::Grants(vec![Grant::ClientCredentials])];
             settings.extend(more);
@@ -89,6 +137,45 @@ impl Manifest for Oauth {
                 ),
                 machine("machine", vec![]),
                 typed,
+                oauth2("plain", vec![issuer()]),
+                oauth2("json", vec![issuer(), Its::TokenFormat(TokenFormat::Json)]),
+                oauth2("query", vec![issuer(), Its::TokenFormat(TokenFormat::Query)]),
+                oauth2("without-pkce", vec![issuer(), Its::Pkce(false)]),
+                oauth2("refreshed-elsewhere", vec![issuer(), Its::RefreshUrl("{issuer}/refresh".into())]),
+                oauth2(
+                    "comma",
+                    vec![
+                        issuer(),
+                        Its::Scopes(vec![scope("items", true), scope("admin", true)]),
+                        Its::ScopeSeparator(",".into()),
+                        Its::RefreshParams(pairs(&[("scope", "{scope}")])),
+                    ],
+                ),
+                renamed(),
+                oauth2(
+                    "code-renamed",
+                    vec![
+                        issuer(),
+                        Its::Capture(vec![capture("spapi_oauth_code", Origin::Callback("spapi_oauth_code".into()))]),
+                        Its::TokenParams(pairs(&[("code", "{spapi_oauth_code}")])),
+                    ],
+                ),
+                oauth2(
+                    "nested",
+                    vec![
+                        issuer(),
+                        Its::Capture(vec![capture("access_token", Origin::Answer("/authed_user/access_token".into()))]),
+                    ],
+                ),
+                oauth2(
+                    "milliseconds",
+                    vec![
+                        issuer(),
+                        Its::Capture(vec![capture("expires_in_ms", Origin::Answer("/expires_in_ms".into()))]),
+                    ],
+                ),
+                located(),
+                exchanged(),
             ],
             &[("connection", Effect::Read)],
         );

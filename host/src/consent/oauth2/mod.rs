@@ -36,6 +36,7 @@ use crate::{
     },
     origin::Origin,
     secret::Secret,
+    transport::Before,
 };
 
 /// One connection's client.
@@ -89,22 +90,24 @@ impl Client {
             Given::Device(code) => Grant::Device(code),
             Given::Credentials => Grant::Credentials,
         };
-        let answered = self.ask(way, &mut values, &grant, subject).await?;
+        let answered = self.ask(way, &mut values, &grant, subject, None).await?;
         self.after(way, values, answered.over(&captured), subject).await
     }
 
     /// Asks for a new token: with the connector's own steps, with the renewal token, or with the client's credentials.
+    /// `sending` is done before the request leaves that spends something.
     pub(crate) async fn renew(
         &self,
         way: &Way,
         typed: &Values,
         before: &Captured,
         subject: &Subject,
+        sending: Option<Before>,
     ) -> Result<Captured, Failure> {
         let parameters = self.settings.captured();
         let mut values = with_captured(&parameters, typed.clone(), before).map_err(Failure::Refused)?;
         if !self.settings.refresh.is_empty() {
-            let own = way.run(&self.settings.refresh, &values, subject).await?;
+            let own = way.run(&self.settings.refresh, &values, subject, sending).await?;
             return Ok(Captured { scopes: before.scopes.clone(), ..own.over(before) });
         }
         let grant = match before.values.get(REFRESH_TOKEN) {
@@ -112,7 +115,7 @@ impl Client {
             None if self.asks_for_itself() => Grant::Credentials,
             None => return Err(Failure::Refused(self.no_renewal(subject))),
         };
-        let mut answered = self.ask(way, &mut values, &grant, subject).await?;
+        let mut answered = self.ask(way, &mut values, &grant, subject, sending).await?;
         if matches!(grant, Grant::Refresh(_)) {
             answered.rotates = Some(answered.values.contains_key(REFRESH_TOKEN) && !answered.repeats(before));
         }
@@ -154,7 +157,7 @@ impl Client {
             return Ok(answered);
         }
         let values = with_captured(&self.settings.captured(), values, &answered).map_err(Failure::Refused)?;
-        let more = way.run(&self.settings.after_token, &values, subject).await.map_err(Failure::after_a_token)?;
+        let more = way.run(&self.settings.after_token, &values, subject, None).await.map_err(Failure::after_a_token)?;
         let (scopes, rotates) = (answered.scopes.clone(), answered.rotates);
         let expires = more.expires.or(answered.expires.filter(|_| !more.values.contains_key(ACCESS_TOKEN)));
         Ok(Captured { scopes, rotates, expires, ..more.over(&answered) })

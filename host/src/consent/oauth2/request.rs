@@ -25,7 +25,7 @@ use crate::{
         template::{Landing, Moment, Template},
     },
     secret::Secret,
-    transport::Outgoing,
+    transport::{Before, Outgoing},
 };
 
 /// A grant, with what it is asked with.
@@ -40,20 +40,22 @@ pub(super) enum Grant<'a> {
 pub(super) type Parameters = Vec<(String, Secret)>;
 
 impl Client {
-    /// Sends one token request. The names that belong to it are added to the values.
+    /// Sends one token request. The names that belong to it are added to the values; `sending` is done before it leaves.
     pub(super) async fn ask(
         &self,
         way: &Way,
         values: &mut Values,
         grant: &Grant<'_>,
         subject: &Subject,
+        sending: Option<Before>,
     ) -> Result<Captured, Failure> {
         let refresh = matches!(grant, Grant::Refresh(_));
         let url = self.token_url(values, refresh).map_err(Failure::unsent)?;
         let origin = url.origin().ascii_serialization();
         let standard = self.standard(values, grant).map_err(Failure::unsent)?;
         let over = if refresh { &self.settings.refresh_params } else { &self.settings.token_params };
-        let outgoing = self.request(way, url, standard, over, values).map_err(Failure::unsent)?;
+        let mut outgoing = self.request(way, url, standard, over, values).map_err(Failure::unsent)?;
+        outgoing.before = sending;
         let incoming = way.exchange(outgoing, subject, 0).await?;
         answer::read(self, incoming, &origin, values)
     }

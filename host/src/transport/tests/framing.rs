@@ -218,3 +218,59 @@ async fn a_url_that_http_cannot_carry_is_denied_without_being_repeated() {
     assert!(what.contains("too long") && !what.contains("canary"), "{what}");
     assert_eq!(service.connections(), 0);
 }
+
+/// A service whose connections a test looks at itself, from a thread of its own.
+fn accepting() -> (u16, std::sync::mpsc::Receiver<std::net::TcpStream>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (give, take) = std::sync::mpsc::channel();
+    std::thread::spawn(move || give.send(listener.accept().unwrap().0).unwrap());
+    (port, take)
+}
+
+#[tokio::test]
+async fn what_must_be_done_before_a_request_leaves_is_done_on_an_open_connection_with_nothing_written() {
+    use std::io::{Read, Write};
+    let (port, accepted) = accepting();
+    let mut post = request(Method::POST, Url::parse(&format!("http://service.test:{port}/token")).unwrap());
+    post.body = "content".into();
+    let (done, wait) = std::sync::mpsc::channel();
+    post.before = Some(Box::new(move || {
+        // There is a connection, and nothing has come through it: on loopback what was written is there at once.
+        let stream = accepted.recv().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let seen = stream.peek(&mut [0; 1]).map_err(|error| error.kind());
+        stream.set_nonblocking(false).unwrap();
+        done.send((stream, seen)).unwrap();
+        Ok(())
+    }));
+    let service = std::thread::spawn(move || {
+        let (mut stream, seen) = wait.recv().unwrap();
+        let mut bytes = [0; 4096];
+        let mut read = 0;
+        while !bytes[..read].ends_with(b"content") {
+            read += stream.read(&mut bytes[read..]).unwrap();
+        }
+        stream.write_all(OK.as_ref()).unwrap();
+        seen
+    });
+    let allowed = PrivateAllowed::parse([format!("service.test:{port}")]).unwrap();
+    transport().send(&key(), &allowed, post, &quick()).await.unwrap();
+    assert_eq!(service.join().unwrap(), Err(std::io::ErrorKind::WouldBlock));
+}
+
+#[tokio::test]
+async fn a_request_whose_time_has_not_come_does_not_leave() {
+    for body in ["content", ""] {
+        let service = Service::answering(OK).await;
+        let mut post = request(Method::POST, service.url("/token"));
+        post.body = body.into();
+        let refused = crate::error::Kind::StoreUnavailable.error("The disk is full.");
+        let given = refused.clone();
+        post.before = Some(Box::new(move || Err(given)));
+        let fault = transport().send(&key(), &service.allowed(), post, &quick()).await.unwrap_err();
+        assert_eq!(fault, Fault::Unready(refused));
+        assert!(!fault.may_have_arrived());
+        assert_eq!(service.requests(), [""; 0]);
+    }
+}
