@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::Head,
-    consent::{App, Approval, Captured, Connection, Consent, Credential, Environment},
+    consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending},
     digest::Digest,
     error::Result,
     host::Host,
@@ -131,6 +131,7 @@ impl Looking<'_> {
                         drop(self.open::<Consent>(place));
                         self.seen.consents.insert((environment, id));
                     }
+                    ("pending", _) => drop(self.open::<Pending>(place)),
                     _ => self.unknown(place),
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -56,6 +58,37 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    const ALL: [Kind; 22] = [
+        Kind::Internal,
+        Kind::Usage,
+        Kind::InvalidInput,
+        Kind::InvalidConnector,
+        Kind::AlreadyExists,
+        Kind::NotFound,
+        Kind::ApprovalNeeded,
+        Kind::ConsentNeeded,
+        Kind::ReconnectNeeded,
+        Kind::Denied,
+        Kind::ServiceFailed,
+        Kind::RateLimited,
+        Kind::Unreachable,
+        Kind::Timeout,
+        Kind::TooLarge,
+        Kind::ConnectorFailed,
+        Kind::ConnectorLimit,
+        Kind::ConnectorOutput,
+        Kind::StoreLocked,
+        Kind::WrongKey,
+        Kind::StoreDamaged,
+        Kind::StoreUnavailable,
+    ];
+
+    /// The kind of a stable name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The stable name, in kebab-case.
     pub fn name(self) -> &'static str {
         match self {
@@ -148,6 +181,24 @@ impl Error {
     /// What would mend it.
     pub fn mend(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+}
+
+impl Error {
+    /// As programs read it: `{"kind", "message", "hint"}`.
+    pub fn to_json(&self) -> Value {
+        let mut json = json!({ "kind": self.kind.name(), "message": self.message });
+        if let Some(hint) = &self.hint {
+            json["hint"] = hint.as_str().into();
+        }
+        json
+    }
+
+    /// Reads what [`Error::to_json`] wrote.
+    pub fn from_json(json: &Value) -> Option<Self> {
+        let kind = Kind::of_name(json["kind"].as_str()?)?;
+        let hint = json["hint"].as_str().map(str::to_owned);
+        Some(Self { kind, message: json["message"].as_str()?.to_owned(), hint })
     }
 }
 

@@ -12,9 +12,10 @@ use tokio::sync::OnceCell as AsyncOnce;
 
 use crate::{
     audit::{Audit, Event, Head},
+    call,
     consent::{
-        self, App, Approval, Book, Connection, Consent, Environment, Isolation, SignIn, Source, Turn, Turns, Way,
-        oauth2::Client,
+        self, App, Approval, Book, Connection, Consent, Environment, Isolation, Kept, LEAVING, Leaving, SignIn, Source,
+        Turn, Turns, Way, oauth2::Client,
     },
     digest::Digest,
     egress::{Access, Credentials, Typed},
@@ -327,7 +328,11 @@ impl Host {
             )),
         };
         let way = self.way(option, app, connection)?;
-        let kept = place.map(|place| (self.vault.clone(), place));
+        let kept = place.map(|place| Kept {
+            vault: self.vault.clone(),
+            place,
+            leaving: Leaving::new(self.data_dir().join(LEAVING), connection.id.to_string()),
+        });
         Ok(SignIn::new(source, typed, way, &self.turns, connection.id, kept))
     }
 
@@ -358,6 +363,28 @@ impl Host {
     /// The component of a connector, loaded when it is first run.
     pub(crate) async fn component<'a>(&self, loaded: &'a Loaded, digest: Digest) -> Result<&'a Component> {
         loaded.component.get_or_try_init(async || self.library.load(self.runtime()?, digest).await).await
+    }
+
+    /// Renews what connections hold that were not renewed for so long: some providers end what nobody uses. Gives how many
+    /// were renewed; one that cannot be is logged, and says so itself when it is called.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn keep_alive(&self, idle: Duration) -> Result<usize> {
+        let mut renewed = 0;
+        let environments = self.environments()?.into_iter().map(|environment| environment.name);
+        for environment in environments {
+            for connection in self.book(&environment)?.connections()? {
+                // One without a live consent has nothing to keep.
+                let Ok(ready) = self.ready(&environment, &connection.name) else { continue };
+                let subject = call::subject(&environment, &connection, ready.digest, "keep-alive", "host");
+                match ready.access.credentials.keep_alive(idle, &subject).await {
+                    Ok(done) => renewed += usize::from(done),
+                    Err(error) => tracing::warn!(%environment, connection = connection.name, %error, "not kept alive"),
+                }
+            }
+        }
+        Ok(renewed)
     }
 
     /// The data directory.

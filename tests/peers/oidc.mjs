@@ -5,6 +5,7 @@
 //   access, device   lifetimes in seconds
 //   rotate           whether refresh tokens are replaced
 //   once             whether the API takes an access token once only, so that every further call needs a new one
+//   slow             milliseconds that a refresh takes to be answered once it is done
 //   withhold         scopes that the person does not grant
 //   denial           what the provider says when the person denies
 //   clients          more of them
@@ -12,6 +13,7 @@
 
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
+import { setTimeout } from 'node:timers/promises';
 
 // Where it was installed.
 const { default: Provider } = createRequire(`${process.env.PEERS}/`)('oidc-provider');
@@ -87,6 +89,7 @@ provider.use(async (ctx, next) => {
     method: ctx.method, path: ctx.path, status: ctx.status, grant: body.grant_type, client: ctx.oidc?.client?.clientId,
     resource: body.resource, presented, given, error: ctx.body?.error,
   });
+  if (config.slow && body.grant_type === 'refresh_token') await setTimeout(config.slow);
 });
 
 const used = new Set();

@@ -23,6 +23,7 @@ mod prompts;
 mod readme;
 mod refreshing;
 mod s3;
+mod serving;
 mod signing_in;
 mod simulating;
 mod store;

@@ -133,6 +133,16 @@ impl Event {
         Self::about("given-back", subject, [("outcome", json!(outcome))])
     }
 
+    /// Somebody signed in for a connection that is to be confirmed.
+    pub fn pending(subject: &Subject, owner: &str) -> Self {
+        Self::about("connection-pending", subject, [("owner", json!(text::foreign(owner, LONGEST)))])
+    }
+
+    /// A connection that was to be confirmed is not made.
+    pub fn not_confirmed(subject: &Subject, reason: &str) -> Self {
+        Self::about("connection-not-confirmed", subject, [("reason", json!(reason))])
+    }
+
     /// The host registered an app by itself.
     pub fn app_registered(subject: &Subject, app: &str) -> Self {
         Self::about("app-registered", subject, [("app", json!(app))])

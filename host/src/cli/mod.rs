@@ -17,10 +17,13 @@ mod consent;
 mod demo;
 mod environment;
 mod given;
+
 mod key;
 mod print;
 mod prompt;
 mod schema;
+mod serve;
+mod session;
 mod sign_in;
 mod simulate;
 mod store;
@@ -129,6 +132,11 @@ enum Verb {
     Config(config::Config),
     /// Run a provider of OAuth 2.0 on this machine, to try connectors against
     Simulate(simulate::Simulate),
+    /// Make links with which others connect, and confirm who came back, while the host runs
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Run the host: the Consent Server's pages, and what keeps connections alive
+    Serve(serve::Serve),
     /// Show on this machine, in a minute, what Attaché does
     Demo(demo::Demo),
     /// Print a shell's completions
@@ -215,6 +223,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Store(verb) => verb.run(context).await,
         Verb::Config(verb) => verb.run(context),
         Verb::Simulate(verb) => verb.run().await,
+        Verb::Session(verb) => verb.run(context).await,
+        Verb::Serve(verb) => verb.run(context).await,
         Verb::Demo(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),
     }
@@ -285,13 +295,7 @@ fn print_answer(answer: &Answer, format: Format) -> ExitCode {
 
 fn print_error(error: &Error, format: Format) {
     let printed = match format {
-        Format::Json => {
-            let mut inner = json!({ "kind": error.kind().name(), "message": error.message() });
-            if let Some(hint) = error.mend() {
-                inner["hint"] = hint.into();
-            }
-            json!({ "error": inner }).to_string()
-        }
+        Format::Json => json!({ "error": error.to_json() }).to_string(),
         Format::Text => {
             let style = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
             // Names that somebody else chose stand in many sentences.

@@ -7,7 +7,7 @@ use crate::{
     audit::{Event, Subject},
     call,
     consent::{
-        self, Book, Captured, Connection, Consent,
+        self, Book, Captured, Connection, Consent, Credential,
         oauth2::{Client, Revoked},
     },
     error::{Kind, Result},
@@ -82,7 +82,20 @@ impl Host {
         let Some(captured) = book.captured(connection.id)?.filter(|captured| !captured.values.is_empty()) else {
             return Ok(Ended { upstream: None });
         };
-        let upstream = match self.revoke_upstream(book, connection, &captured, subject).await {
+        let credential = book.credential(connection.id)?;
+        self.end_upstream(book, connection, credential, &captured, subject).await
+    }
+
+    /// Tells the provider to end what it gave to a connection. Whether it does is no error.
+    pub(super) async fn end_upstream(
+        &self,
+        book: &Book<'_>,
+        connection: &Connection,
+        credential: Option<Credential>,
+        captured: &Captured,
+        subject: &Subject,
+    ) -> Result<Ended> {
+        let upstream = match self.revoke_upstream(book, connection, credential, captured, subject).await {
             Ok(upstream) => upstream,
             // The connector is gone, or the app: then nobody can be told any longer.
             Err(error) => Some(Revoked::Failed(error)),
@@ -97,13 +110,14 @@ impl Host {
         &self,
         book: &Book<'_>,
         connection: &Connection,
+        credential: Option<Credential>,
         captured: &Captured,
         subject: &Subject,
     ) -> Result<Option<Revoked>> {
         let approval = book.approval(&connection.connector)?;
         let manifest = self.manifest(&approval)?;
         let option = find_option(&manifest, &connection.option)?;
-        let (_, mut typed) = consent::typed(&manifest, connection, book.credential(connection.id)?)?;
+        let (_, mut typed) = consent::typed(&manifest, connection, credential)?;
         let app = connection.app.as_deref().map(|name| book.app(&connection.connector, Some(name))).transpose()?;
         if let Some(app) = &app {
             app.give(option, &mut typed)?;

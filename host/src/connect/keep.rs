@@ -6,7 +6,7 @@ use super::{ConnectProposal, Granted, Trip, find_option};
 use crate::{
     audit::{Event, Subject},
     call,
-    consent::{self, Captured, Connection, Consent, SignIn, oauth2::Given},
+    consent::{self, Book, Captured, Connection, Consent, Drafted, SignIn, oauth2::Given},
     egress::{Access, Credentials, Typed},
     error::{Error, Kind, Result},
     host::Host,
@@ -44,6 +44,12 @@ impl Host {
     /// # Errors
     /// What the sign-in or the check failed with; `reconnect-needed` where it is another account than before.
     pub async fn connect(&self, proposal: ConnectProposal, signed_in: SignedIn) -> Result<Made> {
+        let drafted = self.draft(&proposal, signed_in).await?;
+        self.keep(&proposal.environment, drafted, &proposal.subject("check")).await
+    }
+
+    /// Everything of a connection, as it would be kept.
+    pub(super) async fn draft(&self, proposal: &ConnectProposal, signed_in: SignedIn) -> Result<Drafted> {
         let book = self.book(&proposal.environment)?;
         let approval = &proposal.approval;
         let unchanged = book.find_approval(&approval.connector)?.is_some_and(|now| now.digest == approval.digest);
@@ -52,39 +58,26 @@ impl Host {
                 .error("The connector was changed by somebody else in the meantime.")
                 .hint("Connect again."));
         }
-        let before = book.find_connection(&proposal.connection.name)?;
-        if before.as_ref().map_or(0, |before| before.generation) + 1 != proposal.connection.generation {
-            return Err(Kind::AlreadyExists.error(format!(
-                "The connection `{}` was changed by somebody else in the meantime.",
-                proposal.connection.name
-            )));
-        }
+        let before = unchanged_before(&book, &proposal.connection)?;
         let subject = proposal.subject("check");
         let mut consent = proposal.consent.clone();
         let not_made = |error: Error| {
             error.context(format!("The connection `{}` was not made, since its check failed", proposal.connection.name))
         };
-        let first = self.first_access(&proposal, signed_in, &mut consent, &subject).await.map_err(not_made)?;
-        match self.check_first(&proposal, &first, before.as_ref(), &subject).await {
+        let first = self.first_access(proposal, signed_in, &mut consent, &subject).await.map_err(not_made)?;
+        match self.check_first(proposal, &first, before.as_ref(), &subject).await {
             Ok(account) => {
-                let connection = Connection { account: account.clone(), ..proposal.connection.clone() };
-                consent.account = account;
-                let event = if before.is_some() { Event::reconnected(&subject) } else { Event::connected(&subject) };
-                self.audit.write(&event)?;
-                // What was used before is not given out any longer; a renewal of it that has left ends before it is replaced.
-                let turn = before.as_ref().map(|before| self.close_pool(before));
-                let _turn = match &turn {
-                    Some(turn) => Some(turn.last().await),
-                    None => None,
-                };
-                let captured = first.captured();
-                book.put_connection(&connection, &proposal.credential, captured.as_ref(), &consent)?;
-                let withheld = captured.map(|captured| captured.withheld(&consent.scopes)).unwrap_or_default();
-                Ok(Made { connection, withheld })
+                consent.account.clone_from(&account);
+                Ok(Drafted {
+                    connection: Connection { account, ..proposal.connection.clone() },
+                    credential: proposal.credential.clone(),
+                    captured: first.captured(),
+                    consent,
+                })
             }
             Err(error) => {
                 if let Some(captured) = first.captured() {
-                    self.give_back(&proposal, &captured, &subject).await;
+                    self.give_back(proposal, &captured, &subject).await;
                 }
                 Err(match error.kind() {
                     Kind::ReconnectNeeded => error,
@@ -92,6 +85,23 @@ impl Host {
                 })
             }
         }
+    }
+
+    /// Keeps a connection, in place of what it was before.
+    pub(super) async fn keep(&self, environment: &str, drafted: Drafted, subject: &Subject) -> Result<Made> {
+        let book = self.book(environment)?;
+        let Drafted { connection, credential, captured, consent } = drafted;
+        let before = unchanged_before(&book, &connection)?;
+        self.audit.write(&if before.is_some() { Event::reconnected(subject) } else { Event::connected(subject) })?;
+        // What was used before is not given out any longer; a renewal of it that has left ends before it is replaced.
+        let turn = before.as_ref().map(|before| self.close_pool(before));
+        let _turn = match &turn {
+            Some(turn) => Some(turn.last().await),
+            None => None,
+        };
+        book.put_connection(&connection, &credential, captured.as_ref(), &consent)?;
+        let withheld = captured.map(|captured| captured.withheld(&consent.scopes)).unwrap_or_default();
+        Ok(Made { connection, withheld })
     }
 
     async fn check_first(
@@ -164,6 +174,16 @@ impl Host {
         let limits = self.settings.transport_limits();
         consent::access(manifest, option, &proposal.connection, values, consent, credentials, limits)
     }
+}
+
+/// A connection that was proposed replaces the one of its name as it was then, or none.
+fn unchanged_before(book: &Book<'_>, connection: &Connection) -> Result<Option<Connection>> {
+    let before = book.find_connection(&connection.name)?;
+    if before.as_ref().map_or(0, |before| before.generation) + 1 == connection.generation {
+        return Ok(before);
+    }
+    Err(Kind::AlreadyExists
+        .error(format!("The connection `{}` was changed by somebody else in the meantime.", connection.name)))
 }
 
 /// What a connection that is not kept yet works with.

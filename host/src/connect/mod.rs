@@ -7,10 +7,12 @@
 
 mod end;
 mod keep;
+mod pending;
 mod provider;
 
 pub use end::Ended;
 pub use keep::{Made, SignedIn};
+pub use pending::CONFIRM_WITHIN;
 pub use provider::{Granted, Trip};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,8 +3,9 @@
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{App, Approval, Captured, Connection, Consent, Credential, Environment, now};
+use super::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending, now};
 use crate::{
+    digest::Digest,
     error::{Kind, Result},
     store::{Changes, Place, Vault},
     text,
@@ -230,6 +231,31 @@ impl<'a> Book<'a> {
             Some(captured) => changes.put(&place, captured)?,
             None => changes.delete(&place),
         })
+    }
+
+    /// Writes what is to be confirmed with this code.
+    pub fn put_pending(&self, code: Digest, pending: &Pending) -> Result<()> {
+        self.vault.commit(Changes::new().put(&self.pending_place(code)?, pending)?)
+    }
+
+    /// Takes what is to be confirmed with this code: from now on there is nothing more to confirm.
+    pub fn take_pending(&self, code: Digest) -> Result<Option<Pending>> {
+        let place = self.pending_place(code)?;
+        let pending = self.vault.get(&place)?;
+        if pending.is_some() {
+            self.vault.commit(Changes::new().delete(&place))?;
+        }
+        Ok(pending)
+    }
+
+    /// All that waits to be confirmed, each with its code's digest.
+    pub fn pending(&self) -> Result<Vec<(Digest, Pending)>> {
+        let all = self.vault.list::<Pending>(&self.place("pending", None)?)?.into_iter();
+        all.map(|(place, pending)| Ok((place.name().parse()?, pending))).collect()
+    }
+
+    fn pending_place(&self, code: Digest) -> Result<Place> {
+        self.place("pending", Some(&code.to_string()))
     }
 
     /// Ends a consent: from now on no call is made under it. Its secrets stay until [`Book::forget_secrets`].

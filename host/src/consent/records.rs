@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Discovered, Terms};
+use super::{Discovered, Sending, Terms};
 use crate::{
     digest::Digest,
     manifest::{declared, login::REFRESH_TOKEN},
@@ -130,7 +130,7 @@ pub struct Captured {
     /// The generation that is being asked for with a renewal token: on the disk before the request leaves, and gone with its
     /// answer. Where it stands still, the answer was lost.
     #[serde(default)]
-    pub sending: Option<u64>,
+    pub sending: Option<Sending>,
     /// Whether the provider replaces the renewal token each time, as far as it was seen.
     #[serde(default)]
     pub rotates: Option<bool>,
@@ -153,6 +153,30 @@ impl Captured {
         let missing = asked.iter().filter(|scope| !self.scopes.contains(scope));
         missing.filter(|scope| !(renews && FOR_RENEWAL.contains(&scope.as_str()))).cloned().collect()
     }
+}
+
+/// Everything that belongs to one connection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Drafted {
+    /// The connection.
+    pub connection: Connection,
+    /// What was typed.
+    pub credential: Credential,
+    /// What signing in gave.
+    pub captured: Option<Captured>,
+    /// What was agreed to.
+    pub consent: Consent,
+}
+
+/// A connection that somebody signed in for and that is none until whoever asked confirms whose it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pending {
+    /// What it will be.
+    pub drafted: Drafted,
+    /// Who it is for, in the words of whoever asked.
+    pub owner: String,
+    /// Until when it can be confirmed, in seconds since 1970.
+    pub until: i64,
 }
 
 /// The account owner's yes.

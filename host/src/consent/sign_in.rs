@@ -19,13 +19,14 @@ use uuid::Uuid;
 use super::{
     Captured,
     oauth2::{Client, Given},
+    sending::{Leaving, Sending},
     step::{Failure, Way},
 };
 use crate::{
     audit::{Event, Subject},
     egress::{Credentials, Held},
     error::{Error, Kind, Result},
-    manifest::{Login, Parameter, Values},
+    manifest::{Login, Parameter, Values, login::REFRESH_TOKEN},
     store::{Changes, Place, Vault},
     sync::lock,
     transport::Before,
@@ -63,6 +64,11 @@ impl Source {
             Source::Login(login) => login.lifetime,
             Source::Oauth2(client) => client.settings.lifetime,
         }
+    }
+
+    /// Whether it holds something that may die of idleness.
+    fn renews(&self, captured: &Captured) -> bool {
+        matches!(self, Source::Oauth2(_)) && captured.values.contains_key(REFRESH_TOKEN)
     }
 
     /// Whether asking spends something that cannot be used twice.
@@ -126,6 +132,13 @@ impl Turns {
     }
 }
 
+/// Where what was captured is kept, and where it is noted that something leaves.
+pub(crate) struct Kept {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) place: Place,
+    pub(crate) leaving: Leaving,
+}
+
 /// The credentials of a connection that signs in.
 pub struct SignIn {
     source: Source,
@@ -133,7 +146,7 @@ pub struct SignIn {
     way: Way,
     turn: Arc<Turn>,
     /// Where what was captured is kept; none while connecting, when there is no connection yet.
-    kept: Option<(Arc<Vault>, Place)>,
+    kept: Option<Kept>,
     held: Mutex<Option<(Arc<Held>, Captured)>>,
 }
 
@@ -144,7 +157,7 @@ impl SignIn {
         way: Way,
         turns: &Turns,
         connection: Uuid,
-        kept: Option<(Arc<Vault>, Place)>,
+        kept: Option<Kept>,
     ) -> Self {
         // Nobody else signs in for a connection that is not there yet.
         let turn = if kept.is_some() { turns.of(connection) } else { Arc::default() };
@@ -172,7 +185,7 @@ impl SignIn {
 
     /// Takes what is kept, if it is newer than what is held.
     fn look(&self) -> Result<()> {
-        let Some((vault, place)) = &self.kept else { return Ok(()) };
+        let Some(Kept { vault, place, .. }) = &self.kept else { return Ok(()) };
         let Some(captured) = vault.get::<Captured>(place)? else { return Ok(()) };
         let newer = lock(&self.held).as_ref().is_none_or(|(held, _)| held.generation < captured.generation);
         if newer { self.hold(captured).map(drop) } else { Ok(()) }
@@ -215,7 +228,7 @@ impl SignIn {
             return Err(failed.error.clone());
         }
         let spends = self.source.spends(before.as_ref());
-        if let Some(before) = before.as_ref().filter(|before| spends && before.sending.is_some()) {
+        if let Some(before) = before.as_ref().filter(|before| spends && self.may_have_left(before)) {
             // What is good yet is served; nothing better comes after it.
             return Err(match self.still_good() {
                 Some(_) => lost(None),
@@ -235,7 +248,10 @@ impl SignIn {
             (&before, spends, &outcome)
         {
             // Nothing was spent, so the same may be presented again.
-            self.keep(before)?;
+            self.keep(&Captured { sending: None, ..before.clone() })?;
+            if let Some(kept) = &self.kept {
+                kept.leaving.clear(&Sending::new(asking));
+            }
         }
         match outcome {
             Ok(captured) => self.take(captured, before.as_ref(), subject),
@@ -243,7 +259,7 @@ impl SignIn {
             Err(Failure::Lost(error)) if spends => match (&before, self.still_good()) {
                 // What is good yet is served; when it has run out, the mark on the disk says why there is nothing better.
                 (Some(before), Some(_)) => {
-                    self.hold(Captured { sending: Some(asking), ..before.clone() })?;
+                    self.hold(Captured { sending: Some(Sending::new(asking)), ..before.clone() })?;
                     Err(lost(Some(&error)))
                 }
                 _ => Err(self.refused(asking - 1, lost(Some(&error)), subject)?),
@@ -320,19 +336,29 @@ impl SignIn {
 
     /// What writes down that this generation is being asked for.
     fn mark(&self, asking: u64, before: &Captured, left: Arc<AtomicBool>) -> Option<Before> {
-        let (vault, place) = self.kept.clone()?;
-        let marked = Captured { sending: Some(asking), ..before.clone() };
+        let Kept { vault, place, leaving } = self.kept.as_ref()?;
+        let (vault, place, leaving, sending) = (vault.clone(), place.clone(), leaving.clone(), Sending::new(asking));
+        let marked = Captured { sending: Some(sending.clone()), ..before.clone() };
         Some(Box::new(move || {
             left.store(true, Ordering::Release);
-            vault.commit(Changes::new().put(&place, &marked)?)
+            vault.commit(Changes::new().put(&place, &marked)?)?;
+            leaving.mark(&sending)
         }))
     }
 
-    fn keep(&self, captured: &Captured) -> Result<()> {
-        match &self.kept {
-            Some((vault, place)) => vault.commit(Changes::new().put(place, captured)?),
-            None => Ok(()),
+    /// Whether an earlier renewal may have arrived, whose answer never came.
+    fn may_have_left(&self, before: &Captured) -> bool {
+        match (&before.sending, &self.kept) {
+            (Some(sending), Some(kept)) => !kept.leaving.never_left(sending),
+            (sending, _) => sending.is_some(),
         }
+    }
+
+    fn keep(&self, captured: &Captured) -> Result<()> {
+        let Some(Kept { vault, place, leaving }) = &self.kept else { return Ok(()) };
+        vault.commit(Changes::new().put(place, captured)?)?;
+        leaving.clear(&Sending::new(captured.generation));
+        Ok(())
     }
 }
 
@@ -369,6 +395,21 @@ impl Credentials for SignIn {
 
     fn are_bearer(&self) -> bool {
         matches!(self.source, Source::Oauth2(_))
+    }
+
+    async fn keep_alive(&self, idle: Duration, subject: &Subject) -> Result<bool> {
+        let _turn = self.turn.one.lock().await;
+        self.turn.stand(subject)?;
+        self.look()?;
+        let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
+        let due = self.captured().is_some_and(|captured| {
+            let renews = captured.refused.is_none() && self.source.renews(&captured);
+            renews && captured.obtained.saturating_add(idle) <= Timestamp::now().as_second()
+        });
+        if due {
+            self.sign_in(subject).await?;
+        }
+        Ok(due)
     }
 
     async fn renewed(&self, refused: &Held, subject: &Subject) -> Result<Option<Arc<Held>>> {

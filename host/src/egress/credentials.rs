@@ -1,6 +1,6 @@
 //! Where the values that are attached come from.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -31,6 +31,14 @@ pub trait Credentials: Send + Sync {
     /// Whether they are tokens of an authorization server, of which services speak as RFC 6750 says.
     fn are_bearer(&self) -> bool {
         false
+    }
+
+    /// Renews what was not renewed for so long, so that it does not die of idleness; whether it did.
+    ///
+    /// # Errors
+    /// As for [`Credentials::current`].
+    async fn keep_alive(&self, _: Duration, _: &Subject) -> Result<bool> {
+        Ok(false)
     }
 
     /// Values newer than those, which the service refused; none where there is nothing to renew.

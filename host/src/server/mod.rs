@@ -1,4 +1,5 @@
-//! What listens: the Consent Server, whose pages a person sees who connects an account.
+//! What listens: the Consent Server, whose pages a person sees who connects an account, and a socket in the data directory for
+//! those who may do whatever the operator may.
 //!
 //! It may call [`crate::Host`] and what `connect` offers, and decides nothing itself about what is allowed. What must never
 //! happen here: a link made from what a request says of itself (its Host header); a page that shows text of a connector, a
@@ -6,4 +7,8 @@
 //! a state or a code in a log.
 
 pub mod consent;
+pub mod control;
 mod page;
+mod serve;
+
+pub use serve::{Serve, serve};

@@ -1,0 +1,159 @@
+//! Running the host for as long as it is wanted: pages, the socket, and what has to be done now and then.
+
+use std::{
+    fs::{self, Permissions},
+    io::ErrorKind,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+};
+use url::Url;
+
+use super::{
+    consent::{Asked, ConsentServer, Desk, Taken},
+    control::{self, Control},
+};
+use crate::{
+    connect::SignedIn,
+    error::{Error, Kind, Result},
+    host::Host,
+};
+
+/// How often it is looked for what was not confirmed in time.
+const SWEEP: Duration = Duration::from_secs(20);
+
+/// How the host is to run.
+pub struct Serve {
+    /// Where the pages are.
+    pub listen: SocketAddr,
+    /// Where browsers find them, if it is not there.
+    pub public_url: Option<Url>,
+    /// Where people may be sent to when they come back.
+    pub return_urls: Vec<Url>,
+    /// Renewal tokens that were not used for so long are used.
+    pub keep_alive: Duration,
+}
+
+/// Runs until `stop` is done. `started` is told where the pages are.
+///
+/// # Errors
+/// `usage` where others could come and no public URL is named; `denied` where something else listens there.
+pub async fn serve(
+    host: Arc<Host>,
+    how: Serve,
+    started: impl FnOnce(&Url) -> Result<()>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    if !how.listen.ip().is_loopback() && how.public_url.is_none() {
+        return Err(Kind::Usage
+            .error(format!(
+                "Others can reach {}, and links for them are never made of what a request says.",
+                how.listen
+            ))
+            .hint("Say where browsers find this host with `--public-url https://attache.example.com`."));
+    }
+    let taken = |error: std::io::Error| match error.kind() {
+        ErrorKind::AddrInUse => Kind::Denied.error(format!("Something else listens on {}.", how.listen)),
+        _ => Kind::Denied.error(format!("Nobody can listen on {}: {error}.", how.listen)),
+    };
+    let pages = TcpListener::bind(how.listen).await.map_err(taken)?;
+    let base = match how.public_url {
+        Some(url) => url,
+        None => local_url(&pages)?,
+    };
+    let desk = Arc::new(Keeper(host.clone()));
+    let consent = ConsentServer::new(base.clone(), None, desk)?;
+    let (socket, path) = open_socket(&host)?;
+    let control = Control::new(host.clone(), consent.clone(), how.return_urls);
+    let (ending, ended) = watch::channel(());
+    let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
+    let routes = control.routes().into_make_service_with_connect_info::<control::Peer>();
+    let serving = [
+        tokio::spawn(axum::serve(pages, consent.routes()).with_graceful_shutdown(over(ended.clone())).into_future()),
+        tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future()),
+    ];
+    let caring = tokio::spawn(care(host.clone(), how.keep_alive));
+    let outcome = started(&base);
+    if outcome.is_ok() {
+        stop.await;
+    }
+    caring.abort();
+    drop(ending);
+    for served in serving {
+        if let Ok(Err(error)) = served.await {
+            tracing::error!(%error, "a listener failed");
+        }
+    }
+    // It was made here; somebody may have taken it away already.
+    let _ = fs::remove_file(path);
+    outcome?;
+    host.close()
+}
+
+/// What has to be done now and then.
+async fn care(host: Arc<Host>, keep_alive: Duration) {
+    let mut sweep = tokio::time::interval(SWEEP.min(keep_alive));
+    loop {
+        sweep.tick().await;
+        if let Err(error) = sweep_once(&host, keep_alive).await {
+            tracing::error!(%error, "what has to be done now and then was not");
+        }
+    }
+}
+
+async fn sweep_once(host: &Host, keep_alive: Duration) -> Result<()> {
+    for environment in host.environments()? {
+        host.end_unconfirmed(&environment.name, Timestamp::now()).await?;
+    }
+    host.keep_alive(keep_alive).await.map(drop)
+}
+
+fn local_url(listener: &TcpListener) -> Result<Url> {
+    let address = listener.local_addr().map_err(|error| internal(&error))?;
+    Url::parse(&format!("http://{address}/")).map_err(|error| internal(&error))
+}
+
+/// In the data directory, for its owner alone. The lock is held, so that one that is there is left over.
+fn open_socket(host: &Host) -> Result<(UnixListener, PathBuf)> {
+    let path = control::socket(host.data_dir());
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(internal(&error)),
+        _ => {}
+    }
+    let socket = UnixListener::bind(&path).map_err(|error| {
+        Kind::StoreUnavailable
+            .error(format!("The socket {} cannot be made: {error}.", path.display()))
+            .hint("Its path may have 107 bytes; choose a shorter `--data-dir`.")
+    })?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(|error| internal(&error))?;
+    Ok((socket, path))
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Error {
+    Kind::Internal.error(format!("The host cannot listen: {error}."))
+}
+
+/// Takes what people bring back to a host that runs: a connection comes of it when whoever asked confirms.
+struct Keeper(Arc<Host>);
+
+#[async_trait]
+impl Desk for Keeper {
+    async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
+        let Asked { proposal, owner, return_url } = asked;
+        let (Some(owner), Some(mut url)) = (owner, return_url) else {
+            return Err(Kind::Internal.error("A session of the host has nobody to go back to."));
+        };
+        let code = self.0.connect_pending(proposal, signed_in, &owner).await?;
+        url.query_pairs_mut().append_pair("attache_code", &code);
+        Ok(Taken::Confirm(url))
+    }
+}

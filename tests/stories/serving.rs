@@ -1,0 +1,188 @@
+//! `attache serve`: an application lets its own people connect, and confirms who came back.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use attache_tests::{
+    Attache, Browser, Page,
+    peers::{Oidc, oidc},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::oauth::SECRET;
+
+/// Where the application's people come back to. Nothing listens there.
+const RETURN: &str = "http://127.0.0.1:1/connected";
+
+struct Story {
+    attache: Attache,
+    oidc: Oidc,
+    host: Child,
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        let _ = self.host.kill();
+        let _ = self.host.wait();
+    }
+}
+
+/// A host that runs, with an app and a provider.
+fn story(more: &[&str]) -> Story {
+    let (mut attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(&json!({})));
+    attache.add("oauth");
+    attache.set("WEB_SECRET", SECRET);
+    let base = oidc.peer.base();
+    let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
+    attache.run(&app).done();
+    let fixed = ["serve", "--listen", "127.0.0.1:0", "--return-url", RETURN];
+    let mut host = attache.command(&[&fixed, more].concat()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    assert!(url.starts_with("http"), "it did not start: {url}");
+    Story { attache, oidc, host }
+}
+
+impl Story {
+    fn create(&self, more: &[&str]) -> attache_tests::Outcome {
+        let (base, authority) = (self.oidc.peer.base(), self.oidc.peer.authority());
+        let set = [format!("base={base}"), format!("issuer={base}")];
+        let fixed = ["session", "create", "oauth", "--auth", "discovered", "--set", &set[0], "--set", &set[1]];
+        let fixed = [&fixed[..], &["--allow-private", &authority, "--owner", "alice"]].concat();
+        self.attache.run(&[&fixed, more].concat())
+    }
+
+    /// A link for alice.
+    #[track_caller]
+    fn link(&self) -> String {
+        self.create(&["--return-url", RETURN, "--state", "of the app"]).done().trim().to_owned()
+    }
+
+    /// Goes all the way with a browser, to where the application takes over.
+    #[track_caller]
+    fn come_back(&self, link: &str) -> Page {
+        let browser = Browser::that_stops_at(RETURN);
+        let page = browser.open(link);
+        assert!(page.html.contains("alice") && page.html.contains("http://127.0.0.1:1"), "{}", page.html);
+        let provider = browser.submit(&page, &[]);
+        browser.submit(&provider, &[("decision", "yes")])
+    }
+
+    fn confirm(&self, code: &str, owner: &str) -> attache_tests::Outcome {
+        self.attache.run(&["session", "confirm", code, "--owner", owner])
+    }
+
+    fn revocations(&self) -> usize {
+        self.oidc.asked().iter().filter(|it| it.0["path"] == "/token/revocation").count()
+    }
+
+    /// Ends the host as a service manager does.
+    fn stop(&mut self) {
+        kill_process(Pid::from_raw(self.host.id() as i32).unwrap(), Signal::TERM).unwrap();
+        assert!(self.host.wait().unwrap().success());
+    }
+}
+
+fn code_of(page: &Page) -> String {
+    let code = page.url.query_pairs().find(|(name, _)| name == "attache_code");
+    code.unwrap_or_else(|| panic!("no code in {}", page.url)).1.into_owned()
+}
+
+#[test]
+fn a_person_connects_by_a_link_and_the_application_confirms() {
+    let mut story = story(&[]);
+    let page = story.come_back(&story.link());
+    let state = page.url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    assert_eq!(state, "of the app");
+    let out = story.confirm(&code_of(&page), "alice").done();
+    assert!(out.contains("Connected `oauth`: jo."), "{out}");
+    story.confirm(&code_of(&page), "alice").refused(3, "it was used");
+    story.stop();
+    let input = json!({ "url": format!("{}/api/me", story.oidc.peer.base()) });
+    assert_eq!(story.attache.call("oauth", "send", &input)["status"], 200);
+    story.attache.run(&["audit", "verify"]).done();
+    assert!(!story.attache.data().join("attache.sock").exists());
+}
+
+#[test]
+fn a_link_that_was_forwarded_connects_nothing() {
+    // alice has a link made and sends it to bob, who agrees and signs in. The application finds bob, not alice.
+    let mut story = story(&[]);
+    let page = story.come_back(&story.link());
+    let refused = story.confirm(&code_of(&page), "bob").refused(5, "nothing is connected");
+    assert!(refused.err.contains("`alice`") && refused.err.contains("`bob`"), "{}", refused.err);
+    assert_eq!(story.revocations(), 2, "what bob's account gave is revoked at the provider");
+    story.confirm(&code_of(&page), "alice").refused(3, "it was used");
+    story.stop();
+    assert_eq!(story.attache.run(&["connection", "list", "--output", "json"]).json(), json!([]));
+    let audit = story.attache.run(&["audit", "list"]).done();
+    assert!(audit.contains("connection-not-confirmed"), "{audit}");
+}
+
+#[test]
+fn nothing_is_connected_until_it_is_confirmed() {
+    let mut story = story(&[]);
+    let page = story.come_back(&story.link());
+    story.stop();
+    assert_eq!(story.attache.run(&["connection", "list", "--output", "json"]).json(), json!([]));
+    story.attache.try_call("oauth", "send", &json!({ "url": story.oidc.peer.base() })).refused(3, "no connection");
+    let checked = story.attache.run(&["store", "check", "--output", "json"]).json();
+    assert_eq!(checked["findings"], json!([]), "{checked}");
+    drop(page);
+}
+
+#[test]
+fn a_link_is_for_one_browser_and_one_time() {
+    let story = story(&[]);
+    let link = story.link();
+    let page = story.come_back(&link);
+    assert!(page.url.as_str().starts_with(RETURN));
+    let again = Browser::new().open(&link);
+    assert_eq!(again.status, 404);
+    assert!(again.html.contains("not good any longer"), "{}", again.html);
+}
+
+#[test]
+fn people_are_sent_to_no_address_that_the_operator_did_not_name() {
+    let story = story(&[]);
+    for elsewhere in ["https://evil.example/", "http://127.0.0.1:1/connected/", "http://127.0.0.1:1/connected?x=y"] {
+        story.create(&["--return-url", elsewhere]).refused(5, "People are not sent to");
+    }
+}
+
+#[test]
+fn links_are_made_of_what_the_operator_says_and_nothing_else() {
+    let story = story(&["--public-url", "https://attache.example.com/connect-here/"]);
+    assert!(story.link().starts_with("https://attache.example.com/connect-here/connect/"), "{}", story.link());
+    let attache = Attache::new(env!("CARGO_BIN_EXE_attache-under-test"));
+    attache.run(&["serve", "--listen", "0.0.0.0:0"]).refused(2, "--public-url");
+    attache.run(&["serve", "--public-url", "http://attache.example.com"]).refused(2, "in the clear");
+}
+
+#[test]
+fn the_socket_is_its_owners_alone_and_without_a_host_there_is_none() {
+    let story = story(&[]);
+    let socket = std::fs::metadata(story.attache.data().join("attache.sock")).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+    let attache = Attache::new(env!("CARGO_BIN_EXE_attache-under-test"));
+    attache.run(&["session", "confirm", "x", "--owner", "alice"]).refused(3, "attache serve");
+}
+
+#[test]
+fn a_host_that_runs_keeps_alive_what_nobody_uses() {
+    let story = story(&["--keep-alive", "1"]);
+    let page = story.come_back(&story.link());
+    story.confirm(&code_of(&page), "alice").done();
+    let began = Instant::now();
+    while story.oidc.tokens("refresh_token").is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it was never renewed");
+        std::thread::yield_now();
+    }
+    let asked: Value = story.oidc.tokens("refresh_token")[0].0.clone();
+    assert_eq!(asked["status"], 200);
+}
