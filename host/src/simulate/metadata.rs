@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{State, answer::Reply, asked::Asked, quirk::Quirk, settings::Settings};
+use super::{State, answer::Reply, asked::Asked, assertion::ALGORITHMS, client::Method, quirk::Quirk, token::GRANTS};
 
 /// Answers a request for a document of it.
 pub(super) fn answer(state: &State, asked: &Asked) -> Reply {
@@ -29,9 +29,9 @@ fn server(state: &State, openid: bool) -> Value {
     document.insert("issuer".into(), base.as_str().into());
     document.insert("response_types_supported".into(), json!(["code"]));
     document.insert("response_modes_supported".into(), json!(["query"]));
-    document
-        .insert("grant_types_supported".into(), json!(["authorization_code", "refresh_token", "client_credentials"]));
-    document.insert("token_endpoint_auth_methods_supported".into(), client_auth(settings));
+    document.insert("grant_types_supported".into(), json!(GRANTS));
+    document.insert("token_endpoint_auth_methods_supported".into(), json!(Method::offered(settings)));
+    document.insert("token_endpoint_auth_signing_alg_values_supported".into(), json!(ALGORITHMS));
     document.insert("authorization_response_iss_parameter_supported".into(), true.into());
     if !settings.has(Quirk::NoPkce) {
         document.insert("code_challenge_methods_supported".into(), json!(["S256"]));
@@ -44,12 +44,4 @@ fn server(state: &State, openid: bool) -> Value {
         document.insert("subject_types_supported".into(), json!(["public"]));
     }
     document.into()
-}
-
-fn client_auth(settings: &Settings) -> Value {
-    match () {
-        () if settings.has(Quirk::ClientBasic) => json!(["client_secret_basic", "none"]),
-        () if settings.has(Quirk::ClientPost) => json!(["client_secret_post", "none"]),
-        () => json!(["client_secret_basic", "client_secret_post", "none"]),
-    }
 }

@@ -12,40 +12,47 @@
 mod answer;
 mod api;
 mod asked;
+mod assertion;
 mod authorize;
 mod client;
 mod clock;
 mod control;
+mod device;
 mod grants;
 mod line;
 mod log;
 mod metadata;
 mod quirk;
+mod register;
 mod revoke;
 mod script;
 mod serve;
 mod settings;
 mod token;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use self::{
-    api::Rates, authorize::Asking, client::Clients, clock::Clock, grants::Grants, log::Log, script::Script,
-    serve::Shared,
+    api::Rates, authorize::Asking, client::Clients, clock::Clock, device::Devices, grants::Grants, log::Log,
+    script::Script, serve::Shared,
 };
 pub use self::{
     quirk::{Preset, Quirk},
     settings::{Change, Settings},
 };
-use crate::error::{Kind, Result};
+use crate::{
+    error::{Kind, Result},
+    sync::lock,
+};
 
 /// A provider that listens, until it is dropped.
-#[derive(Debug)]
 pub struct Provider {
     address: SocketAddr,
+    shared: Arc<Shared>,
     serving: JoinHandle<()>,
 }
 
@@ -75,7 +82,8 @@ impl Provider {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared::new(State::new(settings, format!("http://{address}"))));
-        Ok(Self { address, serving: tokio::spawn(serve::serve(listener, shared)) })
+        let serving = tokio::spawn(serve::serve(listener, shared.clone()));
+        Ok(Self { address, shared, serving })
     }
 
     /// Its issuer identifier (RFC 8414, 2), below which everything else is: `http://127.0.0.1:PORT`.
@@ -86,6 +94,16 @@ impl Provider {
     /// Where it listens, as `--allow-private` takes it: `127.0.0.1:PORT`.
     pub fn authority(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Every request to it so far, in order, as `GET /simulate/log` has them: objects without a value of any secret.
+    pub fn log(&self) -> Vec<Value> {
+        lock(&self.shared.state).log.entries().iter().map(|entry| json!(entry)).collect()
+    }
+
+    /// Moves its clock ahead, as `POST /simulate/clock` does.
+    pub fn advance(&self, by: Duration) {
+        lock(&self.shared.state).clock.advance(by);
     }
 }
 
@@ -104,6 +122,7 @@ struct State {
     clients: Clients,
     grants: Grants,
     asking: Asking,
+    devices: Devices,
     rates: Rates,
     log: Log,
     script: Script,
@@ -119,6 +138,7 @@ impl State {
             clients,
             grants: Grants::default(),
             asking: Asking::default(),
+            devices: Devices::default(),
             rates: Rates::default(),
             log: Log::default(),
             script: Script::default(),
