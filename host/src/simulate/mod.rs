@@ -158,3 +158,36 @@ fn random(what: &str) -> String {
 fn same(one: &[u8], other: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Client;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_in_this_process_is_the_same_as_the_command() {
+        let provider = Provider::start(Settings::default()).await.unwrap();
+        let client = Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/api/me", provider.url());
+        assert_eq!(client.get(&url).bearer_auth("canary").send().await.unwrap().status(), 401);
+        provider.advance(Duration::from_secs(60));
+        client.get(&url).send().await.unwrap();
+        let log = provider.log();
+        assert!(log[1]["at"].as_f64() >= log[0]["at"].as_f64().map(|at| at + 60.0), "{log:?}");
+        assert!(!json!(log).to_string().contains("canary"));
+        let address = provider.address;
+        drop(provider);
+        while TcpListener::bind(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn it_listens_on_loopback_only() {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+            let refused = Provider::listen(Settings::default(), address.parse().unwrap()).await;
+            assert_eq!(refused.err().unwrap().kind(), Kind::Denied, "{address}");
+        }
+    }
+}

@@ -20,7 +20,9 @@ use super::{
     asked::{Asked, Endpoint},
     authorize, control, device,
     line::{Line, Lines},
-    metadata, register, revoke,
+    metadata,
+    quirk::Quirk,
+    register, revoke,
     script::{Act, When},
     token,
 };
@@ -139,7 +141,8 @@ fn work(state: &mut State, asked: &Asked) -> Reply {
     match asked.endpoint {
         Endpoint::Metadata => metadata::answer(state, asked),
         Endpoint::Authorize => authorize::answer(state, asked),
-        Endpoint::Token | Endpoint::Refresh => token::answer(state, asked),
+        Endpoint::Token => token::answer(state, asked),
+        Endpoint::Refresh if state.settings.has(Quirk::RefreshElsewhere) => token::answer(state, asked),
         Endpoint::DeviceAuthorization => device::begin(state, asked),
         Endpoint::Device => device::page(state, asked),
         Endpoint::Register => register::answer(state, asked),

@@ -28,10 +28,10 @@ pub struct Change {
     /// Differ from the standard as a real provider does; may be repeated
     #[arg(long, value_name = "NAME")]
     pub quirk: Option<Vec<Quirk>>,
-    /// Answer each authorization request at once, as if the person had approved
+    /// Answer each authorization request at once, a device's too, as if the person had approved
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub approve: Option<bool>,
-    /// Answer each authorization request at once, as if the person had denied it
+    /// Answer each authorization request at once, a device's too, as if the person had denied it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub deny: Option<bool>,
     /// A client; without a secret it is a public one. Unless given: demo:demo-secret

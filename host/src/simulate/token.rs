@@ -49,12 +49,9 @@ fn work(state: &mut State, asked: &Asked, who: &mut Option<String>) -> Result<Is
     }
     let client = state.clients.authenticate(&state.settings, &state.base, asked, params)?;
     who.replace(client.clone());
-    let refreshes = grant == "refresh_token";
-    if refreshes != (asked.endpoint == Endpoint::Refresh) && (!refreshes || state.settings.has(Quirk::RefreshElsewhere))
-    {
-        return Err(Refusal::invalid_request(
-            "Refresh tokens are for `/refresh` here, and everything else is for `/token`.",
-        ));
+    let elsewhere = grant == "refresh_token" && state.settings.has(Quirk::RefreshElsewhere);
+    if elsewhere != (asked.endpoint == Endpoint::Refresh) {
+        return Err(Refusal::invalid_request("Refresh tokens, and nothing else, are for `/refresh` here."));
     }
     match grant {
         "authorization_code" => code(state, &client, params),
