@@ -24,6 +24,7 @@ mod readme;
 mod s3;
 mod signing_in;
 mod simulating;
+mod simulating_quirks;
 mod store;
 
 use attache_tests::{Attache, Outcome, service::Service};
