@@ -1,6 +1,10 @@
 //! The simulated provider, driven by hand as a client of OAuth 2.0 does it: it checks what a careful provider checks.
 
-use std::{io::Write, net::TcpStream};
+use std::{
+    io::Write,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use attache_tests::{
     Browser,
@@ -272,15 +276,6 @@ fn clients_authenticate_by_header_or_body_and_not_both() {
         .refused(400, "invalid_request");
     ask(Some(("demo", "demo-secret")), &[("client_id", "a+b")]).refused(400, "invalid_request");
     ask(Some(("demo", "demo-secret")), &[("scope", "a"), ("scope", "b")]).refused(400, "invalid_request");
-    provider.settings(&json!({ "quirk": ["client-basic"] }));
-    ask(None, &[("client_id", "demo"), ("client_secret", "demo-secret")]).refused(401, "invalid_client");
-    provider.settings(&json!({ "quirk": ["client-post"] }));
-    ask(Some(("demo", "demo-secret")), &[]).refused(401, "invalid_client");
-    provider.settings(&json!({ "quirk": ["client-secret-as-user"] }));
-    ask(Some(("demo-secret", "")), &[]).done();
-    ask(Some(("demo", "demo-secret")), &[]).refused(401, "invalid_client");
-    provider.settings(&json!({ "quirk": ["client-assertion"] }));
-    ask(Some(("demo", "demo-secret")), &[]).refused(401, "invalid_client");
 }
 
 #[test]
@@ -426,6 +421,12 @@ fn the_next_answers_are_as_a_test_says() {
     let merged = provider.refresh(&refresh, &[]).done();
     assert_eq!((&merged.json()["expires_in"], merged.json().get("scope")), (&json!("soon"), None));
     provider.refresh(&merged.text_of("refresh_token"), &[]).done();
+    provider.next(&json!({ "endpoint": "authorize", "merge": { "iss": "https://other.example" } }));
+    assert_eq!(provider.authorize(&[]).parameter("iss").as_deref(), Some("https://other.example"));
+    provider.next(&json!({ "endpoint": "api", "delay-milliseconds": 30 }));
+    let began = Instant::now();
+    provider.get("/api/me");
+    assert!(began.elapsed() >= Duration::from_millis(30));
     let scripted: Vec<Value> = provider.tokens("refresh_token").into_iter().map(|it| it["scripted"].clone()).collect();
     assert_eq!(scripted, [json!(true), json!(true), json!(true), json!(true), Value::Null]);
 }

@@ -61,6 +61,31 @@ fn some_take_token_requests_in_one_format_only() {
 }
 
 #[test]
+fn some_let_clients_authenticate_in_one_way_only() {
+    let provider = approving(&[]);
+    let by_header = |user: &str, password: &str| {
+        let form = [("grant_type", "client_credentials")];
+        provider.send(provider.request("/token").basic_auth(user, Some(password)).form(&form))
+    };
+    let by_body = || {
+        let form = [("grant_type", "client_credentials"), ("client_id", CLIENT.0), ("client_secret", CLIENT.1)];
+        provider.post("/token", &form)
+    };
+    provider.settings(&json!({ "quirk": ["client-basic"] }));
+    by_body().refused(401, "invalid_client");
+    by_header(CLIENT.0, CLIENT.1).done();
+    provider.settings(&json!({ "quirk": ["client-post"] }));
+    by_header(CLIENT.0, CLIENT.1).refused(401, "invalid_client");
+    by_body().done();
+    provider.settings(&json!({ "quirk": ["client-secret-as-user"] }));
+    by_header(CLIENT.0, CLIENT.1).refused(401, "invalid_client");
+    by_header(CLIENT.1, "").done();
+    provider.settings(&json!({ "quirk": ["client-assertion"] }));
+    by_header(CLIENT.0, CLIENT.1).refused(401, "invalid_client");
+    by_body().refused(401, "invalid_client");
+}
+
+#[test]
 fn some_call_parameters_otherwise() {
     let provider = quirky("client-key");
     provider.get(&provider.authorization(&[])).refused(400, "invalid_request");

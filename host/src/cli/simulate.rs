@@ -32,8 +32,9 @@ is interrupted. `--help` says what each quirk is; all settings but --listen can 
   POST URL/simulate/clock      {\"advance\": SECONDS}
   POST URL/simulate/settings   {\"access-lifetime\": 60, \"quirk\": [\"expires-missing\"]}
   POST URL/simulate/next       {\"endpoint\": \"token\", \"grant\": \"refresh_token\", \"times\": 2, \"status\": 503}
-                               also: path, headers, body, redirect, merge, work, delay-milliseconds,
-                               hold and drop (each `before` or `after` the work)
+                               also: path, headers, body, redirect, delay-milliseconds, merge (over
+                               the real answer), work (beside another answer), and hold and drop
+                               (each `before` or `after` the work)
   POST URL/simulate/release    lets go of what is held; GET URL/simulate/held says how many are
 
 Examples:

@@ -127,8 +127,7 @@ impl Clients {
         self.known.retain(|_, client| client.registered.is_some());
         for (id, secret) in &settings.client {
             let key = settings.client_key.iter().find(|(owner, _)| owner == id).map(|(_, pem)| pem.clone());
-            let secret = secret.as_deref().map(Secret::new);
-            let redirect_uris = settings.redirect_uri.clone();
+            let (secret, redirect_uris) = (secret.clone(), settings.redirect_uri.clone());
             self.known.insert(id.clone(), Client { secret, key, redirect_uris, registered: None });
         }
     }
