@@ -34,7 +34,7 @@ fn help_has_examples_and_exit_codes() {
     for part in ["Examples:", "Exit codes:", "connector", "audit", "ATTACHE_DATA_DIR"] {
         assert!(help.contains(part), "expected “{part}” in:\n{help}");
     }
-    for verb in ["connect", "call", "build", "demo", "completions"] {
+    for verb in ["connect", "call", "build", "simulate", "demo", "completions"] {
         assert!(attache.run(&[verb, "--help"]).done().contains("Example"), "{verb}");
     }
     assert!(attache.run(&["completions", "bash"]).done().contains("_attache"));

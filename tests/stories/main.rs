@@ -26,6 +26,7 @@ mod s3;
 mod serving;
 mod signing_in;
 mod simulating;
+mod simulating_quirks;
 mod store;
 
 use attache_tests::{Attache, Outcome, service::Service};

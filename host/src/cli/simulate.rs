@@ -1,10 +1,10 @@
 //! `attache simulate`: a provider to try connectors and clients against.
 
-use std::{io::Write, net::SocketAddr};
+use std::{fs, io::Write, net::SocketAddr};
 
 use serde_json::json;
 
-use super::Answer;
+use super::{Answer, given};
 use crate::{
     error::{Kind, Result},
     simulate::{Change, Provider, Settings},
@@ -16,6 +16,9 @@ pub(super) struct Simulate {
     /// Where to listen, on loopback; port 0 is a free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// The public key, in PEM, of a client that signs assertions; may be repeated
+    #[arg(long, value_name = "ID=FILE", value_parser = given::pair)]
+    client_key: Vec<(String, String)>,
     #[command(flatten)]
     change: Change,
 }
@@ -29,8 +32,9 @@ is interrupted. `--help` says what each quirk is; all settings but --listen can 
   POST URL/simulate/clock      {\"advance\": SECONDS}
   POST URL/simulate/settings   {\"access-lifetime\": 60, \"quirk\": [\"expires-missing\"]}
   POST URL/simulate/next       {\"endpoint\": \"token\", \"grant\": \"refresh_token\", \"times\": 2, \"status\": 503}
-                               also: path, headers, body, redirect, merge, work, delay-milliseconds,
-                               hold and drop (each `before` or `after` the work)
+                               also: path, headers, body, redirect, delay-milliseconds, merge (over
+                               the real answer), work (beside another answer), and hold and drop
+                               (each `before` or `after` the work)
   POST URL/simulate/release    lets go of what is held; GET URL/simulate/held says how many are
 
 Examples:
@@ -41,7 +45,8 @@ Examples:
 
 impl Simulate {
     pub(super) async fn run(self) -> Result<Answer> {
-        let provider = Provider::listen(Settings::with(self.change)?, self.listen).await?;
+        let change = Change { client_key: keys(self.client_key)?, ..self.change };
+        let provider = Provider::listen(Settings::with(change)?, self.listen).await?;
         let mut out = anstream::stdout();
         writeln!(out, "{}", provider.url())
             .and_then(|()| out.flush())
@@ -51,4 +56,15 @@ impl Simulate {
             .map_err(|error| Kind::Internal.error(format!("There are no signals to wait for: {error}.")))?;
         Ok(Answer::new(json!({ "url": provider.url() }), ""))
     }
+}
+
+/// As settings have them: `ID=PEM`.
+fn keys(given: Vec<(String, String)>) -> Result<Option<Vec<String>>> {
+    let read = |(id, path): (String, String)| {
+        let pem = fs::read_to_string(&path).map_err(|error| {
+            Kind::Usage.error(format!("The key of the client cannot be read from {path}: {error}."))
+        })?;
+        Ok(format!("{id}={pem}"))
+    };
+    if given.is_empty() { Ok(None) } else { given.into_iter().map(read).collect::<Result<_>>().map(Some) }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use askama::Template;
 use axum::{
     http::{
         HeaderName, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE},
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -66,10 +67,12 @@ impl Reply {
         reply
     }
 
-    pub(super) fn html(status: StatusCode, html: String) -> Self {
+    pub(super) fn html(status: StatusCode, page: &impl Template) -> Self {
+        // A page of text and numbers has nothing that could fail.
+        let html = page.render().unwrap_or_default();
         let mut reply = Self::new(status)
             .header(CONTENT_TYPE, "text/html; charset=utf-8")
-            .header(HeaderName::from_static("content-security-policy"), "default-src 'none'; frame-ancestors 'none'");
+            .header(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
         reply.body = html.into_bytes();
         reply
     }

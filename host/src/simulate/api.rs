@@ -36,7 +36,7 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     };
     let client = bearer.granted.client.clone();
     let me = json!({
-        "account": bearer.granted.account, "client": client, "scope": bearer.scope, "aud": bearer.resource,
+        "sub": bearer.granted.account, "account": bearer.granted.account, "client": client, "scope": bearer.scope, "aud": bearer.resource,
     });
     let is_admin = bearer.scope.iter().any(|scope| scope == ADMIN);
     let now = state.clock.now().as_secs();

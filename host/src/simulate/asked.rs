@@ -151,7 +151,11 @@ impl Asked {
     /// The parameters of a token request, which have to be where the provider wants them.
     pub(super) fn token_params(&self, settings: &Settings) -> Result<&Params, Refusal> {
         let refuse = |how: &str| Err(Refusal::invalid_request(format!("This provider takes token requests {how}.")));
-        let (get, query) = (settings.has(Quirk::TokenGet), settings.has(Quirk::TokenQuery));
+        // Facebook takes exchanges by GET, and documents only that.
+        let exchanges = settings.has(Quirk::ExchangeAccessToken)
+            && self.method == Method::GET
+            && self.grant() != Some("authorization_code");
+        let (get, query) = (settings.has(Quirk::TokenGet) || exchanges, settings.has(Quirk::TokenQuery));
         if get != (self.method == Method::GET) {
             return refuse(if get { "by GET" } else { "by POST" }).map_err(|refusal| refusal.status(405));
         }
@@ -278,6 +282,15 @@ impl Params {
             return Err(Refusal::invalid_request(format!("`{name}` comes more than once.")));
         }
         Ok(self.first(name))
+    }
+
+    /// What a person said on a page of the provider's own.
+    pub(super) fn decision(&self) -> Result<bool, Refusal> {
+        match self.need("decision")? {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(Refusal::invalid_request("`decision` is `yes` or `no`.")),
+        }
     }
 
     /// A parameter that has to be there.

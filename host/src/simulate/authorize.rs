@@ -159,18 +159,14 @@ fn ask(state: &mut State, wanted: Wanted) -> Reply {
         back: wanted.back.as_str(),
         request: &request,
     };
-    let html = page.render().unwrap_or_default();
+    let reply = Reply::html(StatusCode::OK, &page);
     state.asking.insert(request, wanted);
-    Reply::html(StatusCode::OK, html)
+    reply
 }
 
 fn decide(state: &mut State, params: &Params) -> Reply {
     let decided = params.need("request").and_then(|request| {
-        let yes = match params.need("decision")? {
-            "yes" => true,
-            "no" => false,
-            _ => return Err(Refusal::invalid_request("`decision` is `yes` or `no`.")),
-        };
+        let yes = params.decision()?;
         let wanted = state.asking.remove(request);
         wanted.map(|wanted| (wanted, yes)).ok_or_else(|| Refusal::invalid_request("Nobody was asked that."))
     });

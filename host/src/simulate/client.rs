@@ -1,30 +1,83 @@
 //! Clients: who they are, how they prove it, and where people may be sent back to.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use url::{Host, Url};
 
 use super::{
     answer::Refusal,
     asked::{Asked, Params},
+    assertion::{CLIENT_ASSERTION, Claims, claimed, verified},
     quirk::Quirk,
     same,
     settings::Settings,
 };
 use crate::secret::Secret;
 
+/// How a client proves who it is (RFC 7591, 2: `token_endpoint_auth_method`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    None,
+    Basic,
+    Post,
+    /// By an assertion that the secret signs, or a key of its own.
+    Assertion,
+}
+
+impl Method {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "none" => Self::None,
+            "client_secret_basic" => Self::Basic,
+            "client_secret_post" => Self::Post,
+            "client_secret_jwt" => Self::Assertion,
+            _ => return None,
+        })
+    }
+
+    /// Every name of those that a client may choose from.
+    pub(super) fn offered(settings: &Settings) -> &'static [&'static str] {
+        match () {
+            () if settings.has(Quirk::ClientBasic) => &["client_secret_basic", "none"],
+            () if settings.has(Quirk::ClientPost) => &["client_secret_post", "none"],
+            () if settings.has(Quirk::ClientAssertion) => &["private_key_jwt", "client_secret_jwt", "none"],
+            () => &["client_secret_basic", "client_secret_post", "private_key_jwt", "client_secret_jwt", "none"],
+        }
+    }
+
+    fn is_taken_by(self, settings: &Settings, client: &Client) -> bool {
+        match () {
+            () if client.registered.is_some() => client.registered == Some(self),
+            () if settings.has(Quirk::ClientBasic) => self == Self::Basic,
+            () if settings.has(Quirk::ClientPost) => self == Self::Post,
+            () if settings.has(Quirk::ClientAssertion) => self == Self::Assertion,
+            () => true,
+        }
+    }
+}
+
 /// A client (RFC 6749, 2).
 #[derive(Debug)]
 pub(super) struct Client {
-    /// None of a public one.
+    /// None of a public one, and of one that has a key.
     pub(super) secret: Option<Secret>,
+    /// A public key in PEM.
+    pub(super) key: Option<String>,
     /// None of them: anywhere on loopback.
     pub(super) redirect_uris: Vec<String>,
-    /// Whether it registered itself (RFC 7591), and so stays whatever the settings say.
-    pub(super) registered: bool,
+    /// How it authenticates, where it registered itself (RFC 7591); it stays then, whatever the settings say.
+    pub(super) registered: Option<Method>,
 }
 
 impl Client {
+    /// Whether it cannot prove who it is.
+    pub(super) fn is_public(&self) -> bool {
+        self.secret.is_none() && self.key.is_none()
+    }
+
     /// Whether a person may be sent back there: exactly what was registered, but for the port on loopback (RFC 8252, 7.3).
     pub(super) fn may_return_to(&self, uri: &str) -> bool {
         let Ok(asked) = Url::parse(uri) else { return false };
@@ -55,76 +108,112 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 }
 
 /// Every client there is.
-#[derive(Debug)]
-pub(super) struct Clients(HashMap<String, Client>);
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    known: HashMap<String, Client>,
+    /// Client and `jti` of assertions that came: each is good once (RFC 7523, 3).
+    used: HashSet<(String, String)>,
+}
 
 impl Clients {
     pub(super) fn of(settings: &Settings) -> Self {
-        let mut clients = Self(HashMap::new());
+        let mut clients = Self::default();
         clients.follow(settings);
         clients
     }
 
     /// Makes them those that the settings name, beside those that registered themselves.
     pub(super) fn follow(&mut self, settings: &Settings) {
-        self.0.retain(|_, client| client.registered);
+        self.known.retain(|_, client| client.registered.is_some());
         for (id, secret) in &settings.client {
-            let secret = secret.as_deref().map(Secret::new);
-            let redirect_uris = settings.redirect_uri.clone();
-            self.0.insert(id.clone(), Client { secret, redirect_uris, registered: false });
+            let key = settings.client_key.iter().find(|(owner, _)| owner == id).map(|(_, pem)| pem.clone());
+            let (secret, redirect_uris) = (secret.clone(), settings.redirect_uri.clone());
+            self.known.insert(id.clone(), Client { secret, key, redirect_uris, registered: None });
         }
     }
 
+    pub(super) fn register(&mut self, id: String, client: Client) {
+        self.known.insert(id, client);
+    }
+
     pub(super) fn get(&self, id: &str) -> Option<&Client> {
-        self.0.get(id)
+        self.known.get(id)
     }
 
     /// Finds out who asks, and demands proof (RFC 6749, 2.3).
-    pub(super) fn authenticate(&self, settings: &Settings, asked: &Asked, params: &Params) -> Result<String, Refusal> {
+    pub(super) fn authenticate(
+        &mut self,
+        settings: &Settings,
+        base: &str,
+        asked: &Asked,
+        params: &Params,
+    ) -> Result<String, Refusal> {
         let named = params.one(settings.client_id())?;
         let in_body = params.one("client_secret")?;
+        let assertion = params.one("client_assertion")?;
         let basic = asked.basic();
-        if basic.is_some() && in_body.is_some() {
-            return Err(Refusal::invalid_request("The client authenticates in two ways at once."));
+        if [basic.is_some(), in_body.is_some(), assertion.is_some()].iter().filter(|it| **it).count() > 1 {
+            return Err(Refusal::invalid_request("The client authenticates in several ways at once."));
         }
         if settings.has(Quirk::ClientSecretAsUser) {
             return self.by_secret(basic);
         }
-        let only = |wanted: Quirk, found: bool, how: &str| match settings.has(wanted) && !found {
-            true => Err(unknown(format!("Clients authenticate {how} here."))),
-            false => Ok(()),
-        };
-        let (id, secret) = match (&basic, named) {
-            (Some((user, _)), Some(named)) if user != named => {
-                return Err(Refusal::invalid_request("The header and the body name different clients."));
-            }
-            (Some((user, password)), _) => (user.as_str(), Some(password.as_str())),
-            (None, Some(named)) => (named, in_body),
-            (None, None) => return Err(unknown("No client is named.")),
-        };
-        let client = self.get(id).ok_or_else(|| unknown("There is no such client."))?;
-        match (&client.secret, secret) {
-            (Some(known), presented) => {
-                only(Quirk::ClientBasic, basic.is_some(), "by a Basic header")?;
-                only(Quirk::ClientPost, in_body.is_some(), "in the body")?;
-                let presented = presented.ok_or_else(|| unknown("The client does not authenticate."))?;
-                if !same(known.expose(), presented.as_bytes()) {
-                    return Err(unknown("The client's secret is wrong."));
-                }
-            }
-            (None, Some(_))
-                if in_body.is_some() || basic.as_ref().is_some_and(|(_, password)| !password.is_empty()) =>
-            {
-                return Err(unknown("A public client has no secret."));
-            }
-            (None, _) => {}
+        let by = basic.as_ref().map(|(user, _)| user.as_str());
+        if by.is_some() && named.is_some() && by != named {
+            return Err(Refusal::invalid_request("The header and the body name different clients."));
         }
-        Ok(id.to_owned())
+        if let Some(assertion) = assertion {
+            if params.need("client_assertion_type")? != CLIENT_ASSERTION {
+                return Err(Refusal::invalid_request("That type of assertion is unknown here."));
+            }
+            let audiences = [base.to_owned(), format!("{base}/token"), format!("{base}{}", asked.path)];
+            let claims = self.asserted(assertion, &audiences).map_err(unknown)?;
+            if claims.sub != claims.iss || named.is_some_and(|named| named != claims.iss) {
+                return Err(unknown("The assertion is about somebody else."));
+            }
+            return self.takes(settings, &claims.iss, Method::Assertion).map(|_| claims.iss);
+        }
+        let id = by.or(named).ok_or_else(|| unknown("No client is named."))?;
+        let secret = basic.as_ref().map(|(_, password)| password.as_str()).filter(|it| !it.is_empty()).or(in_body);
+        let method = match (secret, &basic) {
+            (None, _) => Method::None,
+            (Some(_), Some(_)) => Method::Basic,
+            (Some(_), None) => Method::Post,
+        };
+        let client = self.takes(settings, id, method)?;
+        match (&client.secret, secret) {
+            (Some(known), Some(presented)) if same(known.expose(), presented.as_bytes()) => Ok(id.to_owned()),
+            (Some(_), Some(_)) => Err(unknown("The client's secret is wrong.")),
+            (None, Some(_)) => Err(unknown("The client has no secret.")),
+            (_, None) if client.is_public() => Ok(id.to_owned()),
+            (_, None) => Err(unknown("The client does not authenticate.")),
+        }
+    }
+
+    /// What an assertion says that one of the clients signed, and that did not come before.
+    pub(super) fn asserted(&mut self, assertion: &str, audiences: &[String]) -> Result<Claims, &'static str> {
+        let issuer = claimed(assertion)?.iss;
+        let client = self.known.get(&issuer).ok_or("There is no such client.")?;
+        let claims = verified(assertion, client, audiences)?;
+        if let Some(id) = &claims.jti
+            && !self.used.insert((issuer, id.clone()))
+        {
+            return Err("The assertion came before.");
+        }
+        Ok(claims)
+    }
+
+    fn takes(&self, settings: &Settings, id: &str, method: Method) -> Result<&Client, Refusal> {
+        let client = self.get(id).ok_or_else(|| unknown("There is no such client."))?;
+        if client.is_public() || method.is_taken_by(settings, client) {
+            return Ok(client);
+        }
+        Err(unknown("The client does not authenticate in the way that is taken here."))
     }
 
     fn by_secret(&self, basic: Option<(String, String)>) -> Result<String, Refusal> {
         let (secret, password) = basic.ok_or_else(|| unknown("The secret is the user name of a Basic header here."))?;
-        let found = self.0.iter().find(|(_, client)| {
+        let found = self.known.iter().find(|(_, client)| {
             client.secret.as_ref().is_some_and(|known| same(known.expose(), secret.as_bytes())) && password.is_empty()
         });
         found.map(|(id, _)| id.clone()).ok_or_else(|| unknown("There is no client with that secret."))
@@ -142,7 +231,7 @@ mod tests {
 
     fn client(redirect_uris: &[&str]) -> Client {
         let redirect_uris = redirect_uris.iter().map(|uri| (*uri).to_owned()).collect();
-        Client { secret: None, redirect_uris, registered: false }
+        Client { secret: None, key: None, redirect_uris, registered: None }
     }
 
     #[test]

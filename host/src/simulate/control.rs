@@ -24,6 +24,7 @@ type Answer = Result<Json<Value>, Refused>;
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
+        .route("/", get(index))
         .route("/simulate/log", get(log))
         .route("/simulate/counts", get(counts))
         .route("/simulate/clock", get(clock).post(advance))
@@ -31,6 +32,21 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/simulate/next", post(next))
         .route("/simulate/held", get(held))
         .route("/simulate/release", post(release))
+}
+
+/// For whoever opens it in a browser.
+const INDEX: &str = "\
+A simulated provider of OAuth 2.0. Nothing here is real.
+
+GET  /.well-known/oauth-authorization-server, /.well-known/openid-configuration, /.well-known/oauth-protected-resource
+GET  /authorize    POST /token, /refresh, /device_authorization, /revoke, /register    GET /device
+GET  /api/me, /api/items, /api/admin    GET or POST /api/echo
+GET  /simulate/log, /simulate/counts, /simulate/clock, /simulate/settings, /simulate/held
+POST /simulate/clock, /simulate/settings, /simulate/next, /simulate/release
+";
+
+async fn index() -> &'static str {
+    INDEX
 }
 
 async fn log(Extract(shared): Extract<Arc<Shared>>) -> Json<Value> {

@@ -170,6 +170,26 @@ impl Grants {
         self.issue_first(terms, family)
     }
 
+    /// Gives one access token more for what a good one is for, which lives so many seconds and no longer than its consent.
+    pub(super) fn exchange(
+        &mut self,
+        terms: &Terms<'_>,
+        client: &str,
+        token: &str,
+        lifetime: Option<u32>,
+        scope: Option<&str>,
+        resource: &[String],
+    ) -> Result<Issued, Refusal> {
+        let refuse = || Refusal::invalid_grant("The token is not known, no longer good, or another client's.");
+        let bearer = self.bearer(terms.clock, token).filter(|it| it.granted.client == client).ok_or_else(refuse)?;
+        let scope = terms.narrowed(bearer.scope, scope)?;
+        let resource = if resource.is_empty() { bearer.resource.to_vec() } else { resource.to_vec() };
+        let family = self.access[&digest(token)].family;
+        let lifetime = lifetime.filter(|_| terms.lifetime().is_some()).or(terms.lifetime());
+        let access = self.give_access(terms, family, lifetime, scope.clone(), resource);
+        Ok(Issued { access, refresh: None, lifetime, scope, kind: None })
+    }
+
     /// Refreshes (RFC 6749, 6).
     pub(super) fn renew(
         &mut self,
@@ -205,7 +225,7 @@ impl Grants {
         }
         let scope = terms.narrowed(&ancestry.granted.scope, scope)?;
         let resource = narrowed_to(&ancestry.granted.resource, resource)?;
-        let access = self.give_access(terms, family, scope.clone(), resource);
+        let access = self.give_access(terms, family, terms.lifetime(), scope.clone(), resource);
         let next = match () {
             () if terms.settings.rotates() => Some(self.give_refresh(terms, family)),
             () if terms.settings.has(Quirk::RefreshKept) => None,
@@ -253,14 +273,21 @@ impl Grants {
     fn issue_first(&mut self, terms: &Terms<'_>, family: Family) -> Issued {
         let granted = self.families[family.0].granted.clone();
         let scope = granted.scope;
-        let access = self.give_access(terms, family, scope.clone(), granted.resource);
+        let access = self.give_access(terms, family, terms.lifetime(), scope.clone(), granted.resource);
         let refresh = granted.offline.then(|| self.give_refresh(terms, family));
         Issued { access, refresh, lifetime: terms.lifetime(), scope, kind: None }
     }
 
-    fn give_access(&mut self, terms: &Terms<'_>, family: Family, scope: Vec<String>, resource: Vec<String>) -> String {
+    fn give_access(
+        &mut self,
+        terms: &Terms<'_>,
+        family: Family,
+        lifetime: Option<u32>,
+        scope: Vec<String>,
+        resource: Vec<String>,
+    ) -> String {
         let token = random("access");
-        let expires = terms.lifetime().map(|lifetime| terms.clock.now() + seconds(lifetime));
+        let expires = lifetime.map(|lifetime| terms.clock.now() + seconds(lifetime));
         self.access.insert(digest(&token), Access { family, scope, resource, expires, revoked: false });
         token
     }
@@ -281,6 +308,6 @@ pub(super) fn seconds(setting: u32) -> Duration {
     Duration::from_secs(setting.into())
 }
 
-fn digest(value: &str) -> Digest {
+pub(super) fn digest(value: &str) -> Digest {
     Digest::of(value.as_bytes())
 }

@@ -1,9 +1,9 @@
 //! What the provider says of itself: RFC 8414, OpenID Connect Discovery 1.0 and RFC 9728.
 
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{State, answer::Reply, asked::Asked, quirk::Quirk, settings::Settings};
+use super::{State, answer::Reply, asked::Asked, assertion::ALGORITHMS, client::Method, quirk::Quirk, token::GRANTS};
 
 /// Answers a request for a document of it.
 pub(super) fn answer(state: &State, asked: &Asked) -> Reply {
@@ -22,34 +22,29 @@ pub(super) fn answer(state: &State, asked: &Asked) -> Reply {
 
 fn server(state: &State, openid: bool) -> Value {
     let (base, settings) = (&state.base, &state.settings);
-    let mut document = Map::from_iter(
-        [("authorization_endpoint", "authorize"), ("token_endpoint", "token"), ("revocation_endpoint", "revoke")]
-            .map(|(name, path)| (name.to_owned(), format!("{base}/{path}").into())),
-    );
-    document.insert("issuer".into(), base.as_str().into());
-    document.insert("response_types_supported".into(), json!(["code"]));
-    document.insert("response_modes_supported".into(), json!(["query"]));
-    document
-        .insert("grant_types_supported".into(), json!(["authorization_code", "refresh_token", "client_credentials"]));
-    document.insert("token_endpoint_auth_methods_supported".into(), client_auth(settings));
-    document.insert("authorization_response_iss_parameter_supported".into(), true.into());
+    let mut document = json!({
+        "issuer": base,
+        "authorization_endpoint": format!("{base}/authorize"),
+        "token_endpoint": format!("{base}/token"),
+        "device_authorization_endpoint": format!("{base}/device_authorization"),
+        "revocation_endpoint": format!("{base}/revoke"),
+        "registration_endpoint": format!("{base}/register"),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": GRANTS,
+        "token_endpoint_auth_methods_supported": Method::offered(settings),
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "authorization_response_iss_parameter_supported": true,
+    });
     if !settings.has(Quirk::NoPkce) {
-        document.insert("code_challenge_methods_supported".into(), json!(["S256"]));
+        document["code_challenge_methods_supported"] = json!(["S256"]);
     }
     if !settings.scope.is_empty() {
-        document.insert("scopes_supported".into(), json!(settings.scope));
+        document["scopes_supported"] = json!(settings.scope);
     }
     if openid {
-        document.insert("userinfo_endpoint".into(), format!("{base}/api/me").into());
-        document.insert("subject_types_supported".into(), json!(["public"]));
+        document["userinfo_endpoint"] = format!("{base}/api/me").into();
+        document["subject_types_supported"] = json!(["public"]);
     }
-    document.into()
-}
-
-fn client_auth(settings: &Settings) -> Value {
-    match () {
-        () if settings.has(Quirk::ClientBasic) => json!(["client_secret_basic", "none"]),
-        () if settings.has(Quirk::ClientPost) => json!(["client_secret_post", "none"]),
-        () => json!(["client_secret_basic", "client_secret_post", "none"]),
-    }
+    document
 }

@@ -12,40 +12,47 @@
 mod answer;
 mod api;
 mod asked;
+mod assertion;
 mod authorize;
 mod client;
 mod clock;
 mod control;
+mod device;
 mod grants;
 mod line;
 mod log;
 mod metadata;
 mod quirk;
+mod register;
 mod revoke;
 mod script;
 mod serve;
 mod settings;
 mod token;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use self::{
-    api::Rates, authorize::Asking, client::Clients, clock::Clock, grants::Grants, log::Log, script::Script,
-    serve::Shared,
+    api::Rates, authorize::Asking, client::Clients, clock::Clock, device::Devices, grants::Grants, log::Log,
+    script::Script, serve::Shared,
 };
 pub use self::{
     quirk::{Preset, Quirk},
     settings::{Change, Settings},
 };
-use crate::error::{Kind, Result};
+use crate::{
+    error::{Kind, Result},
+    sync::lock,
+};
 
 /// A provider that listens, until it is dropped.
-#[derive(Debug)]
 pub struct Provider {
     address: SocketAddr,
+    shared: Arc<Shared>,
     serving: JoinHandle<()>,
 }
 
@@ -75,7 +82,8 @@ impl Provider {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let shared = Arc::new(Shared::new(State::new(settings, format!("http://{address}"))));
-        Ok(Self { address, serving: tokio::spawn(serve::serve(listener, shared)) })
+        let serving = tokio::spawn(serve::serve(listener, shared.clone()));
+        Ok(Self { address, shared, serving })
     }
 
     /// Its issuer identifier (RFC 8414, 2), below which everything else is: `http://127.0.0.1:PORT`.
@@ -86,6 +94,16 @@ impl Provider {
     /// Where it listens, as `--allow-private` takes it: `127.0.0.1:PORT`.
     pub fn authority(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Every request to it so far, in order, as `GET /simulate/log` has them: objects without a value of any secret.
+    pub fn log(&self) -> Vec<Value> {
+        lock(&self.shared.state).log.entries().iter().map(|entry| json!(entry)).collect()
+    }
+
+    /// Moves its clock ahead, as `POST /simulate/clock` does.
+    pub fn advance(&self, by: Duration) {
+        lock(&self.shared.state).clock.advance(by);
     }
 }
 
@@ -104,6 +122,7 @@ struct State {
     clients: Clients,
     grants: Grants,
     asking: Asking,
+    devices: Devices,
     rates: Rates,
     log: Log,
     script: Script,
@@ -119,6 +138,7 @@ impl State {
             clients,
             grants: Grants::default(),
             asking: Asking::default(),
+            devices: Devices::default(),
             rates: Rates::default(),
             log: Log::default(),
             script: Script::default(),
@@ -137,4 +157,37 @@ fn random(what: &str) -> String {
 /// Whether two secrets are the same, in a time that does not tell how much of them is.
 fn same(one: &[u8], other: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Client;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_in_this_process_is_the_same_as_the_command() {
+        let provider = Provider::start(Settings::default()).await.unwrap();
+        let client = Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/api/me", provider.url());
+        assert_eq!(client.get(&url).bearer_auth("canary").send().await.unwrap().status(), 401);
+        provider.advance(Duration::from_secs(60));
+        client.get(&url).send().await.unwrap();
+        let log = provider.log();
+        assert!(log[1]["at"].as_f64() >= log[0]["at"].as_f64().map(|at| at + 60.0), "{log:?}");
+        assert!(!json!(log).to_string().contains("canary"));
+        let address = provider.address;
+        drop(provider);
+        while TcpListener::bind(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn it_listens_on_loopback_only() {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+            let refused = Provider::listen(Settings::default(), address.parse().unwrap()).await;
+            assert_eq!(refused.err().unwrap().kind(), Kind::Denied, "{address}");
+        }
+    }
 }

@@ -54,6 +54,8 @@ pub enum Quirk {
     /// Token answers have `ok`, and errors are 200 with `ok: false` (Slack)
     OkFalse,
     /// Errors of the token endpoint are 200 (GitHub)
+    #[value(name = "error-in-200")]
+    #[serde(rename = "error-in-200")]
     ErrorIn200,
     /// Token answers are form-encoded unless `Accept` asks for JSON (GitHub)
     FormAnswer,
@@ -61,9 +63,9 @@ pub enum Quirk {
     ExpiresString,
     /// `expires_in` is missing (Salesforce, Jobber, Workday)
     ExpiresMissing,
-    /// `expires_in` is negative
+    /// `expires_in` is negative (nobody on purpose)
     ExpiresNegative,
-    /// `expires_in` is larger than 64 bits hold
+    /// `expires_in` is larger than 64 bits hold (nobody on purpose)
     ExpiresHuge,
     /// The lifetime is in milliseconds, as `expires_in_ms` (Fiserv)
     ExpiresMilliseconds,
@@ -91,11 +93,15 @@ pub enum Quirk {
     OfflineDotAccess,
     /// PKCE is unknown: a challenge is ignored and a verifier refused (LinkedIn, Figma, Slack)
     NoPkce,
-    /// The API's rate limit says when by `X-RateLimit-Reset`, in place of `Retry-After`
+    /// The API's rate limit says until when, by `X-RateLimit-Reset`, in place of `Retry-After` (GitHub)
     RateLimitReset,
     /// The API's rate limit is 403 (GitHub, Google Calendar)
+    #[value(name = "rate-limit-403")]
+    #[serde(rename = "rate-limit-403")]
     RateLimit403,
     /// The API's rate limit is 400 (Linear)
+    #[value(name = "rate-limit-400")]
+    #[serde(rename = "rate-limit-400")]
     RateLimit400,
 }
 
@@ -171,8 +177,8 @@ impl Preset {
         match self {
             Self::Google => &[Quirk::AccessTypeOffline, Quirk::RefreshKept, Quirk::RateLimit403],
             Self::Slack => &[Quirk::ScopeComma, Quirk::AuthedUser, Quirk::OkFalse, Quirk::NoPkce],
-            Self::Github => &[Quirk::RateLimit403, Quirk::ErrorIn200, Quirk::FormAnswer],
-            Self::X => &[Quirk::ClientBasic, Quirk::OfflineDotAccess, Quirk::RateLimitReset],
+            Self::Github => &[Quirk::RateLimit403, Quirk::RateLimitReset, Quirk::ErrorIn200, Quirk::FormAnswer],
+            Self::X => &[Quirk::ClientBasic, Quirk::OfflineDotAccess],
             Self::Facebook => &[Quirk::ExchangeAccessToken],
             Self::Entra => &[Quirk::OfflineAccess, Quirk::RefreshScopeDemanded],
             Self::Amazon => &[Quirk::SpapiOauthCode],

@@ -22,7 +22,7 @@ fn work(state: &mut State, asked: &Asked, who: &mut Option<String>) -> Result<()
     if asked.method != Method::POST || asked.format != Format::Form {
         return Err(Refusal::invalid_request("Revocations come as a form, by POST."));
     }
-    let client = state.clients.authenticate(&state.settings, asked, &asked.fields)?;
+    let client = state.clients.authenticate(&state.settings, &state.base, asked, &asked.fields)?;
     who.replace(client.clone());
     state.grants.revoke(&client, asked.fields.need("token")?)
 }

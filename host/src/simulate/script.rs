@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use axum::http::{HeaderName, StatusCode, header::CONTENT_TYPE, header::LOCATION};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::{
     answer::Reply,
@@ -50,7 +51,7 @@ pub(super) struct Act {
     body: Option<Value>,
     /// Sends elsewhere, with 307 unless there is a status.
     redirect: Option<String>,
-    /// Laid over the members of the real answer; null takes one away.
+    /// Laid over the members of the real answer, or over the parameters of where it sends a person; null takes one away.
     merge: Option<Map<String, Value>>,
     /// Does the work although the answer is another.
     #[serde(default)]
@@ -101,16 +102,8 @@ impl Act {
                 reply = reply.header(LOCATION, to);
             }
         }
-        if let Some(members) = &self.merge
-            && let Ok(Value::Object(mut body)) = serde_json::from_slice(&reply.body)
-        {
-            for (name, value) in members {
-                match value {
-                    Value::Null => drop(body.remove(name)),
-                    value => drop(body.insert(name.clone(), value.clone())),
-                }
-            }
-            reply.body = Value::Object(body).to_string().into_bytes();
+        if let Some(members) = &self.merge {
+            lay_over(&mut reply, members);
         }
         for (name, value) in &self.headers {
             if let Ok(name) = name.parse::<HeaderName>() {
@@ -135,6 +128,25 @@ impl Act {
         (self.merge.is_some() && self.replaces())
             .then(|| "`merge` is for the real answer, and this one is another.".into())
     }
+}
+
+fn lay_over(reply: &mut Reply, members: &Map<String, Value>) {
+    for (_, value) in reply.headers.iter_mut().filter(|(name, _)| *name == LOCATION) {
+        let Ok(mut url) = Url::parse(value) else { continue };
+        let kept: Vec<(String, String)> =
+            url.query_pairs().into_owned().filter(|(name, _)| !members.contains_key(name)).collect();
+        let laid = members.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+        url.query_pairs_mut().clear().extend_pairs(kept.into_iter().chain(laid));
+        *value = url.into();
+    }
+    let Ok(Value::Object(mut body)) = serde_json::from_slice(&reply.body) else { return };
+    for (name, value) in members {
+        match value {
+            Value::Null => drop(body.remove(name)),
+            value => drop(body.insert(name.clone(), value.clone())),
+        }
+    }
+    reply.body = Value::Object(body).to_string().into_bytes();
 }
 
 /// What is still to happen, in order.
@@ -205,6 +217,10 @@ mod tests {
         let merged = act(json!({ "endpoint": "token", "merge": { "a": "x", "b": null } }));
         assert!(merged.works());
         assert_eq!(merged.shape(real()).body, br#"{"a":"x"}"#);
+        let callback =
+            act(json!({ "endpoint": "authorize", "merge": { "iss": "https://other.example", "state": null } }))
+                .shape(Reply::redirect("http://127.0.0.1:1/?code=a&state=b&iss=c"));
+        assert_eq!(callback.headers[1].1, "http://127.0.0.1:1/?code=a&iss=https%3A%2F%2Fother.example");
         let redirected = act(json!({ "endpoint": "token", "redirect": "http://127.0.0.1:1/" })).shape(real());
         assert_eq!((redirected.status.as_u16(), redirected.headers[0].1.as_str()), (307, "http://127.0.0.1:1/"));
     }

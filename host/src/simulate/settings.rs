@@ -6,7 +6,10 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::quirk::{Preset, Quirk};
-use crate::error::{Kind, Result};
+use crate::{
+    error::{Kind, Result},
+    secret::Secret,
+};
 
 /// What is asked of an authorization request in the way of PKCE (RFC 7636).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -28,10 +31,10 @@ pub struct Change {
     /// Differ from the standard as a real provider does; may be repeated
     #[arg(long, value_name = "NAME")]
     pub quirk: Option<Vec<Quirk>>,
-    /// Answer each authorization request at once, as if the person had approved
+    /// Answer each authorization request at once, a device's too, as if the person had approved
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub approve: Option<bool>,
-    /// Answer each authorization request at once, as if the person had denied it
+    /// Answer each authorization request at once, a device's too, as if the person had denied it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub deny: Option<bool>,
     /// A client; without a secret it is a public one. Unless given: demo:demo-secret
@@ -94,7 +97,7 @@ pub struct Settings {
     pub(super) decision: Option<bool>,
     /// A secret is none of what a control plane shows.
     #[serde(skip)]
-    pub(super) client: Vec<(String, Option<String>)>,
+    pub(super) client: Vec<(String, Option<Secret>)>,
     #[serde(skip)]
     pub(super) client_key: Vec<(String, String)>,
     pub(super) redirect_uri: Vec<String>,
@@ -118,7 +121,7 @@ impl Default for Settings {
         Self {
             quirk: BTreeSet::new(),
             decision: None,
-            client: vec![("demo".into(), Some("demo-secret".into()))],
+            client: vec![("demo".into(), Some(Secret::new("demo-secret")))],
             client_key: Vec::new(),
             redirect_uri: Vec::new(),
             scope: Vec::new(),
@@ -242,12 +245,12 @@ fn set<T>(setting: &mut T, value: Option<T>) {
     }
 }
 
-fn client(text: &str) -> Result<(String, Option<String>)> {
+fn client(text: &str) -> Result<(String, Option<Secret>)> {
     let (id, secret) = text.split_once(':').unwrap_or((text, ""));
     if id.is_empty() {
         return Err(Kind::Usage.error("A client is `ID:SECRET`, or `ID` for a public one; this one has no id."));
     }
-    Ok((id.to_owned(), Some(secret).filter(|secret| !secret.is_empty()).map(str::to_owned)))
+    Ok((id.to_owned(), Some(secret).filter(|secret| !secret.is_empty()).map(Secret::new)))
 }
 
 fn key(text: &str) -> Result<(String, String)> {
