@@ -177,6 +177,15 @@ pub fn oidc(config: &Value) -> Oidc {
     Oidc { peer: Peer::start("oidc-provider", port, folder, Signal::KILL, command) }
 }
 
+/// oidc-provider-mock, which is made of Authlib: a provider that has nothing to do with the other.
+pub fn mock_oidc() -> Peer {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut command = Command::new(installed("python/bin/oidc-provider-mock", "oidc-provider-mock"));
+    command.args(["--port", &port.to_string()]).current_dir(folder.path());
+    Peer::start("oidc-provider-mock", port, folder, Signal::KILL, command)
+}
+
 /// httpbin, which reflects what it is sent.
 pub fn httpbin() -> Peer {
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,7 @@ mod keys;
 mod limits;
 mod oauth;
 mod prompts;
+mod providers;
 mod readme;
 mod refreshing;
 mod s3;

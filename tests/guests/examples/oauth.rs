@@ -138,6 +138,7 @@ impl Manifest for Oauth {
                 machine("machine", vec![]),
                 typed,
                 oauth2("plain", vec![issuer()]),
+                oauth2("second", vec![issuer(), Its::Scopes(vec![scope("openid", true), scope("email", true)])]),
                 oauth2("json", vec![issuer(), Its::TokenFormat(TokenFormat::Json)]),
                 oauth2("query", vec![issuer(), Its::TokenFormat(TokenFormat::Query)]),
                 oauth2("without-pkce", vec![issuer(), Its::Pkce(false)]),

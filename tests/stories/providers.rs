@@ -1,0 +1,189 @@
+//! Providers as they really are: different from the standard, careless, or hostile. The provider is the simulated one, whose
+//! differences have stories of their own; the last story has another real one.
+
+use attache::{Kind, consent::Isolation};
+use attache_tests::{
+    Browser, CALLBACK, Embedded,
+    peers::{mock_oidc, oidc},
+    simulate::{CLIENT, Simulated},
+};
+use serde_json::{Value, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_attache-under-test");
+
+fn simulated(flags: &[&str]) -> (Embedded, Simulated) {
+    let simulated = Simulated::start(BINARY, &[&["--approve"], flags].concat());
+    let embedded = Embedded::new("oauth", Isolation::Call);
+    embedded.set_app(CLIENT, simulated.url());
+    (embedded, simulated)
+}
+
+fn send(embedded: &Embedded, url: &str) -> Value {
+    embedded.call("me", "send", json!({ "url": url })).unwrap()
+}
+
+/// Signs in by an auth option at a provider with a quirk, calls, and where `renews`, renews and calls again.
+#[track_caller]
+fn works(quirk: &str, option: &str, renews: bool) {
+    let (embedded, simulated) = simulated(&["--quirk", quirk]);
+    let made = embedded.sign_in("me", option, simulated.url(), |_, page| page);
+    made.unwrap_or_else(|error| panic!("{quirk} by {option}: {error} {:?}; {:?}", error.mend(), simulated.log()));
+    let me = format!("{}/api/me", simulated.url());
+    assert_eq!(send(&embedded, &me)["status"], 200, "{quirk}");
+    if renews {
+        simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 401 }));
+        let seen = send(&embedded, &me);
+        assert_eq!(seen["status"], 200, "{quirk}: {seen}; {:?}", simulated.log());
+    }
+}
+
+#[test]
+fn token_requests_are_written_as_the_provider_reads_them() {
+    works("token-json", "json", true);
+    works("token-query", "query", true);
+    works("client-key", "renamed", true);
+    works("refresh-elsewhere", "refreshed-elsewhere", true);
+}
+
+#[test]
+fn what_comes_back_is_found_where_the_provider_puts_it() {
+    works("spapi-oauth-code", "code-renamed", true);
+    works("authed-user", "nested", true);
+    works("instance-url", "located", true);
+    works("form-answer", "plain", true);
+}
+
+#[test]
+fn scopes_and_binding_follow_what_the_connector_says_of_the_provider() {
+    works("scope-comma", "comma", true);
+    works("refresh-scope-demanded", "comma", true);
+    works("refresh-scope-refused", "plain", true);
+    works("no-pkce", "without-pkce", true);
+}
+
+#[test]
+fn a_provider_without_renewal_tokens_exchanges_the_token_itself() {
+    works("exchange-access-token", "exchanged", true);
+    works("never-expires", "plain", false);
+}
+
+#[test]
+fn however_a_lifetime_is_told_the_token_is_used() {
+    for quirk in ["expires-string", "expires-missing", "expires-huge"] {
+        works(quirk, "plain", true);
+    }
+    works("expires-milliseconds", "milliseconds", true);
+    works("expires-negative", "plain", true);
+}
+
+/// What comes of a token answer, scripted as a whole.
+#[track_caller]
+fn answered(answer: Value) -> attache::Error {
+    let (embedded, simulated) = simulated(&[]);
+    let mut act = json!({ "endpoint": "token", "times": 1 });
+    act.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
+    simulated.next(&act);
+    let made = embedded.sign_in("me", "plain", simulated.url(), |_, page| page);
+    assert!(embedded.host().book("default").unwrap().connections().unwrap().is_empty(), "{answer}");
+    assert_eq!(simulated.tokens("authorization_code").len(), 1, "a code is redeemed once, whatever came of it");
+    made.err().unwrap_or_else(|| panic!("{answer} was taken"))
+}
+
+#[test]
+fn odd_token_answers_make_no_connection() {
+    let body = |text: &str| json!({ "status": 200, "body": text, "headers": { "content-type": "application/json" } });
+    for (answer, words) in [
+        (body(r#"{"token_type": "Bearer"}"#), "there is no access token in it"),
+        (body(r#"{"access_token": "", "token_type": "Bearer"}"#), "there is no access token in it"),
+        (body(r#"{"access_token": "a", "access_token": "b"}"#), "it has a member twice"),
+        (body(r#"{"access_token": "a", "token_type": "DPoP"}"#), "cannot be sent as a bearer"),
+        (body(r#"{"error": "invalid_grant", "error_description": "no\u202e <b>"}"#), "`invalid_grant`"),
+        (body("<html>Sign in first</html>"), "there is no access token in it"),
+        (json!({ "status": 302, "headers": { "location": "https://elsewhere.example/" } }), "status 302"),
+        (json!({ "status": 204 }), "there is no access token in it"),
+    ] {
+        let refused = answered(answer.clone());
+        assert!(refused.message().contains(words), "{answer}: {refused}");
+        assert!(!refused.message().contains('\u{202e}'), "{refused}");
+    }
+    let huge = format!(r#"{{"access_token": "{}"}}"#, "x".repeat(2 << 20));
+    assert_eq!(answered(body(&huge)).kind(), Kind::TooLarge);
+}
+
+#[test]
+fn a_code_of_somebody_elses_sign_in_is_of_no_use() {
+    // The attacker has a code of their own, and puts it into the answer to the victim's sign-in.
+    let (embedded, simulated) = simulated(&[]);
+    let trip = |browser: &Browser| {
+        let proposal = embedded.propose("me", "plain", simulated.url()).unwrap();
+        let trip = proposal.trip(&CALLBACK.parse().unwrap()).unwrap();
+        let page = browser.open(trip.url.as_str());
+        (proposal, trip, page)
+    };
+    let browser = Browser::that_stops_at(CALLBACK);
+    let ((_, _, attackers), (proposal, victims, mut answer)) = (trip(&browser), trip(&browser));
+    let code = attackers.url.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
+    let others: Vec<(String, String)> =
+        answer.url.query_pairs().filter(|(name, _)| name != "code").map(|(k, v)| (k.into(), v.into())).collect();
+    answer.url.query_pairs_mut().clear().extend_pairs(others).append_pair("code", &code);
+    let refused = embedded.come_back(proposal, victims, answer.url.query().unwrap().to_owned()).err().unwrap();
+    assert!(refused.message().contains("`invalid_grant`"), "{refused}");
+    assert!(embedded.host().book("default").unwrap().connections().unwrap().is_empty());
+}
+
+#[test]
+fn a_provider_that_does_not_bind_codes_is_refused_before_anybody_is_sent_there() {
+    let (embedded, simulated) = simulated(&["--quirk", "no-pkce"]);
+    let metadata = json!({ "status": 200, "headers": { "content-type": "application/json" }, "body": json!({
+        "issuer": simulated.url(), "authorization_endpoint": format!("{}/authorize", simulated.url()),
+        "token_endpoint": format!("{}/token", simulated.url()), "code_challenge_methods_supported": ["plain"],
+    }).to_string(), "endpoint": "metadata", "times": 2 });
+    simulated.next(&metadata);
+    let refused = embedded.propose("me", "plain", simulated.url()).err().unwrap();
+    assert!(refused.message().contains("PKCE"), "{refused}");
+}
+
+#[test]
+fn metadata_of_another_issuer_or_with_endpoints_elsewhere_is_not_used() {
+    let metadata = |issuer: &str, token: &str| {
+        json!({ "issuer": issuer, "authorization_endpoint": format!("{issuer}/authorize"), "token_endpoint": token })
+            .to_string()
+    };
+    let refused = |make: &dyn Fn(&str) -> String| {
+        let (embedded, simulated) = simulated(&[]);
+        simulated.next(&json!({ "endpoint": "metadata", "times": 3, "status": 200, "body": make(simulated.url()),
+            "headers": { "content-type": "application/json" } }));
+        embedded.propose("me", "plain", simulated.url()).err().unwrap()
+    };
+    let other = refused(&|url| metadata("https://evil.example", &format!("{url}/token")));
+    assert!(other.message().contains("is of another"), "{other}");
+    let elsewhere = refused(&|url| metadata(url, "https://evil.example/token"));
+    assert_eq!(elsewhere.kind(), Kind::Denied, "{elsewhere}");
+    assert!(elsewhere.message().contains("https://evil.example"), "{elsewhere}");
+}
+
+#[test]
+fn a_basic_credential_arrives_whatever_stands_in_it() {
+    // oidc-provider decodes strictly as RFC 6749, 2.3.1 says.
+    let secret = "100%+ plus:colon/ä€&=\"";
+    let client = json!({ "client_id": "odd name:é", "client_secret": secret, "redirect_uris": ["http://127.0.0.1/callback"],
+        "application_type": "native", "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
+        "token_endpoint_auth_method": "client_secret_basic" });
+    let (embedded, oidc) = (Embedded::new("oauth", Isolation::Call), oidc(&json!({ "clients": [client] })));
+    embedded.set_app(("odd name:é", secret), &oidc.peer.base());
+    let made = embedded
+        .sign_in("me", "basic", &oidc.peer.base(), |browser, page| browser.submit(&page, &[("decision", "yes")]));
+    assert_eq!(made.unwrap().connection.account, "jo");
+}
+
+#[test]
+fn a_second_unrelated_provider_works_without_any_change() {
+    let provider = mock_oidc();
+    let base = provider.base();
+    let embedded = Embedded::new("oauth", Isolation::Call);
+    embedded.set_app(("anybody", "some-secret-or-other"), &base);
+    let agree = |browser: &Browser, page| browser.submit(&page, &[("sub", "jo@example.com")]);
+    embedded.sign_in("me", "second", &base, agree).unwrap();
+    let seen = send(&embedded, &format!("{base}/userinfo"));
+    assert!(seen["status"] == 200 && seen["body"].as_str().unwrap().contains("jo@example.com"), "{seen}");
+}
