@@ -4,6 +4,10 @@
 /// Strips control characters and those that change the direction or the look of what stands around them (Unicode TR 36,
 /// UAX 9), turns line breaks into spaces, and cuts at so many characters.
 pub fn foreign(text: &str, longest: usize) -> String {
+    // Most of what passes here is a short name or a path.
+    if text.len() <= longest && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut clean = String::new();
     let mut taken = 0;
     for c in text.chars() {

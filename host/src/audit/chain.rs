@@ -57,11 +57,13 @@ impl Chain {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) }
     }
 
-    /// Finishes a line: `content` is a JSON object that ends in `}`.
-    pub(super) fn line(&self, previous: &str, content: &str) -> (String, String) {
-        let open = content.strip_suffix('}').unwrap_or(content);
-        let mac = self.mac(previous, open);
-        ([open, SEAM, &mac, "\"}\n"].concat(), mac)
+    /// Finishes a line, which is a JSON object that lacks its last member and its end, and gives its MAC.
+    pub(super) fn finish(&self, previous: &str, line: &mut String) -> String {
+        let mac = self.mac(previous, line);
+        line.push_str(SEAM);
+        line.push_str(&mac);
+        line.push_str("\"}\n");
+        mac
     }
 
     fn mac(&self, previous: &str, open: &str) -> String {

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
-use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
@@ -42,19 +41,22 @@ pub struct Subject {
 impl Subject {
     /// Of these.
     pub fn new(about: About) -> Self {
-        let digest = about.digest.short();
-        let mut members: Members = vec![
-            ("environment", json!(about.environment)),
-            ("connection", json!(about.connection)),
-            ("connector", json!(about.connector)),
-            ("digest", json!(digest)),
-            ("call", json!(about.call)),
-            ("caller", json!(about.caller)),
+        let mut call = Uuid::encode_buffer();
+        let members = [
+            ("environment", about.environment.as_str()),
+            ("connection", &about.connection),
+            ("connector", &about.connector),
+            ("digest", &about.digest.short()),
+            ("call", about.call.hyphenated().encode_lower(&mut call)),
+            ("caller", &about.caller),
+            ("operation", &about.operation),
         ];
-        if !about.operation.is_empty() {
-            members.push(("operation", json!(about.operation)));
+        let mut written = String::with_capacity(LIKELY_LENGTH);
+        for (name, text) in members.into_iter().filter(|(name, text)| *name != "operation" || !text.is_empty()) {
+            write_name(&mut written, name);
+            write_text(&mut written, text);
         }
-        Self { written: write(&members).into(), about: Arc::new(about) }
+        Self { written: written.into(), about: Arc::new(about) }
     }
 
     /// The connection's name.
@@ -68,11 +70,75 @@ impl Subject {
     }
 }
 
-type Members = Vec<(&'static str, Value)>;
+/// Room for a line without growing: most have some 400 bytes.
+const LIKELY_LENGTH: usize = 512;
 
-/// As members of a JSON object, each with a comma before it.
-fn write(members: &Members) -> String {
-    members.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect()
+/// What a member says.
+#[derive(Debug, Clone)]
+enum Said {
+    Text(String),
+    Number(u64),
+    Texts(Vec<String>),
+}
+
+impl From<&str> for Said {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for Said {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<usize> for Said {
+    fn from(number: usize) -> Self {
+        Self::Number(number as u64)
+    }
+}
+
+impl Said {
+    fn write(&self, to: &mut String) {
+        match self {
+            Self::Text(text) => write_text(to, text),
+            Self::Number(number) => to.push_str(&number.to_string()),
+            Self::Texts(texts) => {
+                for (index, text) in texts.iter().enumerate() {
+                    to.push(if index == 0 { '[' } else { ',' });
+                    write_text(to, text);
+                }
+                to.push_str(if texts.is_empty() { "[]" } else { "]" });
+            }
+        }
+    }
+}
+
+/// A comma, and a member's name.
+fn write_name(to: &mut String, name: &str) {
+    to.push_str(",\"");
+    to.push_str(name);
+    to.push_str("\":");
+}
+
+/// A JSON string (RFC 8259 section 7).
+fn write_text(to: &mut String, text: &str) {
+    to.push('"');
+    // Nearly every text is one that has nothing to escape.
+    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        let quoted = serde_json::Value::from(text).to_string();
+        to.push_str(&quoted[1..quoted.len() - 1]);
+    } else {
+        to.push_str(text);
+    }
+    to.push('"');
 }
 
 /// One event; its members are all that a line says beside its place in the chain.
@@ -80,13 +146,19 @@ fn write(members: &Members) -> String {
 pub struct Event {
     pub(super) name: &'static str,
     subject: Option<Arc<str>>,
-    own: Members,
+    own: Vec<(&'static str, Said)>,
 }
 
 impl Event {
     /// Its members as they stand in a JSON object, each with a comma before it.
     pub(super) fn members(&self) -> String {
-        format!("{}{}", self.subject.as_deref().unwrap_or_default(), write(&self.own))
+        let mut members = String::with_capacity(LIKELY_LENGTH);
+        members.push_str(self.subject.as_deref().unwrap_or_default());
+        for (name, said) in &self.own {
+            write_name(&mut members, name);
+            said.write(&mut members);
+        }
+        members
     }
 
     /// An operator agreed to a connector.
@@ -108,13 +180,13 @@ impl Event {
         caller: &str,
     ) -> Self {
         let mut event = Self::of_connector("connector-isolated", environment, connector, digest, caller);
-        event.own.push(("isolation", json!(isolation)));
+        event.own.push(("isolation", isolation.into()));
         event
     }
 
     /// An operator has the store sealed under another key; `from` and `to` are kinds of sources.
     pub fn key_rotation(from: &str, to: &str, caller: &str) -> Self {
-        let own = vec![("from", json!(from)), ("to", json!(to)), ("caller", json!(caller))];
+        let own = vec![("from", from.into()), ("to", to.into()), ("caller", caller.into())];
         Self { name: "key-rotation", subject: None, own }
     }
 
@@ -175,65 +247,69 @@ impl Event {
         let name = if attached.is_empty() { "request" } else { "credential-used" };
         let mut event = Self::about(name, subject, to(method, url));
         if hop > 0 {
-            event.own.push(("hop", json!(hop)));
+            event.own.push(("hop", hop.into()));
         }
         if !attached.is_empty() {
-            event.own.push(("attached", json!(attached)));
+            event.own.push(("attached", Said::Texts(attached.to_vec())));
         }
         event
     }
 
     /// What was typed is about to leave, to sign in. Its path is not told: a secret may stand in it.
     pub fn sign_in_request(subject: &Subject, method: &Method, origin: &str, step: usize) -> Self {
-        let members = [("method", json!(method.as_str())), ("origin", json!(origin)), ("step", json!(step))];
+        let members = [("method", method.as_str().into()), ("origin", origin.into()), ("step", step.into())];
         Self::about("sign-in-request", subject, members)
     }
 
     /// A sign-in gave what it should.
     pub fn signed_in(subject: &Subject, generation: u64) -> Self {
-        Self::about("signed-in", subject, [("generation", json!(generation))])
+        Self::about("signed-in", subject, [("generation", generation.into())])
     }
 
     /// A sign-in was refused; it is not tried again until somebody connects anew.
     pub fn sign_in_refused(subject: &Subject, reason: &str) -> Self {
-        Self::about("sign-in-refused", subject, [("reason", json!(text::foreign(reason, LONGEST)))])
+        Self::about("sign-in-refused", subject, [("reason", text::foreign(reason, LONGEST).into())])
     }
 
     /// A request was refused before it left.
     pub fn denied(subject: &Subject, method: &Method, url: &Url, reason: &str) -> Self {
         let mut event = Self::about("request-denied", subject, to(method, url));
-        event.own.push(("reason", json!(text::foreign(reason, LONGEST))));
+        event.own.push(("reason", text::foreign(reason, LONGEST).into()));
         event
     }
 
     /// A service answered.
     pub fn answer(subject: &Subject, status: u16, bytes: usize, masked: u64) -> Self {
-        Self::about("answer", subject, [("status", json!(status)), ("bytes", json!(bytes)), ("masked", json!(masked))])
+        Self::about(
+            "answer",
+            subject,
+            [("status", u64::from(status).into()), ("bytes", bytes.into()), ("masked", masked.into())],
+        )
     }
 
     /// A request left, or tried to, and there was no answer that could be used.
     pub fn fault(subject: &Subject, reason: &str) -> Self {
-        Self::about("request-failed", subject, [("reason", json!(text::foreign(reason, LONGEST)))])
+        Self::about("request-failed", subject, [("reason", text::foreign(reason, LONGEST).into())])
     }
 
     /// A call is over.
     pub fn call_ended(subject: &Subject, outcome: &str, took: Duration) -> Self {
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        Self::about("call-ended", subject, [("outcome", json!(outcome)), ("milliseconds", json!(milliseconds))])
+        Self::about("call-ended", subject, [("outcome", outcome.into()), ("milliseconds", milliseconds.into())])
     }
 
     /// Rewrites what a service could have put into it: where a request goes, and why there was no answer.
     #[must_use]
     pub fn map_text(mut self, rewrite: &dyn Fn(String) -> String) -> Self {
         for (name, value) in &mut self.own {
-            if let (&mut ("origin" | "path" | "reason"), Value::String(text)) = (name, value) {
+            if let (&mut ("origin" | "path" | "reason"), Said::Text(text)) = (name, value) {
                 *text = rewrite(std::mem::take(text));
             }
         }
         self
     }
 
-    fn about(name: &'static str, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+    fn about(name: &'static str, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Said)>) -> Self {
         Self { name, subject: Some(subject.written.clone()), own: more.into_iter().collect() }
     }
 
@@ -249,21 +325,21 @@ impl Event {
 
     fn of_connector(name: &'static str, environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
         let own = vec![
-            ("environment", json!(environment)),
-            ("connector", json!(connector)),
-            ("digest", json!(digest)),
-            ("caller", json!(caller)),
+            ("environment", environment.into()),
+            ("connector", connector.into()),
+            ("digest", digest.to_string().into()),
+            ("caller", caller.into()),
         ];
         Self { name, subject: None, own }
     }
 }
 
 /// Where a request goes, without its query: keys and personal data stand there.
-fn to(method: &Method, url: &Url) -> [(&'static str, Value); 3] {
+fn to(method: &Method, url: &Url) -> [(&'static str, Said); 3] {
     let origin = Origin::of(url).map_or_else(|_| url.scheme().to_owned(), |origin| origin.to_string());
     [
-        ("method", json!(text::foreign(method.as_str(), 40))),
-        ("origin", json!(text::foreign(&origin, LONGEST))),
-        ("path", json!(text::foreign(url.path(), LONGEST))),
+        ("method", text::foreign(method.as_str(), 40).into()),
+        ("origin", text::foreign(&origin, LONGEST).into()),
+        ("path", text::foreign(url.path(), LONGEST).into()),
     ]
 }

@@ -3,6 +3,7 @@
 //! 50 ms later.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
@@ -27,6 +28,8 @@ use crate::{
 
 /// Lines are synced in groups: the most that a power cut can take.
 const GROUP: Duration = Duration::from_millis(50);
+/// Room for what a line has beside its members: number, time, name and MAC.
+const FRAME: usize = 192;
 
 /// The audit of one data directory, open for writing.
 pub struct Audit {
@@ -42,6 +45,7 @@ struct Shared {
 
 struct State {
     file: Arc<File>,
+    clock: Clock,
     head: Option<Head>,
     /// Lines that are in the chain and not in the file yet.
     noted: Vec<u8>,
@@ -81,6 +85,7 @@ impl Audit {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 file: Arc::new(file),
+                clock: Clock::default(),
                 head,
                 noted: Vec::new(),
                 unsynced,
@@ -123,8 +128,9 @@ impl Audit {
             return Err(refused());
         }
         let seq = state.head.as_ref().map_or(1, |head| head.seq + 1);
+        let mut line = state.clock.open(seq, event.name, &members);
         let previous = state.head.as_ref().map_or("", |head| head.mac.as_str());
-        let (line, mac) = self.chain.line(previous, &content(seq, event.name, &members));
+        let mac = self.chain.finish(previous, &mut line);
         state.noted.extend_from_slice(line.as_bytes());
         state.head = Some(Head { seq, mac });
         // The syncer waits for the first line of a group, and sleeps through the others.
@@ -228,10 +234,27 @@ impl State {
     }
 }
 
-/// One JSON object: what every line has, and the event's own members.
-fn content(seq: u64, name: &str, members: &str) -> String {
-    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
-    format!("{{\"seq\":{seq},\"time\":\"{time}\",\"event\":\"{name}\"{members}}}")
+/// Writes the time of lines. Many lines have one second, which is formatted once for all of them.
+#[derive(Default)]
+struct Clock {
+    second: i64,
+    written: String,
+}
+
+impl Clock {
+    /// What every line has, and the event's own members: a JSON object that is still open.
+    fn open(&mut self, seq: u64, name: &str, members: &str) -> String {
+        let now = Timestamp::now();
+        if self.written.is_empty() || self.second != now.as_second() {
+            self.written = now.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+            self.second = now.as_second();
+        }
+        let (second, millisecond) = (&self.written, now.subsec_millisecond());
+        let mut line = String::with_capacity(members.len() + FRAME);
+        // Writing to a string cannot fail.
+        let _ = write!(line, "{{\"seq\":{seq},\"time\":\"{second}.{millisecond:03}Z\",\"event\":\"{name}\"{members}");
+        line
+    }
 }
 
 /// Finds the last line, and sets a torn one aside.
