@@ -10,9 +10,8 @@ use tokio::sync::SemaphorePermit;
 use wasmtime::component::types::ComponentItem;
 
 use super::{
-    GuestRequest, GuestResponse, Invoked, Limits, Resting, Runtime, SendError, Tenant, WayOut,
-    bindings::v0_1,
-    instance::{Guest, Instance},
+    GuestRequest, GuestResponse, Invoked, Limits, Resting, Runtime, SendError, Tenant, WayOut, bindings::v0_1,
+    instance::Instance,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -38,7 +37,7 @@ const OFFERED_WASI: [&str; 6] =
 #[derive(Clone)]
 pub struct Component {
     runtime: Arc<Runtime>,
-    linked: v0_1::ConnectorPre<Guest>,
+    linked: v0_1::Linked,
 }
 
 /// What a file turned out to be when it was looked at before being added.
@@ -83,7 +82,7 @@ impl Component {
 
     /// Links what was compiled before. The caller vouches for where it came from.
     pub(super) fn link(runtime: &Arc<Runtime>, compiled: &wasmtime::component::Component) -> Result<Self> {
-        let linked = runtime.linker.instantiate_pre(compiled).and_then(v0_1::ConnectorPre::new).map_err(|error| {
+        let linked = runtime.linker.instantiate_pre(compiled).and_then(v0_1::Linked::new).map_err(|error| {
             Kind::InvalidConnector.error(format!(
                 "The component does not fit what the host offers: {}.",
                 text::foreign(&format!("{error:#}"), 500)
@@ -96,8 +95,10 @@ impl Component {
     async fn describe(&self) -> Result<declared::Connector> {
         let (tried, tries) = mpsc::channel();
         let limits = Arc::new(self.runtime.limits.while_describing());
-        let described =
-            async { self.woken("(being added)", limits, Box::new(NoWayOut { tried })).await?.describe().await }.await;
+        let described = async {
+            self.woken("(being added)", limits, Box::new(NoWayOut { tried })).await?.describe(&self.linked).await
+        }
+        .await;
         // A try counts even where the connector trapped afterwards, or got over the refusal.
         if let Ok(url) = tries.try_recv() {
             return Err(Kind::Denied
@@ -170,6 +171,9 @@ impl Component {
 
     /// Waits until fewer calls run than may, for as long as a call may take.
     async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        if let Ok(free) = self.runtime.running.try_acquire() {
+            return Ok(free);
+        }
         let wall = self.runtime.limits.wall();
         match tokio::time::timeout(wall, self.runtime.running.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),

@@ -3,7 +3,10 @@
 
 use std::{fmt, sync::Arc};
 
-use wasmtime::{AsContextMut, ResourceLimiter, Store, UpdateDeadline, component::ResourceTable};
+use wasmtime::{
+    AsContextMut, ResourceLimiter, Store, UpdateDeadline,
+    component::{self, ResourceTable},
+};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{GuestRequest, GuestResponse, Limits, Runtime, SendError, WayOut, bindings::v0_1, engine::TICK};
@@ -94,14 +97,15 @@ impl std::error::Error for Ended {}
 /// One instance. It runs one call at a time; between two of them it rests.
 pub(super) struct Instance {
     store: Store<Guest>,
-    exports: v0_1::Connector,
+    exports: component::Instance,
+    operations: v0_1::Operations,
 }
 
 impl Instance {
     /// Makes an instance that rests.
     pub(super) async fn new(
         runtime: &Runtime,
-        component: &v0_1::ConnectorPre<Guest>,
+        linked: &v0_1::Linked,
         connector: &str,
         limits: Arc<Limits>,
     ) -> Result<Self> {
@@ -132,8 +136,10 @@ impl Instance {
             // Yielding lets other calls run, and lets the wall-time limit end this one.
             Ok(UpdateDeadline::Yield(1))
         });
-        match component.instantiate_async(&mut store).await {
-            Ok(exports) => Ok(Self { store, exports }),
+        let made = linked.instance.instantiate_async(&mut store).await;
+        let loaded = made.and_then(|exports| Ok((exports, linked.operations.load(&mut store, &exports)?)));
+        match loaded {
+            Ok((exports, operations)) => Ok(Self { store, exports, operations }),
             Err(error) => Err(explain(store.data(), &error)),
         }
     }
@@ -154,12 +160,13 @@ impl Instance {
     }
 
     /// Asks what the connector is.
-    pub(super) async fn describe(&mut self) -> Result<crate::manifest::declared::Connector> {
-        let answer = {
-            let exports = self.exports.attache_connector_manifest();
-            let wall = self.store.data().limits.wall();
-            tokio::time::timeout(wall, exports.call_describe(self.store.as_context_mut())).await
+    pub(super) async fn describe(&mut self, linked: &v0_1::Linked) -> Result<crate::manifest::declared::Connector> {
+        let manifest = match linked.manifest.load(&mut self.store, &self.exports) {
+            Ok(manifest) => manifest,
+            Err(error) => return Err(explain(self.store.data(), &error)),
         };
+        let wall = self.store.data().limits.wall();
+        let answer = tokio::time::timeout(wall, manifest.call_describe(self.store.as_context_mut())).await;
         match answer {
             Ok(Ok(connector)) => Ok(connector.into()),
             Ok(Err(error)) => Err(explain(self.store.data(), &error)),
@@ -170,8 +177,7 @@ impl Instance {
     /// Runs one operation. The wall time of the limits ends it.
     pub(super) async fn invoke(&mut self, operation: String, input: String) -> Result<Invoked> {
         let wall = self.store.data().limits.wall();
-        let call =
-            self.exports.attache_connector_operations().call_invoke(self.store.as_context_mut(), &operation, &input);
+        let call = self.operations.call_invoke(self.store.as_context_mut(), &operation, &input);
         let answer = tokio::time::timeout(wall, call).await;
         self.ended(answer)
     }
@@ -179,7 +185,7 @@ impl Instance {
     /// Asks whether the connection is good, and whose it is.
     pub(super) async fn check(&mut self) -> Result<Invoked> {
         let wall = self.store.data().limits.wall();
-        let call = self.exports.attache_connector_operations().call_check(self.store.as_context_mut());
+        let call = self.operations.call_check(self.store.as_context_mut());
         let answer = tokio::time::timeout(wall, call).await;
         self.ended(answer)
     }

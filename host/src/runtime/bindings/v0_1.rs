@@ -1,5 +1,7 @@
 //! `attache:connector@0.1.0`.
 
+use wasmtime::component::InstancePre;
+
 use super::super::{GuestRequest, SendError, instance::Guest};
 use crate::manifest::declared;
 
@@ -13,7 +15,25 @@ wasmtime::component::bindgen!({
 use attache::connector::{auth, http, log};
 use exports::attache::connector::{manifest, operations};
 
-pub(in super::super) use operations::Failure;
+pub(in super::super) use operations::{Failure, Guest as Operations};
+
+/// A component linked to the host, and where its exports are.
+#[derive(Clone)]
+pub(in super::super) struct Linked {
+    pub(in super::super) instance: InstancePre<Guest>,
+    /// Checking the types of `describe` takes as long as running a small operation, so that only who describes loads it.
+    pub(in super::super) manifest: manifest::GuestIndices,
+    pub(in super::super) operations: operations::GuestIndices,
+}
+
+impl Linked {
+    /// Finds the exports; their types are checked when they are loaded.
+    pub(in super::super) fn new(instance: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        let manifest = manifest::GuestIndices::new(&instance)?;
+        let operations = operations::GuestIndices::new(&instance)?;
+        Ok(Self { instance, manifest, operations })
+    }
+}
 
 impl attache::connector::types::Host for Guest {}
 impl auth::Host for Guest {}
