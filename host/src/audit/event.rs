@@ -202,28 +202,28 @@ impl Event {
 
     /// What a provider had given is to end; what it made of that.
     pub fn given_back(subject: &Subject, outcome: &str) -> Self {
-        Self::about("given-back", subject, [("outcome", json!(outcome))])
+        Self::about("given-back", subject, [("outcome", outcome.into())])
     }
 
     /// Somebody signed in for a connection that is to be confirmed.
     pub fn pending(subject: &Subject, owner: &str) -> Self {
-        Self::about("connection-pending", subject, [("owner", json!(text::foreign(owner, LONGEST)))])
+        Self::about("connection-pending", subject, [("owner", text::foreign(owner, LONGEST).into())])
     }
 
     /// A connection that was to be confirmed is not made.
     pub fn not_confirmed(subject: &Subject, reason: &str) -> Self {
-        Self::about("connection-not-confirmed", subject, [("reason", json!(reason))])
+        Self::about("connection-not-confirmed", subject, [("reason", reason.into())])
     }
 
     /// The host registered an app by itself.
     pub fn app_registered(subject: &Subject, app: &str) -> Self {
-        Self::about("app-registered", subject, [("app", json!(app))])
+        Self::about("app-registered", subject, [("app", app.into())])
     }
 
     /// An operator set an app; `origins` are where its secrets may go.
     pub fn app_set(environment: &str, connector: &str, app: &str, origins: &[String], caller: &str) -> Self {
         let mut event = Self::of_app("app-set", environment, connector, app, caller);
-        event.own.push(("origins", json!(origins)));
+        event.own.push(("origins", Said::Texts(origins.to_vec())));
         event
     }
 
@@ -315,10 +315,10 @@ impl Event {
 
     fn of_app(name: &'static str, environment: &str, connector: &str, app: &str, caller: &str) -> Self {
         let own = vec![
-            ("environment", json!(environment)),
-            ("connector", json!(connector)),
-            ("app", json!(app)),
-            ("caller", json!(caller)),
+            ("environment", environment.into()),
+            ("connector", connector.into()),
+            ("app", app.into()),
+            ("caller", caller.into()),
         ];
         Self { name, subject: None, own }
     }
