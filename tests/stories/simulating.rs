@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attache::simulate::fingerprint;
 use attache_tests::{
     Browser,
     simulate::{Answered, Callback, Simulated, refreshing},
@@ -118,7 +119,10 @@ fn the_log_shows_every_request_and_no_value_of_any() {
     let log = provider.log();
     let endpoints: Vec<&str> = log.iter().map(|entry| entry["endpoint"].as_str().unwrap()).collect();
     assert_eq!(endpoints, ["authorize", "token", "token", "api"]);
-    assert_eq!(log[0]["given"]["code"], log[1]["presented"]["code"]);
+    assert_eq!(
+        (&log[0]["given"]["code"], &log[1]["presented"]["code"]),
+        (&json!(fingerprint(&code)), &json!(fingerprint(&code)))
+    );
     assert_eq!(log[1]["given"]["refresh_token"], log[2]["presented"]["refresh_token"]);
     assert_eq!(log[1]["given"]["access_token"], log[3]["presented"]["access_token"]);
     assert_eq!((&log[2]["client"], &log[2]["status"], &log[2]["outcome"]), (&json!("demo"), &json!(200), &json!("ok")));
@@ -483,6 +487,7 @@ fn it_listens_on_loopback_only_and_keeps_nothing() {
     attache.run(&["simulate", "--listen", "0.0.0.0:0"]).refused(5, "is not loopback");
     attache.run(&["simulate", "--listen", "[::]:0"]).refused(5, "is not loopback");
     attache.run(&["simulate", "--quirk", "scope-comma", "--quirk", "scope-plus"]).refused(2, "both say");
+    attache.run(&["simulate", "--client-key", "demo=/nowhere"]).refused(2, "cannot be read from /nowhere");
     let help = attache.run(&["simulate", "--help"]).done();
     for part in ["Examples:", "/simulate/clock", "token-json", "Token requests are JSON (Notion, Clover, Braintree)"] {
         assert!(help.contains(part), "expected “{part}” in:\n{help}");

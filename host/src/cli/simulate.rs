@@ -1,6 +1,10 @@
 //! `attache simulate`: a provider to try connectors and clients against.
 
-use std::{fs, io::Write, net::SocketAddr};
+use std::{
+    fs,
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+};
 
 use serde_json::json;
 
@@ -48,9 +52,13 @@ impl Simulate {
         let change = Change { client_key: keys(self.client_key)?, ..self.change };
         let provider = Provider::listen(Settings::with(change)?, self.listen).await?;
         let mut out = anstream::stdout();
-        writeln!(out, "{}", provider.url())
-            .and_then(|()| out.flush())
-            .map_err(|error| Kind::Internal.error(format!("The URL could not be printed: {error}.")))?;
+        match writeln!(out, "{}", provider.url()).and_then(|()| out.flush()) {
+            // Whoever chose the port knows the URL without reading it.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                return Err(Kind::Internal.error(format!("The URL could not be printed: {error}.")));
+            }
+            _ => {}
+        }
         tokio::signal::ctrl_c()
             .await
             .map_err(|error| Kind::Internal.error(format!("There are no signals to wait for: {error}.")))?;

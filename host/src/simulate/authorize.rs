@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::http::Method;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use url::Url;
 
 use super::{

@@ -41,8 +41,9 @@ use self::{
     script::Script, serve::Shared,
 };
 pub use self::{
+    log::fingerprint,
     quirk::{Preset, Quirk},
-    settings::{Change, Settings},
+    settings::{Change, Pkce, Settings},
 };
 use crate::{
     error::{Kind, Result},

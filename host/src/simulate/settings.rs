@@ -155,7 +155,8 @@ impl Settings {
     /// These, with a change.
     ///
     /// # Errors
-    /// `usage` for what cannot be: a client without a name, quirks that contradict each other, approving and denying at once.
+    /// `usage` for what cannot be: a client without a name, a key without a client, quirks that contradict each other, approving
+    /// and denying at once.
     pub fn apply(mut self, change: Change) -> Result<Self> {
         if change.like.is_some() || change.quirk.is_some() {
             let like = change.like.map(Preset::quirks).unwrap_or_default();
@@ -176,6 +177,10 @@ impl Settings {
         }
         if let Some(keys) = change.client_key {
             self.client_key = keys.iter().map(|text| key(text)).collect::<Result<_>>()?;
+        }
+        if let Some((id, _)) = self.client_key.iter().find(|(id, _)| !self.client.iter().any(|(known, _)| known == id))
+        {
+            return Err(Kind::Usage.error(format!("There is a key for `{id}`, and no such client.")));
         }
         set(&mut self.redirect_uri, change.redirect_uri);
         set(&mut self.scope, change.scope);
@@ -293,6 +298,7 @@ mod tests {
             (serde_json::json!({ "approve": true, "deny": true }), "not both"),
             (serde_json::json!({ "client": [":x"] }), "has no id"),
             (serde_json::json!({ "client-key": ["x"] }), "`ID=PEM`"),
+            (serde_json::json!({ "client-key": ["x=-----BEGIN PUBLIC KEY-----"] }), "no such client"),
             (serde_json::json!({ "quirk": ["token-json", "token-get"] }), "how a token request is written"),
         ] {
             assert!(change(json).unwrap_err().message().contains(words), "{words}");
