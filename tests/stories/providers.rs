@@ -106,7 +106,7 @@ fn odd_token_answers_make_no_connection() {
         assert!(refused.message().contains(words), "{answer}: {refused}");
         assert!(!refused.message().contains('\u{202e}'), "{refused}");
     }
-    let huge = format!(r#"{{"access_token": "{}"}}"#, "x".repeat(2 << 20));
+    let huge = format!(r#"{{"access_token": "{}"}}"#, "x".repeat((1 << 20) + 1));
     assert_eq!(answered(body(&huge)).kind(), Kind::TooLarge);
 }
 
@@ -165,15 +165,21 @@ fn metadata_of_another_issuer_or_with_endpoints_elsewhere_is_not_used() {
 #[test]
 fn a_basic_credential_arrives_whatever_stands_in_it() {
     // oidc-provider decodes strictly as RFC 6749, 2.3.1 says.
-    let secret = "100%+ plus:colon/ä€&=\"";
-    let client = json!({ "client_id": "odd name:é", "client_secret": secret, "redirect_uris": ["http://127.0.0.1/callback"],
+    let (name, secret) = ("odd name:50%", "100%+ plus:colon/&=\"");
+    let client = json!({ "client_id": name, "client_secret": secret, "redirect_uris": ["http://127.0.0.1/callback"],
         "application_type": "native", "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
         "token_endpoint_auth_method": "client_secret_basic" });
     let (embedded, oidc) = (Embedded::new("oauth", Isolation::Call), oidc(&json!({ "clients": [client] })));
-    embedded.set_app(("odd name:é", secret), &oidc.peer.base());
+    embedded.set_app((name, secret), &oidc.peer.base());
     let made = embedded
         .sign_in("me", "basic", &oidc.peer.base(), |browser, page| browser.submit(&page, &[("decision", "yes")]));
     assert_eq!(made.unwrap().connection.account, "jo");
+    // It takes no other characters than those of RFC 6749's appendix A; others do.
+    let simulated =
+        Simulated::start(BINARY, &["--approve", "--quirk", "client-basic", "--client", "demo:schlüssel €+%"]);
+    let embedded = Embedded::new("oauth", Isolation::Call);
+    embedded.set_app(("demo", "schlüssel €+%"), simulated.url());
+    embedded.sign_in("me", "plain", simulated.url(), |_, page| page).unwrap();
 }
 
 #[test]

@@ -165,7 +165,10 @@ impl Manifest for Oauth {
                     "nested",
                     vec![
                         issuer(),
-                        Its::Capture(vec![capture("access_token", Origin::Answer("/authed_user/access_token".into()))]),
+                        Its::Capture(vec![
+                            capture("access_token", Origin::Answer("/authed_user/access_token".into())),
+                            capture("refresh_token", Origin::Answer("/authed_user/refresh_token".into())),
+                        ]),
                     ],
                 ),
                 oauth2(
