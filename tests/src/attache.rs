@@ -2,9 +2,11 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
 };
 
 use serde_json::Value;
@@ -117,9 +119,7 @@ impl Attache {
 
     /// Begins a command.
     pub fn begin(&self, arguments: &[&str]) -> Running {
-        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let err = BufReader::new(child.stderr.take().unwrap());
-        Running { child, err, said: String::new() }
+        Running::new(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Runs a command that reads standard input.
@@ -152,19 +152,26 @@ impl Attache {
 /// A command that is under way.
 pub struct Running {
     child: Child,
-    err: BufReader<ChildStderr>,
+    /// Lines of standard error, read by a thread: a command whose pipe is full would wait.
+    lines: Receiver<String>,
     said: String,
 }
 
 impl Running {
+    fn new(mut child: Child) -> Self {
+        let err = BufReader::new(child.stderr.take().unwrap());
+        let (give, lines) = mpsc::channel();
+        thread::spawn(move || err.lines().map_while(Result::ok).try_for_each(|line| give.send(line)));
+        Self { child, lines, said: String::new() }
+    }
+
     /// Waits for a line on standard error that has these words, and gives it.
     #[track_caller]
     pub fn said(&mut self, words: &str) -> String {
         loop {
-            let mut line = String::new();
-            let read = self.err.read_line(&mut line).unwrap();
-            assert!(read > 0, "it ended without “{words}”:\n{}", self.said);
-            self.said += &line;
+            let line = self.lines.recv();
+            let line = line.unwrap_or_else(|_| panic!("it ended without “{words}”:\n{}", self.said));
+            self.said += &format!("{line}\n");
             if line.contains(words) {
                 return line.trim().to_owned();
             }
@@ -173,8 +180,8 @@ impl Running {
 
     /// Waits for its end.
     pub fn ended(mut self) -> Outcome {
-        self.err.read_to_string(&mut self.said).unwrap();
         let mut ended = outcome(self.child);
+        self.said.extend(self.lines.into_iter().map(|line| format!("{line}\n")));
         ended.err = self.said;
         ended
     }

@@ -8,6 +8,7 @@ mod basic;
 mod building;
 mod calling;
 mod canary;
+mod canary_oauth;
 mod command_line;
 mod connecting;
 mod egress;
