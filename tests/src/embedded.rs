@@ -144,7 +144,8 @@ impl Embedded {
         self.make(self.request(name, option)?)
     }
 
-    fn request(&self, name: &str, option: &str) -> Result<ConnectRequest, Error> {
+    /// What somebody would connect, before anything is typed.
+    pub fn request(&self, name: &str, option: &str) -> Result<ConnectRequest, Error> {
         Ok(ConnectRequest {
             environment: "default".into(),
             connector: self.connector.clone(),
@@ -156,7 +157,8 @@ impl Embedded {
         })
     }
 
-    fn make(&self, request: ConnectRequest) -> Result<Connection, Error> {
+    /// Connects without a person.
+    pub fn make(&self, request: ConnectRequest) -> Result<Connection, Error> {
         self.runtime.block_on(async {
             let proposal = self.host.propose_connection(request).await?;
             Ok(self.host.connect(proposal, SignedIn::Agreed).await?.connection)

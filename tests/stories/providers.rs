@@ -1,7 +1,7 @@
 //! Providers as they really are: different from the standard, careless, or hostile. The provider is the simulated one, whose
 //! differences have stories of their own; the last story has another real one.
 
-use attache::{Kind, consent::Isolation};
+use attache::{Kind, apps::AppRequest, consent::Isolation, secret::Secret, transport::PrivateAllowed};
 use attache_tests::{
     Browser, CALLBACK, Embedded,
     peers::{mock_oidc, oidc},
@@ -180,6 +180,70 @@ fn a_basic_credential_arrives_whatever_stands_in_it() {
     let embedded = Embedded::new("oauth", Isolation::Call);
     embedded.set_app(("demo", "schlüssel €+%"), simulated.url());
     embedded.sign_in("me", "plain", simulated.url(), |_, page| page).unwrap();
+}
+
+/// Connects without a person, with one secret more.
+fn alone(embedded: &Embedded, option: &str, provider: &str, secret: (&str, &str)) -> Result<(), attache::Error> {
+    let mut request = embedded.request("me", option).unwrap();
+    request.private = PrivateAllowed::parse([provider.trim_start_matches("http://")]).unwrap();
+    request.parameters = [("base", provider), ("issuer", provider)].map(|(k, v)| (k.into(), v.into())).into();
+    request.secrets = [(secret.0.to_owned(), Secret::new(secret.1))].into();
+    embedded.make(request).map(drop)
+}
+
+#[test]
+fn an_assertion_that_the_host_signs_is_traded_for_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let openssl = |arguments: &[&str]| {
+        let output = std::process::Command::new("openssl").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &path("key.pem")]);
+    openssl(&["pkey", "-in", &path("key.pem"), "-pubout", "-out", &path("public.pem")]);
+    let known = format!("demo={}", path("public.pem"));
+    let (embedded, simulated) = simulated(&["--client", "demo:demo-secret", "--client-key", &known]);
+    let key = std::fs::read_to_string(path("key.pem")).unwrap();
+    alone(&embedded, "signed", simulated.url(), ("key", &key)).unwrap();
+    assert_eq!(send(&embedded, &format!("{}/api/me", simulated.url()))["status"], 200);
+    assert_eq!(simulated.tokens("urn:ietf:params:oauth:grant-type:jwt-bearer").len(), 1);
+}
+
+#[test]
+fn a_token_of_another_party_is_traded_for_one() {
+    let (embedded, simulated) = simulated(&[]);
+    let subject = simulated.sign_in(&[]).text_of("access_token");
+    alone(&embedded, "traded", simulated.url(), ("subject", &subject)).unwrap();
+    assert_eq!(send(&embedded, &format!("{}/api/me", simulated.url()))["status"], 200);
+    let refused = alone(&embedded, "traded", simulated.url(), ("subject", "of nobody")).unwrap_err();
+    assert!(refused.message().contains("`invalid_"), "{refused}");
+}
+
+#[test]
+fn what_belongs_to_the_app_is_given_once_by_the_operator_and_never_asked_of_a_person() {
+    let (embedded, simulated) = simulated(&[]);
+    let sign_in = || embedded.sign_in("me", "of-app", simulated.url(), |_, page| page);
+    let missing = sign_in().err().unwrap();
+    assert_eq!(missing.kind(), Kind::ApprovalNeeded, "{missing}");
+    let set = |parameters: &[(&str, &str)], secrets: &[(&str, &str)]| {
+        embedded.host().set_app(AppRequest {
+            environment: "default".into(),
+            connector: "oauth".into(),
+            parameters: parameters.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            secrets: secrets.iter().map(|(k, v)| ((*k).to_owned(), Secret::new(*v))).collect(),
+            caller: "tester".into(),
+            ..AppRequest::default()
+        })
+    };
+    assert_eq!(set(&[("api-key", "in the clear")], &[]).unwrap_err().kind(), Kind::InvalidInput);
+    assert_eq!(set(&[("base", "x")], &[]).unwrap_err().kind(), Kind::Usage);
+    set(&[("tenant", "acme")], &[("api-key", "the-apps-own-api-key")]).unwrap();
+    sign_in().unwrap();
+    let echoed = send(&embedded, &format!("{}/api/echo", simulated.url())).to_string();
+    let masked = "*".repeat("acme/the-apps-own-api-key".len());
+    assert!(echoed.contains(&format!("\\\"x-tenant\\\":\\\"{masked}")), "{echoed}");
+    let seen = embedded.call("me", "connection", json!({})).unwrap().to_string();
+    assert!(!seen.contains("the-apps-own-api-key"), "{seen}");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 use guests::{
     auth::{
-        AuthOption, Body, Call, Capture, ClientAuth, Grant, Kind, Oauth2Setting as Its, Origin, ParameterSetting,
+        AuthOption, Body, Call, Capture, ClientAuth, Grant, Jwt, Kind, Oauth2Setting as Its, Origin, ParameterSetting,
         Scheme, Scope, Step, TokenFormat,
     },
-    connection, connector,
+    connection, connector, header,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
     option, parameter, send,
@@ -71,6 +71,51 @@ fn located() -> AuthOption {
     it
 }
 
+/// An assertion that the host signs is the grant (RFC 7523).
+fn signed() -> AuthOption {
+    let mut it = machine(
+        "signed",
+        &[("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", "{assertion}")],
+    );
+    it.parameters.push(parameter("key", Kind::Secret, vec![]));
+    it.jwts = vec![Jwt {
+        name: "assertion".into(),
+        algorithm: "ES256".into(),
+        key: "{key}".into(),
+        header: "{}".into(),
+        claims: r#"{"iss": "{client_id}", "sub": "jo", "aud": "{issuer}"}"#.into(),
+        lifetime_seconds: 60,
+    }];
+    it
+}
+
+/// A token of another party is traded for one (RFC 8693).
+fn traded() -> AuthOption {
+    let mut it = machine(
+        "traded",
+        &[
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token", "{subject}"),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+        ],
+    );
+    it.parameters.push(parameter("subject", Kind::Secret, vec![]));
+    it
+}
+
+/// Some of it is the app's to give.
+fn of_app() -> AuthOption {
+    let mut it = oauth2("of-app", vec![issuer()]);
+    it.parameters.push(parameter("tenant", Kind::Text, vec![ParameterSetting::OfApp]));
+    it.parameters.push(parameter("api-key", Kind::Secret, vec![ParameterSetting::OfApp]));
+    it.attach = vec![header("Authorization", "Bearer {access_token}"), header("X-Tenant", "{tenant}/{api-key}")];
+    it
+}
+
+fn machine(id: &str, params: &[(&str, &str)]) -> AuthOption {
+    oauth2(id, vec![issuer(), Its::Grants(vec![Grant::ClientCredentials]), Its::TokenParams(pairs(params))])
+}
+
 /// There is no refresh token: the access token itself is exchanged for a longer one, at once and later.
 fn exchanged() -> AuthOption {
     let exchange = || {
@@ -100,13 +145,8 @@ fn issuer() -> Its {
 impl Manifest for Oauth {
     fn describe() -> Connector {
         let all_grants = || Its::Grants(vec![Grant::AuthorizationCode, Grant::DeviceCode, Grant::ClientCredentials]);
-        let machine = |id: &str, more: Vec<Its>| {
-            let mut settings = vec![issuer(), Its::Grants(vec![Grant::ClientCredentials])];
-            settings.extend(more);
-            oauth2(id, settings)
-        };
         let typed = {
-            let mut it = machine("typed", vec![]);
+            let mut it = machine("typed", &[]);
             it.parameters.push(parameter("client_id", Kind::Text, vec![]));
             it.parameters.push(parameter("client_secret", Kind::Secret, vec![ParameterSetting::Optional]));
             it
@@ -135,7 +175,7 @@ impl Manifest for Oauth {
                         Its::RefreshParams(pairs(&[("resource", "{base}/api")])),
                     ]),
                 ),
-                machine("machine", vec![]),
+                machine("machine", &[]),
                 typed,
                 oauth2("plain", vec![issuer()]),
                 oauth2("second", vec![issuer(), Its::Scopes(vec![scope("openid", true), scope("email", true)])]),
@@ -180,6 +220,9 @@ impl Manifest for Oauth {
                 ),
                 located(),
                 exchanged(),
+                signed(),
+                traded(),
+                of_app(),
             ],
             &[("connection", Effect::Read)],
         );
