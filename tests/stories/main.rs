@@ -13,6 +13,7 @@ mod connecting;
 mod egress;
 mod environments;
 mod fuzz;
+mod github;
 mod hostile;
 mod http;
 mod isolation;
