@@ -10,6 +10,7 @@ mod calling;
 mod canary;
 mod command_line;
 mod connecting;
+mod dataverse;
 mod egress;
 mod environments;
 mod fuzz;
