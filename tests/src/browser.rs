@@ -1,8 +1,9 @@
 //! A browser without a window: it follows redirects, keeps cookies, and sends the forms that a page has.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use reqwest::{
+    Certificate,
     blocking::{Client, RequestBuilder, Response},
     redirect::Policy,
 };
@@ -32,8 +33,14 @@ pub struct Page {
 impl Browser {
     /// A fresh one.
     pub fn new() -> Self {
+        Self::that_trusts(None)
+    }
+
+    /// One that trusts this certificate too.
+    pub fn that_trusts(certificate: Option<&Path>) -> Self {
         let client = Client::builder().cookie_store(true).redirect(Policy::none()).timeout(Duration::from_secs(60));
-        Self { client: client.build().unwrap(), stops_at: None }
+        let trusted = certificate.map(|path| Certificate::from_pem(&fs::read(path).unwrap()).unwrap());
+        Self { client: client.tls_certs_merge(trusted).build().unwrap(), stops_at: None }
     }
 
     /// One that goes no further than an address that begins so: what is there is looked at, and not opened.

@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod peers;
 pub mod service;
 pub mod simulate;
+pub mod world;
 
 pub use crate::{
     attache::{Attache, Outcome, Running, connector},

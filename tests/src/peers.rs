@@ -186,6 +186,35 @@ pub fn mock_oidc() -> Peer {
     Peer::start("oidc-provider-mock", port, folder, Signal::KILL, command)
 }
 
+/// A double of a service, of `tests/peers/doubles`: it speaks TLS on port 443, and listens on a port of its own for what a
+/// test tells it.
+pub(crate) fn double(script: &str, certificate: &Path, key: &Path) -> Peer {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut command = node(script, certificate);
+    command.arg(port.to_string()).env("TLS_KEY", key).current_dir(folder.path());
+    Peer::start(script, port, folder, Signal::KILL, command)
+}
+
+/// Runs a script of `tests/peers/doubles` that prints one JSON text.
+#[track_caller]
+pub(crate) fn script(script: &str, certificate: &Path) -> Value {
+    let output = node(script, certificate).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{script}: {error}: {said}"))
+}
+
+fn node(script: &str, certificate: &Path) -> Command {
+    let mut command = Command::new(installed("npm/node_modules/.bin/node", "Node.js for the peers"));
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/doubles").join(script))
+        .env("PEERS", installed("npm/node_modules", "what doubles are made of"))
+        .env("TLS_CERTIFICATE", certificate)
+        .env("NODE_EXTRA_CA_CERTS", certificate);
+    command
+}
+
 /// httpbin, which reflects what it is sent.
 pub fn httpbin() -> Peer {
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! The `http` connector: any REST service, here httpbin, which reflects what it is sent.
 
 use attache_tests::{
-    Attache,
-    peers::{self, Peer},
+    Attache, Browser, Running,
+    peers::{self, Oidc, Peer},
     service::{Service, answer},
 };
 use serde_json::{Value, json};
@@ -141,4 +141,122 @@ fn headers_that_are_the_hosts_are_refused() {
             .try_call("http", "get", &json!({ "path": "/get", "headers": { header: "x" } }))
             .refused(5, &format!("`{}`", header.to_ascii_lowercase()));
     }
+}
+
+/// A machine with an app of oidc-provider.
+fn with_app(client: &str, config: &Value) -> (Attache, Oidc) {
+    let (mut attache, oidc) = (machine(), peers::oidc(config));
+    attache.set("APP_SECRET", &format!("{client}-secret-of-the-test"));
+    attache.add("http");
+    let base = oidc.peer.base();
+    let mut set = vec!["app", "set", "http", "--client-id", client, "--origin", &base];
+    if client != "device" {
+        set.extend(["--client-secret", "env:APP_SECRET"]);
+    }
+    attache.run(&set).done();
+    (attache, oidc)
+}
+
+/// Begins to connect, with these parameters beside the base URL; `ISSUER` in them is the provider.
+fn begin_oauth2(attache: &Attache, oidc: &Oidc, parameters: &[&str], more: &[&str]) -> Running {
+    let authority = oidc.peer.authority();
+    let set = parameters.iter().chain(&["base-url=ISSUER/api"]).map(|it| it.replace("ISSUER", &oidc.peer.base()));
+    let set: Vec<String> = set.flat_map(|pair| ["--set".to_owned(), pair]).collect();
+    let fixed = ["connect", "http", "--auth", "oauth2", "--allow-private", &authority, "--timeout", "60"];
+    let all: Vec<&str> =
+        fixed.iter().copied().chain(set.iter().map(String::as_str)).chain(more.iter().copied()).collect();
+    attache.begin(&all)
+}
+
+fn scope_of(attache: &Attache) -> Value {
+    let answer = attache.call("http", "get", &json!({ "path": "/me" }));
+    let about: Value = serde_json::from_str(answer["text"].as_str().unwrap_or_default()).unwrap_or_default();
+    about["scope"].clone()
+}
+
+#[test]
+fn a_person_signs_in_at_an_issuer_whose_urls_are_discovered() {
+    let (attache, oidc) = with_app("web", &json!({}));
+    let mut running = begin_oauth2(&attache, &oidc, &["issuer=ISSUER", "scopes=openid api:read"], &[]);
+    finish_in_browser(&mut running);
+    let out = running.ended();
+    assert!(!out.err.contains("not grant"), "both scopes were asked for, each by itself: {}", out.err);
+    out.done();
+    assert_eq!(scope_of(&attache), "openid api:read");
+}
+
+#[test]
+fn a_person_signs_in_at_urls_that_were_given_one_by_one() {
+    let (attache, oidc) = with_app("web", &json!({}));
+    let urls = [
+        "authorization-url=ISSUER/auth",
+        "token-url=ISSUER/token",
+        "revocation-url=ISSUER/token/revocation",
+        "scopes=openid",
+    ];
+    let mut running = begin_oauth2(&attache, &oidc, &urls, &[]);
+    finish_in_browser(&mut running);
+    running.ended().done();
+    assert_eq!(attache.call("http", "get", &json!({ "path": "/me" }))["status"], 200);
+    attache.run(&["connection", "remove", "http", "--yes"]).done();
+    let paths: Vec<_> = oidc.asked().into_iter().map(|asked| asked.0["path"].clone()).collect();
+    assert!(paths.contains(&json!("/token/revocation")), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.as_str().is_some_and(|path| path.contains("well-known"))), "{paths:?}");
+}
+
+#[test]
+fn a_service_without_a_way_to_revoke_is_left_without_being_asked() {
+    let (attache, oidc) = with_app("web", &json!({}));
+    let urls = ["authorization-url=ISSUER/auth", "token-url=ISSUER/token", "scopes=openid"];
+    let mut running = begin_oauth2(&attache, &oidc, &urls, &[]);
+    finish_in_browser(&mut running);
+    running.ended().done();
+    let removed = attache.run(&["connection", "remove", "http", "--yes"]);
+    assert!(!removed.err.contains("cannot be filled"), "{}", removed.err);
+    removed.done();
+}
+
+#[test]
+fn a_code_for_another_device_comes_from_the_issuer() {
+    let (attache, oidc) = with_app("device", &json!({}));
+    let parameters = ["issuer=ISSUER", "scopes=openid api:read"];
+    let mut running = begin_oauth2(&attache, &oidc, &parameters, &["--device", "--yes"]);
+    let line = running.said("enter the code");
+    let (before, code) = line.split_once(" and enter the code ").unwrap();
+    let browser = Browser::new();
+    let page = browser.open(before.trim_start_matches("Go to "));
+    let confirm = browser.submit(&page, &[("user_code", code)]);
+    let person = browser.submit(&confirm, &[("confirm", "yes")]);
+    assert_eq!(browser.submit(&person, &[("decision", "yes")]).status, 200);
+    running.ended().done();
+    assert_eq!(scope_of(&attache), "openid api:read");
+}
+
+#[test]
+fn an_app_signs_in_as_itself_and_again_when_its_token_is_no_good_any_longer() {
+    let (attache, oidc) = with_app("machine", &json!({}));
+    let parameters = ["token-url=ISSUER/token", "scopes=api:read"];
+    begin_oauth2(&attache, &oidc, &parameters, &["--client-credentials", "--yes"]).ended().done();
+    assert_eq!(scope_of(&attache), "api:read");
+    Browser::new().look(&format!("{}/test/forget", oidc.peer.base()));
+    assert_eq!(scope_of(&attache), "api:read");
+    assert_eq!(oidc.tokens("client_credentials").len(), 2);
+}
+
+#[test]
+fn without_an_issuer_and_without_urls_it_says_what_is_missing() {
+    let (attache, oidc) = with_app("web", &json!({}));
+    begin_oauth2(&attache, &oidc, &[], &[]).ended().refused(2, "`issuer`");
+    begin_oauth2(&attache, &oidc, &["token-url=ISSUER/token"], &[])
+        .ended()
+        .refused(6, "names a authorization endpoint");
+}
+
+/// Opens the link, agrees, signs in and allows.
+#[track_caller]
+fn finish_in_browser(running: &mut Running) {
+    let browser = Browser::new();
+    let provider = browser.submit(&browser.open(&running.said("http://127.0.0.1")), &[]);
+    let last = browser.submit(&provider, &[("decision", "yes")]);
+    assert!(last.html.contains("Connected"), "{}", last.html);
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use attache_sdk::prelude::*;
+use attache_sdk::{Grant, Oauth2, prelude::*};
 use serde_json::Value;
 
 struct Http;
@@ -38,6 +38,36 @@ impl Connector for Http {
                     .parameter(Parameter::secret("key", "API key"))
                     .query("{parameter}", "{key}"),
             )
+            .auth(
+                option("oauth2", "OAuth 2.0")
+                    .parameter(
+                        Parameter::url("issuer", "Issuer")
+                            .description("What the provider calls itself; the URLs below are discovered there.")
+                            .optional(),
+                    )
+                    .parameter(endpoint("authorization-url", "Authorization URL", "Where people sign in."))
+                    .parameter(endpoint("token-url", "Token URL", "Where tokens come from."))
+                    .parameter(endpoint(
+                        "device-authorization-url",
+                        "Device authorization URL",
+                        "Where codes for another device come from.",
+                    ))
+                    .parameter(endpoint("revocation-url", "Revocation URL", "Where tokens are ended."))
+                    .parameter(
+                        Parameter::text("scopes", "Scopes")
+                            .description("What to ask for, with spaces between, like `read offline_access`.")
+                            .optional(),
+                    )
+                    .oauth2(
+                        Oauth2::discovered("{issuer}")
+                            .authorization_url("{authorization-url}")
+                            .token_url("{token-url}")
+                            .device_authorization_url("{device-authorization-url}")
+                            .revocation_url("{revocation-url}")
+                            .grants(&[Grant::AuthorizationCode, Grant::DeviceCode, Grant::ClientCredentials])
+                            .scope("{scopes}", "Typed by whoever connects"),
+                    ),
+            )
     }
 
     fn operations() -> Vec<Operation> {
@@ -61,6 +91,11 @@ impl Connector for Http {
             _ => Ok(connection::parameter("username").unwrap_or_else(connection::audience)),
         }
     }
+}
+
+/// One of the provider's URLs, which its metadata need not tell then.
+fn endpoint(name: &str, title: &str, what: &str) -> Parameter {
+    Parameter::url(name, title).description(&format!("{what} Only where the issuer does not tell.")).optional()
 }
 
 /// A request that reads.

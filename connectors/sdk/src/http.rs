@@ -3,7 +3,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Failure, Url, bindings::attache::connector::http};
+use crate::{Failure, Url, bindings::attache::connector::http, date};
 
 /// How much of a service's own words goes into a failure.
 const WORDS: usize = 500;
@@ -130,6 +130,14 @@ impl Response {
         })
     }
 
+    /// The seconds to wait that the service asks for: `Retry-After`, else the moment in this header, in seconds since 1970, by
+    /// the service's own clock. A connector has no other.
+    pub fn wait(&self, reset_header: &str) -> Option<u32> {
+        let number = |name: &str| self.header(name)?.trim().parse::<i64>().ok();
+        let until = || number(reset_header)?.checked_sub(date::seconds(self.header("Date")?)?);
+        number("Retry-After").or_else(until).map(|seconds| u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
+    }
+
     /// Demands a status of 2xx.
     ///
     /// # Errors
@@ -165,6 +173,17 @@ mod tests {
     fn response(status: u16, headers: &[(&str, &str)]) -> Response {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Response { status, headers, body: b"words".to_vec() }
+    }
+
+    #[test]
+    fn how_long_to_wait_is_told_by_the_services_own_clock() {
+        let date = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(response(429, &[date, ("X-Reset", "784111837")]).wait("x-reset"), Some(60));
+        assert_eq!(response(429, &[date, ("X-Reset", "784111777")]).wait("x-reset"), Some(0));
+        assert_eq!(response(429, &[date, ("X-Reset", "1"), ("Retry-After", "7")]).wait("x-reset"), Some(7));
+        for unknown in [&[][..], &[date], &[("X-Reset", "784111837")], &[("Date", "today"), ("X-Reset", "1")]] {
+            assert_eq!(response(429, unknown).wait("x-reset"), None);
+        }
     }
 
     #[test]

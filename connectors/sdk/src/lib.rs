@@ -67,16 +67,20 @@ mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 pub mod content;
+mod date;
 mod failure;
 pub mod http;
 mod manifest;
+mod oauth2;
+pub mod page;
 mod url;
 
 pub use bindings::exports::attache::connector::{manifest::Effect, operations::Failure};
 pub use manifest::{
-    AuthOption, AzureSharedKey, Body, Call, Capture, CaptureFrom, Jwt, Login, Manifest, Oauth1, Oauth2, Operation,
-    Parameter, Scheme, Sigv4, Step,
+    AuthOption, AzureSharedKey, Body, Call, Capture, CaptureFrom, ClientAuth, Grant, Jwt, Kind, Login, Manifest,
+    Oauth1, Oauth2Setting, Operation, Parameter, Scheme, Sigv4, Step,
 };
+pub use oauth2::Oauth2;
 pub use url::Url;
 
 /// What most connectors need.

@@ -4,13 +4,13 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Connector, Effect, Failure,
+    Connector, Effect, Failure, Oauth2,
     bindings::{attache::connector::auth, exports::attache::connector::manifest as declared},
 };
 
 pub use auth::{
-    AzureSharedKey, Body, Call, Capture, Jwt, Login, Oauth1, Oauth2Setting as Oauth2, Origin as CaptureFrom, Scheme,
-    Sigv4, Step,
+    AzureSharedKey, Body, Call, Capture, ClientAuth, Grant, Jwt, Kind, Login, Oauth1, Oauth2Setting,
+    Origin as CaptureFrom, Scheme, Sigv4, Step,
 };
 
 /// What a connector is, without its operations.
@@ -68,6 +68,11 @@ impl AuthOption {
             attach: Vec::new(),
             audience: Vec::new(),
         })
+    }
+
+    /// Signs in at an authorization server. Unless something else is attached, `Authorization: Bearer {access_token}` is.
+    pub fn oauth2(self, settings: Oauth2) -> Self {
+        self.scheme(auth::Scheme::Oauth2(settings.into_settings()))
     }
 
     /// Sets how what was typed becomes something to send.
@@ -142,6 +147,40 @@ impl AuthOption {
     fn attach(mut self, attachment: auth::Attachment) -> Self {
         self.0.attach.push(attachment);
         self
+    }
+}
+
+impl Call {
+    /// A request of a sign-in; its URL is a template, as everything that is put into it.
+    pub fn new(method: &str, url: &str) -> Self {
+        Self { method: method.into(), url: url.into(), attach: Vec::new(), body: Body::Empty, capture: Vec::new() }
+    }
+
+    /// Attaches a query parameter.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.attach.push(auth::Attachment::Query((name.into(), value.into())));
+        self
+    }
+
+    /// Sends a form.
+    #[must_use]
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        self.body = Body::Form(fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
+        self
+    }
+
+    /// Keeps a value of the answer, found by a JSON Pointer; the connector can read it unless it is of kind `secret`.
+    #[must_use]
+    pub fn capture(mut self, name: &str, pointer: &str, kind: Kind) -> Self {
+        self.capture.push(Capture { name: name.into(), at: CaptureFrom::Answer(pointer.into()), kind, pattern: None });
+        self
+    }
+}
+
+impl From<Call> for Step {
+    fn from(call: Call) -> Self {
+        Step::Call(call)
     }
 }
 

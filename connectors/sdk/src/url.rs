@@ -7,6 +7,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 /// RFC 3986's unreserved characters stay.
 const SEGMENT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// In a query's names `$` stays too, as OData writes its own.
+const QUERY_NAME: AsciiSet = SEGMENT.remove(b'$');
+
 /// A URL that is built from an origin and values; each value is percent-encoded, so it stays in its segment.
 #[derive(Debug, Clone)]
 pub struct Url(String);
@@ -44,7 +47,7 @@ impl Url {
     pub(crate) fn with_query(mut self, query: &[(String, String)]) -> String {
         for (index, (name, value)) in query.iter().enumerate() {
             self.0.push(if index == 0 && !self.0.contains('?') { '?' } else { '&' });
-            self.0.extend(utf8_percent_encode(name, &SEGMENT));
+            self.0.extend(utf8_percent_encode(name, &QUERY_NAME));
             self.0.push('=');
             self.0.extend(utf8_percent_encode(value, &SEGMENT));
         }
@@ -85,6 +88,8 @@ mod tests {
         let query = [("a b".to_owned(), "1&2=3+4".to_owned()), ("c".to_owned(), String::new())];
         assert_eq!(Url::from("https://a.example/x").with_query(&query), "https://a.example/x?a%20b=1%262%3D3%2B4&c=");
         assert_eq!(Url::from("https://a.example/x?y").with_query(&query[1..]), "https://a.example/x?y&c=");
+        let odata = [("$top".to_owned(), "$1".to_owned())];
+        assert_eq!(Url::from("https://a.example/x").with_query(&odata), "https://a.example/x?$top=%241");
     }
 
     #[test]

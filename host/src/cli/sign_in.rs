@@ -30,8 +30,11 @@ const LAST_PAGE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub(super) struct SignInArguments {
     /// Sign in on another device, with a code (RFC 8628)
-    #[arg(long, conflicts_with = "client_credentials")]
+    #[arg(long, conflicts_with_all = ["client_credentials", "browser"])]
     device: bool,
+    /// Sign in with a browser on this machine, where the connector would ask for something else first
+    #[arg(long, conflicts_with = "client_credentials")]
+    browser: bool,
     /// Sign in as the app itself, without a person (RFC 6749, 4.4)
     #[arg(long)]
     client_credentials: bool,
@@ -48,6 +51,7 @@ impl SignInArguments {
     pub(super) fn grant(&self) -> Option<Grant> {
         match self {
             Self { device: true, .. } => Some(Grant::DeviceCode),
+            Self { browser: true, .. } => Some(Grant::AuthorizationCode),
             Self { client_credentials: true, .. } => Some(Grant::ClientCredentials),
             _ => None,
         }
@@ -88,6 +92,8 @@ async fn in_a_browser(context: &Context, proposal: ConnectProposal, arguments: &
         Some(uri) => uri.join("/").map_err(|_| unusable(uri))?,
         None => address_of(&listener)?,
     };
+    // Without somewhere to go, it is said here, and not on a page that a person has opened.
+    proposal.trip(&base)?;
     let (desk, mut counter) = mpsc::channel(1);
     let server = ConsentServer::new(base, redirect_uri, Arc::new(Counter(desk)))?;
     let link = server.open(Asked { proposal, owner: None, return_url: None })?;

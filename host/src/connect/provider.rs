@@ -247,15 +247,15 @@ pub(super) fn wanted_scopes(
         })?;
         // One whose values were left out is not asked for.
         let Some(filled) = filled else { continue };
-        let name = String::from_utf8_lossy(filled.bytes()).into_owned();
-        if name.is_empty() {
-            continue;
+        let filled = String::from_utf8_lossy(filled.bytes()).into_owned();
+        // A parameter may hold several, as the provider would be asked for them.
+        for name in filled.split(settings.scope_separator.as_str()).filter(|name| !name.is_empty()) {
+            let is_wanted = |all: &[String]| all.iter().any(|it| it == name || *it == scope.name.to_string());
+            if scope.required || is_wanted(wanted) || is_wanted(before) {
+                asked.push((name.to_owned(), scope.description.clone()));
+            }
+            declared.insert(name.to_owned(), scope.name.to_string());
         }
-        let is_wanted = |all: &[String]| all.iter().any(|it| *it == name || *it == scope.name.to_string());
-        if scope.required || is_wanted(wanted) || is_wanted(before) {
-            asked.push((name.clone(), scope.description.clone()));
-        }
-        declared.insert(name, scope.name.to_string());
     }
     let unknown = wanted.iter().find(|it| !declared.contains_key(*it) && !declared.values().any(|known| known == *it));
     if let Some(unknown) = unknown {

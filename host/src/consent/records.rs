@@ -137,6 +137,9 @@ pub struct Captured {
     /// What was granted, where the scheme has scopes.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// Whether it was got with the app's own credentials, which can be asked with again at any time.
+    #[serde(default)]
+    pub itself: bool,
 }
 
 impl Captured {

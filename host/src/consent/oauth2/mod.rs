@@ -29,7 +29,7 @@ use crate::{
     audit::Subject,
     error::{Error, Kind, Result},
     manifest::{
-        self, AuthOption, Oauth2, Values,
+        AuthOption, Oauth2, Values,
         audience::UrlTemplate,
         login::{ACCESS_TOKEN, REFRESH_TOKEN},
         template::Moment,
@@ -90,8 +90,10 @@ impl Client {
             Given::Device(code) => Grant::Device(code),
             Given::Credentials => Grant::Credentials,
         };
+        let itself = matches!(grant, Grant::Credentials);
         let answered = self.ask(way, &mut values, &grant, subject, None).await?;
-        self.after(way, values, answered.over(&captured), subject).await
+        let answered = Captured { itself, ..answered.over(&captured) };
+        self.after(way, values, answered, subject).await
     }
 
     /// Asks for a new token: with the connector's own steps, with the renewal token, or with the client's credentials.
@@ -112,7 +114,7 @@ impl Client {
         }
         let grant = match before.values.get(REFRESH_TOKEN) {
             Some(token) => Grant::Refresh(token),
-            None if self.asks_for_itself() => Grant::Credentials,
+            None if before.itself => Grant::Credentials,
             None => return Err(Failure::Refused(self.no_renewal(subject))),
         };
         let mut answered = self.ask(way, &mut values, &grant, subject, sending).await?;
@@ -123,17 +125,14 @@ impl Client {
             answered.scopes.clone_from(&before.scopes);
         }
         // An answer without a renewal token keeps the old one (RFC 6749, 6).
-        self.after(way, values, answered.over(before), subject).await
+        let answered = Captured { itself: before.itself, ..answered.over(before) };
+        self.after(way, values, answered, subject).await
     }
 
     /// Whether asking again spends something that cannot be used twice.
     pub(crate) fn spends(&self, before: &Captured) -> bool {
         let renews = before.values.contains_key(REFRESH_TOKEN) || !self.settings.refresh.is_empty();
         renews && before.rotates != Some(false)
-    }
-
-    fn asks_for_itself(&self) -> bool {
-        self.settings.grants.first() == Some(&manifest::oauth2::Grant::ClientCredentials)
     }
 
     fn no_renewal(&self, subject: &Subject) -> Error {
@@ -158,14 +157,15 @@ impl Client {
         }
         let values = with_captured(&self.settings.captured(), values, &answered).map_err(Failure::Refused)?;
         let more = way.run(&self.settings.after_token, &values, subject, None).await.map_err(Failure::after_a_token)?;
-        let (scopes, rotates) = (answered.scopes.clone(), answered.rotates);
+        let (scopes, rotates, itself) = (answered.scopes.clone(), answered.rotates, answered.itself);
         let expires = more.expires.or(answered.expires.filter(|_| !more.values.contains_key(ACCESS_TOKEN)));
-        Ok(Captured { scopes, rotates, expires, ..more.over(&answered) })
+        Ok(Captured { scopes, rotates, expires, itself, ..more.over(&answered) })
     }
 
     /// The token endpoint, or the one for refreshing.
     fn token_url(&self, values: &Values, refresh: bool) -> Result<url::Url> {
-        let declared = self.settings.refresh_url.as_ref().filter(|_| refresh).or(self.settings.token_url.as_ref());
+        let refresh_url = self.settings.refresh_url.as_ref().filter(|_| refresh);
+        let declared = there(refresh_url, values).or(self.settings.token_url.as_ref());
         filled("token", declared, self.discovered.token.as_ref(), values)
     }
 }
@@ -198,7 +198,7 @@ fn filled(
     discovered: Option<&url::Url>,
     values: &Values,
 ) -> Result<url::Url> {
-    match (declared, discovered) {
+    match (there(declared, values), discovered) {
         (Some(template), _) => template.fill(values, &Moment::now()).map(|url| url.expose().clone()).map_err(|why| {
             Kind::ReconnectNeeded.error(format!("The provider's {what} URL cannot be filled in: {why}."))
         }),
@@ -207,4 +207,9 @@ fn filled(
             .error(format!("Neither the connector nor the provider's metadata names a {what} endpoint."))
             .hint("Choose another way to connect, or give its URL where the connector asks for it.")),
     }
+}
+
+/// What is declared for this connection: not an endpoint whose parameters were left out.
+fn there<'a>(declared: Option<&'a UrlTemplate>, values: &Values) -> Option<&'a UrlTemplate> {
+    declared.filter(|template| !template.is_left_out(&values.in_a_host()))
 }

@@ -1,6 +1,6 @@
 //! Telling the provider that tokens are to end (RFC 7009).
 
-use super::{Client, filled, request::Parameters};
+use super::{Client, filled, request::Parameters, there};
 use crate::{
     audit::Subject,
     consent::{
@@ -43,7 +43,8 @@ impl Client {
     pub(crate) async fn revoke(&self, way: &Way, typed: &Values, captured: &Captured, subject: &Subject) -> Revoked {
         let parameters = self.settings.captured();
         let values = with_captured(&parameters, typed.clone(), captured).unwrap_or_else(|_| typed.clone());
-        if self.settings.revocation_url.is_none() && self.discovered.revocation.is_none() {
+        let declared = there(self.settings.revocation_url.as_ref(), &values);
+        if declared.is_none() && self.discovered.revocation.is_none() {
             return Revoked::NoEndpoint;
         }
         for name in [REFRESH_TOKEN, ACCESS_TOKEN] {

@@ -81,6 +81,11 @@ impl UrlTemplate {
         Ok(origins)
     }
 
+    /// Whether it leads nowhere, since the parameters that would say where to were left out.
+    pub fn is_left_out(&self, scope: &dyn Scope) -> bool {
+        self.origins(scope).is_ok_and(|origins| origins.is_empty())
+    }
+
     /// Fills the first alternative whose names all have a value.
     ///
     /// # Errors
