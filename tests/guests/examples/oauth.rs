@@ -71,6 +71,15 @@ fn located() -> AuthOption {
     it
 }
 
+/// No OAuth at all: what is typed is sent, in the same place.
+fn keyed() -> AuthOption {
+    let mut it = oauth2("key", vec![]);
+    it.scheme = Scheme::Direct;
+    it.parameters.push(parameter("key", Kind::Secret, vec![]));
+    it.attach = vec![header("Authorization", "Bearer {key}")];
+    it
+}
+
 /// An assertion that the host signs is the grant (RFC 7523).
 fn signed() -> AuthOption {
     let mut it = machine(
@@ -220,6 +229,7 @@ impl Manifest for Oauth {
                 ),
                 located(),
                 exchanged(),
+                keyed(),
                 signed(),
                 traded(),
                 of_app(),

@@ -1,0 +1,133 @@
+//! What OAuth 2.0 costs: `./dev bench` runs it in release mode.
+//!
+//! - the CPU time that a call takes with a token that is good, beside one with an API key, in interleaved rounds against the
+//!   same path of the same service, with instances that are used again;
+//! - a refresh storm: ten thousand calls that wait for one refresh.
+//!
+//! `ATTACHE_BENCH=token|storm` runs one of these.
+
+#![allow(clippy::print_stdout, missing_docs)]
+
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
+
+use attache::{consent::Isolation, secret::Secret, transport::PrivateAllowed};
+use attache_tests::{
+    Embedded,
+    simulate::{CLIENT, Simulated},
+};
+use serde_json::{Value, json};
+
+/// Rounds of each kind, interleaved; the median counts.
+const ROUNDS: usize = 15;
+/// Calls of a round, at once as many as there are turns.
+const CALLS: usize = 4_000;
+/// Calls that wait for one refresh.
+const STORM: usize = 10_000;
+
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    let only = env::var("ATTACHE_BENCH").unwrap_or_default();
+    if only.is_empty() || only == "token" {
+        token();
+    }
+    if only.is_empty() || only == "storm" {
+        storm();
+    }
+}
+
+fn simulated(flags: &[&str]) -> Simulated {
+    Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &[&["--approve"], flags].concat())
+}
+
+/// A connection `token` that was signed in, and `key` with an API key, of one connector.
+fn token() {
+    let service = simulated(&[]);
+    let embedded = Embedded::new("oauth", Isolation::Connection);
+    embedded.set_app(CLIENT, service.url());
+    embedded.sign_in("token", "plain", service.url(), |_, page| page).unwrap();
+    let mut request = embedded.request("key", "key").unwrap();
+    request.private = PrivateAllowed::parse([service.authority()]).unwrap();
+    request.parameters = [("base", service.url()), ("issuer", service.url())].map(|(k, v)| (k.into(), v.into())).into();
+    request.secrets = [("key".to_owned(), Secret::new("x".repeat(43)))].into();
+    embedded.make(request).unwrap();
+    // Where nobody looks at the credential, so that both are the same work for the service.
+    let input = json!({ "url": format!("{}/nothing", service.url()) });
+    let mut rounds = [Vec::new(), Vec::new()];
+    for round in 0..=ROUNDS {
+        for (connection, rounds) in ["key", "token"].into_iter().zip(&mut rounds) {
+            let cpu = one_round(&embedded, connection, &input);
+            // The first warms up.
+            if round > 0 {
+                rounds.push(cpu);
+            }
+        }
+    }
+    let [key, token] = rounds.map(|mut rounds| {
+        rounds.sort_unstable();
+        (rounds[0], rounds[rounds.len() / 2])
+    });
+    println!("CPU of a call        lowest    median");
+    println!("with an API key    {:>8.1?}  {:>8.1?}", key.0, key.1);
+    println!("with a token       {:>8.1?}  {:>8.1?}", token.0, token.1);
+    let added = |token: Duration, key: Duration| (token.as_nanos() as f64 - key.as_nanos() as f64) / 1e3;
+    println!("added by the token {:>6.1} µs  {:>6.1} µs", added(token.0, key.0), added(token.1, key.1));
+}
+
+/// This process's CPU time for one call.
+fn one_round(embedded: &Embedded, connection: &str, input: &Value) -> Duration {
+    let before = cpu_time();
+    for answer in embedded.call_at_once(CALLS, connection, "send", input) {
+        assert_eq!(answer.unwrap()["status"], 404);
+    }
+    cpu_time().saturating_sub(before) / u32::try_from(CALLS).unwrap()
+}
+
+/// All of them find the token run out at once, and the provider takes its time.
+fn storm() {
+    let service = simulated(&["--access-lifetime", "1"]);
+    let embedded = Embedded::with("oauth", Isolation::Call, |settings| {
+        settings.concurrency.value = u32::try_from(STORM).unwrap();
+    });
+    embedded.set_app(CLIENT, service.url());
+    embedded.sign_in("me", "plain", service.url(), |_, page| page).unwrap();
+    std::thread::sleep(Duration::from_millis(1_200));
+    service.settings(&json!({ "access-lifetime": 3600 }));
+    service.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 1, "hold": "before" }));
+    let input = json!({ "url": format!("{}/api/me", service.url()) });
+    let (answers, released) = std::thread::scope(|scope| {
+        let calling = scope.spawn(|| (embedded.call_at_once(STORM, "me", "send", &input), Instant::now()));
+        service.wait_until_held(1);
+        // Until the last of them waits, too.
+        std::thread::sleep(Duration::from_secs(5));
+        println!("{STORM} calls wait, in {} MB", resident() >> 20);
+        let released = Instant::now();
+        service.release();
+        let (answers, ended) = calling.join().unwrap();
+        (answers, ended - released)
+    });
+    let good = answers.into_iter().filter(|answer| answer.as_ref().is_ok_and(|it| it["status"] == 200)).count();
+    println!(
+        "{good} of {STORM} calls were answered within {released:.1?} of the refresh; refreshes: {}",
+        service.tokens("refresh_token").len()
+    );
+}
+
+fn cpu_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    // proc(5): fields 14 and 15, in ticks of 10 ms; the name before them may hold spaces.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
