@@ -28,6 +28,7 @@ mod s3;
 mod signing_in;
 mod simulating;
 mod store;
+mod x;
 
 use attache_tests::{Attache, Outcome, service::Service};
 
