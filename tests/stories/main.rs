@@ -13,6 +13,7 @@ mod connecting;
 mod dataverse;
 mod egress;
 mod environments;
+mod facebook;
 mod fuzz;
 mod github;
 mod hostile;
