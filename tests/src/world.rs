@@ -56,7 +56,7 @@ pub fn with_names<T: FnOnce(&World)>(names: &[&str], test: T) {
     // A name that no test has would be a success too.
     assert!(
         output.status.success() && said.contains("1 passed"),
-        "it takes user and network namespaces, and `ip` of iproute2; it said:\n{said}"
+        "where it is not the story itself that fails, it takes user and network namespaces, and `ip` of iproute2:\n{said}"
     );
 }
 

@@ -14,6 +14,7 @@ mod connecting;
 mod dataverse;
 mod egress;
 mod environments;
+mod facebook;
 mod fuzz;
 mod github;
 mod hostile;
@@ -32,6 +33,7 @@ mod signing_in;
 mod simulating;
 mod simulating_quirks;
 mod store;
+mod x;
 
 use attache_tests::{Attache, Outcome, service::Service};
 

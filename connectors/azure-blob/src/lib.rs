@@ -1,10 +1,10 @@
 //! Azure Blob Storage with an account name and an access key. The host signs (SharedKey); the connector knows the account
 //! and never the key.
 
+mod answer;
 mod service;
-mod xml;
 
-use attache_sdk::{content, prelude::*};
+use attache_sdk::{content, prelude::*, xml};
 
 use service::{blob_url, container_url, send};
 
@@ -199,7 +199,7 @@ fn list_containers(_: Nothing) -> Result<Containers, Failure> {
     loop {
         let answer =
             send(http::get(service::base()).query("comp", "list").query("maxresults", PAGE).query("marker", &marker))?;
-        let page: xml::ContainerPage = xml::read(&answer)?;
+        let page: answer::ContainerPage = xml::read(&answer)?;
         containers.extend(
             page.containers
                 .all
@@ -239,7 +239,7 @@ fn list_blobs(input: Listing) -> Result<Blobs, Failure> {
         if !marker.is_empty() {
             request = request.query("marker", &marker);
         }
-        let page: xml::BlobPage = xml::read(&send(request)?)?;
+        let page: answer::BlobPage = xml::read(&send(request)?)?;
         for blob in page.blobs.all {
             blobs.push(BlobInfo {
                 name: blob.name.decoded()?,

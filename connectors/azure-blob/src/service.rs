@@ -3,9 +3,8 @@
 use attache_sdk::{
     Failure, Url, connection,
     http::{Request, Response},
+    xml,
 };
-
-use crate::xml;
 
 /// The version of the service that is spoken: with it, names that XML cannot hold come encoded.
 const VERSION: &str = "2021-12-02";
@@ -46,7 +45,8 @@ pub(crate) fn blob_url(container: &str, name: &str) -> Result<Url, Failure> {
 /// Sends a request and demands success; a failure has the service's code, like `ContainerNotFound`.
 pub(crate) fn send(request: Request) -> Result<Response, Failure> {
     request.header("x-ms-version", VERSION).send()?.ok_or_words(|answer| {
-        xml::error(answer)
+        xml::Error::of(answer)
+            .map(|error| error.words())
             .or_else(|| answer.header("x-ms-error-code").map(str::to_owned))
             .unwrap_or_else(|| answer.text())
     })

@@ -1,10 +1,10 @@
 //! Amazon S3, and services that speak its language, with an access key. The host signs (Signature Version 4); the connector
 //! never has the secret access key.
 
+mod answer;
 mod service;
-mod xml;
 
-use attache_sdk::{Sigv4, content, prelude::*};
+use attache_sdk::{Sigv4, content, prelude::*, xml};
 
 use service::{base, bucket_url, object_url, send};
 
@@ -86,11 +86,11 @@ impl Connector for S3 {
     fn check() -> Result<String, Failure> {
         let key_id = || connection::parameter("access-key-id").unwrap_or_default();
         let answer = service::request(http::get(base())).send()?;
-        match xml::code(&answer).as_deref() {
+        match xml::Error::of(&answer).as_ref().map(|error| error.code.as_str()) {
             // A key that may not list buckets is a good key for something else.
             Some("AccessDenied") => Ok(key_id()),
             _ => {
-                let owner = xml::read::<xml::BucketPage>(&service::succeeded(answer)?)?.owner;
+                let owner = xml::read::<answer::BucketPage>(&service::succeeded(answer)?)?.owner;
                 Ok(owner.and_then(|owner| owner.name()).unwrap_or_else(key_id))
             }
         }
@@ -208,7 +208,7 @@ struct Done {
 }
 
 fn list_buckets(_: Nothing) -> Result<Buckets, Failure> {
-    let page: xml::BucketPage = xml::read(&send(http::get(base()))?)?;
+    let page: answer::BucketPage = xml::read(&send(http::get(base()))?)?;
     let buckets = page.buckets.all.into_iter().map(|it| BucketInfo { name: it.name, created: it.created });
     Ok(Buckets { buckets: buckets.collect() })
 }
@@ -242,7 +242,7 @@ fn list_objects(input: Listing) -> Result<Objects, Failure> {
         if let Some(token) = &token {
             request = request.query("continuation-token", token);
         }
-        let page: xml::ObjectPage = xml::read(&send(request)?)?;
+        let page: answer::ObjectPage = xml::read(&send(request)?)?;
         for object in page.objects {
             objects.push(ObjectInfo {
                 key: page.encoding.decode(&object.key)?,

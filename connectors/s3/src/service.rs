@@ -3,9 +3,8 @@
 use attache_sdk::{
     Failure, Url, connection,
     http::{Request, Response},
+    xml,
 };
-
-use crate::xml;
 
 /// What every URL begins with.
 pub(crate) fn base() -> Url {
@@ -49,5 +48,5 @@ pub(crate) fn send(it: Request) -> Result<Response, Failure> {
 
 /// Demands success.
 pub(crate) fn succeeded(answer: Response) -> Result<Response, Failure> {
-    answer.ok_or_words(|answer| xml::error(answer).unwrap_or_else(|| answer.text()))
+    answer.ok_or_words(|answer| xml::Error::of(answer).map_or_else(|| answer.text(), |error| error.words()))
 }

@@ -74,6 +74,8 @@ mod manifest;
 mod oauth2;
 pub mod page;
 mod url;
+#[cfg(feature = "xml")]
+pub mod xml;
 
 pub use bindings::exports::attache::connector::{manifest::Effect, operations::Failure};
 pub use manifest::{

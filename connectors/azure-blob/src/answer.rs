@@ -1,8 +1,8 @@
-//! The service's XML.
+//! What the service answers.
 
-use attache_sdk::{Failure, http::Response};
+use attache_sdk::Failure;
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 #[derive(Deserialize)]
 pub(crate) struct ContainerPage {
@@ -83,30 +83,4 @@ pub(crate) struct BlobProperties {
     pub(crate) last_modified: String,
     #[serde(rename = "Etag", default)]
     pub(crate) etag: String,
-}
-
-#[derive(Deserialize)]
-struct Error {
-    #[serde(rename = "Code")]
-    code: String,
-    #[serde(rename = "Message", default)]
-    message: String,
-}
-
-/// Reads an answer's content.
-pub(crate) fn read<T: DeserializeOwned>(answer: &Response) -> Result<T, Failure> {
-    parse(answer).map_err(|error| {
-        Failure::Upstream((answer.status, format!("the answer is not the XML that was expected ({error})")))
-    })
-}
-
-/// The service's own words for a failure: its code and the first line of its message.
-pub(crate) fn error(answer: &Response) -> Option<String> {
-    let error: Error = parse(answer).ok()?;
-    Some(format!("{}: {}", error.code, error.message.lines().next().unwrap_or_default()))
-}
-
-fn parse<T: DeserializeOwned>(answer: &Response) -> Result<T, quick_xml::DeError> {
-    let text = answer.text();
-    quick_xml::de::from_str(text.trim_start_matches('\u{feff}'))
 }

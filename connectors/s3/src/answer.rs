@@ -1,8 +1,8 @@
-//! The service's XML.
+//! What the service answers.
 
-use attache_sdk::{Failure, http::Response};
+use attache_sdk::Failure;
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 #[derive(Deserialize)]
 pub(crate) struct BucketPage {
@@ -85,37 +85,4 @@ impl Encoding {
         let decoded = percent_decode_str(&spaced).decode_utf8();
         decoded.map(|key| key.into_owned()).map_err(|_| Failure::Other("an object's key is not text".into()))
     }
-}
-
-#[derive(Deserialize)]
-struct Error {
-    #[serde(rename = "Code")]
-    code: String,
-    #[serde(rename = "Message", default)]
-    message: String,
-}
-
-/// Reads an answer's content.
-pub(crate) fn read<T: DeserializeOwned>(answer: &Response) -> Result<T, Failure> {
-    quick_xml::de::from_str(&answer.text()).map_err(|error| {
-        Failure::Upstream((answer.status, format!("the answer is not the XML that was expected ({error})")))
-    })
-}
-
-/// The service's code for a failure.
-pub(crate) fn code(answer: &Response) -> Option<String> {
-    Some(parse_error(answer)?.code)
-}
-
-/// The service's own words for a failure: its code and its message.
-pub(crate) fn error(answer: &Response) -> Option<String> {
-    let error = parse_error(answer)?;
-    Some(format!("{}: {}", error.code, error.message.lines().next().unwrap_or_default()))
-}
-
-fn parse_error(answer: &Response) -> Option<Error> {
-    if answer.status < 400 {
-        return None;
-    }
-    quick_xml::de::from_str(&answer.text()).ok()
 }

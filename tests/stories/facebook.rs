@@ -1,0 +1,154 @@
+//! The connector `facebook`, against a double of Facebook that Facebook's own SDK has spoken with first.
+
+use attache_tests::{
+    Attache,
+    world::{Double, World, with_names},
+};
+use serde_json::{Value, json};
+
+const NAMES: [&str; 2] = ["www.facebook.com", "graph.facebook.com"];
+const TOKENS: &str = "/v24.0/oauth/access_token";
+
+struct Story<'a> {
+    world: &'a World,
+    double: Double,
+    attache: Attache,
+}
+
+/// The double, which wants every call to be proven, and a machine with the connector and an app.
+fn story(world: &World) -> Story<'_> {
+    let double = world.double("facebook.mjs");
+    double.let_it("prove");
+    let mut attache = world.attache(env!("CARGO_BIN_EXE_attache-under-test"));
+    attache.set("FACEBOOK_SECRET", "facebook-secret-of-the-test");
+    attache.add("facebook");
+    let set = ["app", "set", "facebook", "--client-id", "1234567890", "--client-secret", "env:FACEBOOK_SECRET"];
+    attache.run(&set).done();
+    Story { world, double, attache }
+}
+
+impl Story<'_> {
+    #[track_caller]
+    fn connect(&self, more: &[&str], account: &str) {
+        let allowed = self.world.allowed();
+        let fixed = ["connect", "facebook", "--timeout", "60"].into_iter().chain(allowed.iter().map(String::as_str));
+        let mut running = self.attache.begin(&fixed.chain(more.iter().copied()).collect::<Vec<_>>());
+        let link = running.said("http://127.0.0.1");
+        let browser = self.world.browser();
+        let provider = browser.submit(&browser.open(&link), &[]);
+        assert_eq!(provider.url.host_str(), Some("www.facebook.com"), "{} {}", provider.url, provider.html);
+        let parameters: Vec<_> = provider.url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+        assert!(!parameters.contains(&"code_challenge".to_owned()), "{parameters:?}");
+        let last = browser.submit(&provider, &[]);
+        assert!(last.html.contains("Connected"), "{}", last.html);
+        let out = running.ended().done();
+        assert!(out.contains(&format!("Connected `facebook`: {account}.")), "{out}");
+    }
+
+    #[track_caller]
+    fn connect_person(&self) {
+        self.connect(&["--auth", "user"], "Jo Doe");
+    }
+
+    #[track_caller]
+    fn call(&self, operation: &str, input: Value) -> Value {
+        self.attache.call("facebook", operation, &input)
+    }
+
+    #[track_caller]
+    fn refused(&self, operation: &str, input: Value, code: i32, words: &str) {
+        self.attache.try_call("facebook", operation, &input).refused(code, words);
+    }
+
+    fn exchanges(&self) -> Vec<Value> {
+        let tokens = self.double.asked_for(TOKENS);
+        tokens.into_iter().filter(|asked| asked["grant_type"] == "fb_exchange_token").collect()
+    }
+}
+
+#[test]
+fn the_double_is_taken_for_facebook_by_facebooks_own_sdk() {
+    with_names(&NAMES, |world| {
+        let _double = world.double("facebook.mjs");
+        let seen = world.client("facebook-client.mjs");
+        assert_eq!((&seen["name"], &seen["lasts"]), (&json!("Jo Doe"), &json!([5_400, 5_183_944])));
+        assert_eq!((&seen["pages"], &seen["post"]), (&json!(["Bakery", "Brewery", "Bookshop"]), &json!(true)));
+        let codes = ["unproven", "stranger", "person", "unknown"].map(|name| seen[name]["code"].clone());
+        assert_eq!(json!(codes), json!([100, 190, 200, 100]));
+        assert_eq!(seen["unknown"]["subcode"], 33);
+    });
+}
+
+#[test]
+fn what_the_sign_in_gave_is_exchanged_for_a_longer_one_and_that_is_used_and_proven() {
+    with_names(&NAMES, |world| {
+        let story = story(world);
+        story.connect_person();
+        assert_eq!(story.call("get-me", json!({})), json!({ "id": "10001", "name": "Jo Doe" }));
+        let tokens = story.double.asked_for(TOKENS);
+        assert_eq!((tokens.len(), &tokens[0]["bound"]), (2, &json!(false)));
+        assert_eq!(tokens[1]["presented"], tokens[0]["given"], "the short-lived one is exchanged");
+        let asked = story.double.asked_for("/v24.0/me");
+        assert!(asked.iter().all(|asked| asked["token"] == tokens[1]["given"] && asked["proof"] == true), "{asked:?}");
+    });
+}
+
+#[test]
+fn a_token_that_runs_out_is_exchanged_itself_since_there_is_no_refresh_token() {
+    with_names(&NAMES, |world| {
+        let story = story(world);
+        story.double.let_it("lifetime/1");
+        story.connect_person();
+        // Called until it has run out, which is after a second.
+        while story.exchanges().len() < 2 {
+            story.call("get-me", json!({}));
+        }
+        let exchanges = story.exchanges();
+        assert_eq!(exchanges[1]["presented"], exchanges[0]["given"]);
+        assert!(exchanges.iter().all(|asked| asked["status"] == 200), "{exchanges:?}");
+    });
+}
+
+#[test]
+fn pages_are_listed_by_cursors_and_without_their_tokens() {
+    with_names(&NAMES, |world| {
+        let story = story(world);
+        story.connect_person();
+        let first = story.call("list-pages", json!({ "limit": 2 }));
+        assert_eq!(first["pages"][0], json!({ "id": "20001", "name": "Bakery", "category": "Local business" }));
+        let second = story.call("list-pages", json!({ "limit": 2, "next": first["next"] }));
+        assert_eq!((&second["pages"][0]["name"], second.get("next")), (&json!("Bookshop"), None));
+        story.refused("create-page-post", json!({ "message": "x" }), 2, "auth option `page`");
+    });
+}
+
+#[test]
+fn a_page_publishes_with_a_token_of_its_own() {
+    with_names(&NAMES, |world| {
+        let story = story(world);
+        story.connect(&["--auth", "page", "--set", "page-id=20002"], "Brewery");
+        let post = story.call("create-page-post", json!({ "message": "New beer", "link": "https://brewery.example" }));
+        assert!(post["id"].as_str().unwrap().starts_with("20002_"), "{post}");
+        story.refused("list-pages", json!({}), 2, "auth option `user`");
+        story.refused("create-page-post", json!({ "message": "" }), 2, "Missing message or attachment");
+        let posted = story.double.asked_for("/v24.0/20002/feed");
+        assert_eq!(posted[0]["proof"], true);
+        assert_ne!(posted[0]["token"], story.exchanges()[0]["given"], "not the person's");
+    });
+}
+
+#[test]
+fn the_service_s_own_codes_say_what_went_wrong() {
+    with_names(&NAMES, |world| {
+        let story = story(world);
+        story.connect_person();
+        for code in [4, 17, 32, 613] {
+            story.double.let_it(&format!("refuse/{code}"));
+            story.refused("get-me", json!({}), 6, "there were too many calls");
+        }
+        story.double.let_it("refuse/190");
+        story.refused("get-me", json!({}), 6, "refuses the credential. It says: “Error validating access token");
+        story.double.let_it("refuse/2");
+        story.refused("get-me", json!({}), 6, "status 400");
+    });
+}
