@@ -2,7 +2,7 @@
 //! the library, work through it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
@@ -44,6 +44,7 @@ pub(crate) struct Ready {
     /// Scopes that the provider granted, where there are any.
     pub(crate) granted: Vec<String>,
     consent: Consent,
+    turn: Arc<Turn>,
     /// The store's when its records were read.
     revision: u64,
 }
@@ -222,7 +223,8 @@ impl Host {
     }
 
     /// Ends what a connection's network connections are doing, closes them, and lets its resting instances and its sign-ins
-    /// go. Call it once new calls are refused; a sign-in that has left may still be under way, which the turn tells.
+    /// go. Call it once new calls are refused; a sign-in that has left may still be under way, which the turn tells. Whoever
+    /// comes meanwhile finds the ended turn, until it is forgotten.
     pub(crate) fn close_pool(&self, connection: &Connection) -> Arc<Turn> {
         if let Some(transport) = self.transport.get() {
             transport.close(&connection.pool());
@@ -252,10 +254,11 @@ impl Host {
         let revision = self.vault.revision();
         let key = (environment.to_owned(), name.to_owned());
         let kept = lock(&self.ready).get(&key).cloned();
-        // A consent runs out without anybody writing anything.
+        // A consent runs out, and what is handed out under one ends, without anybody writing anything.
         if let Some(ready) = kept
             && ready.revision == revision
             && ready.consent.is_live()
+            && !ready.turn.is_over()
         {
             return Ok(ready);
         }
@@ -271,6 +274,8 @@ impl Host {
     fn make_ready(&self, environment: &str, name: &str, revision: u64) -> Result<Ready> {
         let book = self.book(environment)?;
         let connection = book.connection(name)?;
+        // Before the consent is looked at: one that is revoked in between ends this turn.
+        let turn = self.turns.of(connection.id);
         let approval = book.find_approval(&connection.connector)?.ok_or_else(|| {
             Kind::ApprovalNeeded
                 .error(format!("The connector `{}` of this connection is not approved here.", connection.connector))
@@ -284,6 +289,7 @@ impl Host {
         if let Some(app) = &app {
             app.give(option, &mut typed)?;
         }
+        let agreed = Some(consent.sign_in.iter().cloned().collect());
         let mut granted = Vec::new();
         let (values, credentials) = if option.scheme.is_direct() {
             (typed.clone(), Arc::new(Typed::new(typed)) as Arc<dyn Credentials>)
@@ -292,12 +298,22 @@ impl Host {
             let values = consent::with_captured(&option.scheme.captured(), typed.clone(), &captured)?;
             granted.clone_from(&captured.scopes);
             let place = Some(book.captured_place(connection.id)?);
-            let sign_in = self.sign_in(option, app, typed, &connection, &consent.scopes, place)?;
+            let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent.scopes, agreed, place)?;
             (values, Arc::new(sign_in) as Arc<dyn Credentials>)
         };
         let limits = self.settings.transport_limits();
-        let access = consent::access(&loaded.manifest, option, &connection, &values, &consent, credentials, limits)?;
+        let access = consent::access(
+            &loaded.manifest,
+            option,
+            &connection,
+            &values,
+            &consent,
+            credentials,
+            app.as_deref(),
+            limits,
+        )?;
         Ok(Ready {
+            turn,
             granted,
             digest: approval.digest,
             isolation: approval.isolation,
@@ -317,6 +333,7 @@ impl Host {
         typed: Values,
         connection: &Connection,
         scopes: &[String],
+        agreed: Option<BTreeSet<String>>,
         place: Option<Place>,
     ) -> Result<SignIn> {
         let source = match &option.scheme {
@@ -327,7 +344,7 @@ impl Host {
                 })?,
             )),
         };
-        let way = self.way(option, app, connection)?;
+        let way = self.way(option, app, connection, agreed)?;
         let kept = place.map(|place| Kept {
             vault: self.vault.clone(),
             place,
@@ -336,9 +353,16 @@ impl Host {
         Ok(SignIn::new(source, typed, way, &self.turns, connection.id, kept))
     }
 
-    /// The way that requests of a sign-in take.
-    pub(crate) fn way(&self, option: &AuthOption, app: Option<Arc<App>>, connection: &Connection) -> Result<Way> {
+    /// The way that requests of a sign-in take; to the origins that the account's owner agreed to, once there is a consent.
+    pub(crate) fn way(
+        &self,
+        option: &AuthOption,
+        app: Option<Arc<App>>,
+        connection: &Connection,
+        agreed: Option<BTreeSet<String>>,
+    ) -> Result<Way> {
         Ok(Way {
+            agreed,
             transport: self.transport()?.clone(),
             audit: self.audit.clone(),
             private: connection.private.clone(),
@@ -374,7 +398,14 @@ impl Host {
         let mut renewed = 0;
         let environments = self.environments()?.into_iter().map(|environment| environment.name);
         for environment in environments {
-            for connection in self.book(&environment)?.connections()? {
+            let connections = match self.book(&environment).and_then(|book| book.connections()) {
+                Ok(connections) => connections,
+                Err(error) => {
+                    tracing::error!(%environment, %error, "its connections cannot be read");
+                    continue;
+                }
+            };
+            for connection in connections {
                 // One without a live consent has nothing to keep.
                 let Ok(ready) = self.ready(&environment, &connection.name) else { continue };
                 let subject = call::subject(&environment, &connection, ready.digest, "keep-alive", "host");

@@ -93,14 +93,14 @@ impl Browser {
         let mut answer = request.send().unwrap();
         let mut through = vec![url.clone()];
         for _ in 0..20 {
-            let location = answer.headers().get("location").map(|it| it.to_str().unwrap().to_owned());
-            let Some(location) = location.filter(|_| answer.status().is_redirection()) else {
-                return page(answer, through);
-            };
+            let redirects = answer.status().is_redirection();
+            let shown = page(answer, through.clone());
+            let location = shown.headers.get("location").filter(|_| redirects).cloned();
+            let Some(location) = location.or_else(|| refresh(&shown.html)) else { return shown };
             url = url.join(&location).unwrap();
             through.push(url.clone());
             if self.stops_at.as_ref().is_some_and(|stop| url.as_str().starts_with(stop)) {
-                return Page { url, through, ..page(answer, Vec::new()) };
+                return Page { url, through, ..shown };
             }
             answer = self.client.get(url.clone()).send().unwrap_or_else(|error| panic!("{url}: {error}"));
         }
@@ -125,7 +125,14 @@ fn page(answer: Response, through: Vec<Url>) -> Page {
     }
 }
 
+/// Where a page sends a browser by itself.
+fn refresh(html: &str) -> Option<String> {
+    let tag = html.split("<meta http-equiv=\"refresh\"").nth(1)?.split('>').next()?;
+    Some(attribute(tag, "content")?.split_once("url=")?.1.to_owned())
+}
+
 fn attribute(tag: &str, name: &str) -> Option<String> {
     let value = tag.split(&format!("{name}=\"")).nth(1)?.split('"').next()?;
-    Some(value.replace("&amp;", "&").replace("&quot;", "\"").replace("&#39;", "'"))
+    let value = value.replace("&amp;", "&").replace("&#38;", "&").replace("&quot;", "\"");
+    Some(value.replace("&#34;", "\"").replace("&#39;", "'"))
 }

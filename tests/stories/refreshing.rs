@@ -140,18 +140,18 @@ fn a_grant_that_is_over_is_said_so_once_and_for_all() {
 #[test]
 fn a_provider_that_fails_takes_nothing_away_that_is_still_good() {
     // A tenth of the lifetime is kept ahead, so that the token is renewed while it is good.
-    let (embedded, simulated) = at_simulated(&["--access-lifetime", "10"]);
+    let (embedded, simulated) = at_simulated(&["--access-lifetime", "20"]);
     simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 100, "status": 503,
         "headers": { "retry-after": "3600" } }));
     let obtained = Instant::now();
-    while obtained.elapsed() < Duration::from_millis(9_050) {
+    while obtained.elapsed() < Duration::from_millis(18_050) {
         thread::yield_now();
     }
     for _ in 0..3 {
         assert_eq!(me(&embedded, simulated.url())["status"], 200);
     }
     assert_eq!(simulated.tokens("refresh_token").len(), 1, "`Retry-After` is kept to");
-    while obtained.elapsed() < Duration::from_millis(11_050) {
+    while obtained.elapsed() < Duration::from_millis(21_050) {
         thread::yield_now();
     }
     let seen = me(&embedded, simulated.url());

@@ -32,9 +32,10 @@ impl Host {
         if let Some(consent) = book.consent(connection.id)?.filter(|consent| consent.revoked.is_none()) {
             book.mark_revoked(&consent)?;
         }
-        let ended = self.end(&book, &connection, &subject).await?;
-        book.remove_connection(&connection)?;
-        Ok(ended)
+        let ended = self.end(&book, &connection, &subject).await;
+        let removed = book.remove_connection(&connection);
+        self.turns.forget(connection.id);
+        removed.and(ended)
     }
 
     /// Takes a consent back: the connection stays, without its secrets, until it is connected again.
@@ -58,9 +59,10 @@ impl Host {
                     .error(format!("The consent to the connection `{name}` was revoked already, at {when}.")));
             }
         }
-        let ended = self.end(&book, &connection, &subject).await?;
-        book.forget_secrets(connection.id)?;
-        Ok(ended)
+        let ended = self.end(&book, &connection, &subject).await;
+        let forgotten = book.forget_secrets(connection.id);
+        self.turns.forget(connection.id);
+        forgotten.and(ended)
     }
 
     /// What a reconnection starts from: the connection, and the secrets that it still has.
@@ -83,7 +85,8 @@ impl Host {
             return Ok(Ended { upstream: None });
         };
         let credential = book.credential(connection.id)?;
-        self.end_upstream(book, connection, credential, &captured, subject).await
+        let agreed = book.consent(connection.id)?.map(|consent| consent.sign_in).unwrap_or_default();
+        self.end_upstream(book, connection, credential, &captured, &agreed, subject).await
     }
 
     /// Tells the provider to end what it gave to a connection. Whether it does is no error.
@@ -93,9 +96,10 @@ impl Host {
         connection: &Connection,
         credential: Option<Credential>,
         captured: &Captured,
+        agreed: &[String],
         subject: &Subject,
     ) -> Result<Ended> {
-        let upstream = match self.revoke_upstream(book, connection, credential, captured, subject).await {
+        let upstream = match self.revoke_upstream(book, connection, credential, captured, agreed, subject).await {
             Ok(upstream) => upstream,
             // The connector is gone, or the app: then nobody can be told any longer.
             Err(error) => Some(Revoked::Failed(error)),
@@ -112,6 +116,7 @@ impl Host {
         connection: &Connection,
         credential: Option<Credential>,
         captured: &Captured,
+        agreed: &[String],
         subject: &Subject,
     ) -> Result<Option<Revoked>> {
         let approval = book.approval(&connection.connector)?;
@@ -127,7 +132,8 @@ impl Host {
         let Some(client) = Client::of(option, app.clone(), connection.discovered.clone(), scopes) else {
             return Ok(None);
         };
-        let way = self.way(option, app, connection)?;
+        // Wherever the connector says now: what its owner did not agree to is not told anything.
+        let way = self.way(option, app, connection, Some(agreed.iter().cloned().collect()))?;
         Ok(Some(client.revoke(&way, &typed, captured, subject).await))
     }
 

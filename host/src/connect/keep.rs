@@ -45,7 +45,12 @@ impl Host {
     /// What the sign-in or the check failed with; `reconnect-needed` where it is another account than before.
     pub async fn connect(&self, proposal: ConnectProposal, signed_in: SignedIn) -> Result<Made> {
         let drafted = self.draft(&proposal, signed_in).await?;
-        self.keep(&proposal.environment, drafted, &proposal.subject("check")).await
+        let captured = drafted.captured.clone();
+        let kept = self.keep(&proposal.environment, drafted, &proposal.subject("check")).await;
+        if kept.is_err() {
+            self.give_back_all(&proposal, captured.as_ref()).await;
+        }
+        kept
     }
 
     /// Everything of a connection, as it would be kept.
@@ -64,7 +69,13 @@ impl Host {
         let not_made = |error: Error| {
             error.context(format!("The connection `{}` was not made, since its check failed", proposal.connection.name))
         };
-        let first = self.first_access(proposal, signed_in, &mut consent, &subject).await.map_err(not_made)?;
+        let first = match self.first_access(proposal, signed_in, &mut consent, &subject).await {
+            Ok(first) => first,
+            Err((error, captured)) => {
+                self.give_back_all(proposal, captured.as_ref()).await;
+                return Err(not_made(error));
+            }
+        };
         match self.check_first(proposal, &first, before.as_ref(), &subject).await {
             Ok(account) => {
                 consent.account.clone_from(&account);
@@ -76,8 +87,10 @@ impl Host {
                 })
             }
             Err(error) => {
-                if let Some(captured) = first.captured() {
-                    self.give_back(proposal, &captured, &subject).await;
+                // Where one token is ended some providers end them all, and the connection that there is may be good.
+                let passes = matches!(error.kind(), Kind::Unreachable | Kind::Timeout | Kind::ServiceFailed);
+                if before.is_none() || !passes {
+                    self.give_back_all(proposal, first.captured().as_ref()).await;
                 }
                 Err(match error.kind() {
                     Kind::ReconnectNeeded => error,
@@ -99,7 +112,9 @@ impl Host {
             Some(turn) => Some(turn.last().await),
             None => None,
         };
-        book.put_connection(&connection, &credential, captured.as_ref(), &consent)?;
+        let kept = book.put_connection(&connection, &credential, captured.as_ref(), &consent);
+        self.turns.forget(connection.id);
+        kept?;
         let withheld = captured.map(|captured| captured.withheld(&consent.scopes)).unwrap_or_default();
         Ok(Made { connection, withheld })
     }
@@ -133,16 +148,31 @@ impl Host {
         signed_in: SignedIn,
         consent: &mut Consent,
         subject: &Subject,
-    ) -> Result<First> {
+    ) -> Result<First, (Error, Option<Captured>)> {
         let ConnectProposal { manifest, values, connection, .. } = proposal;
-        let option = find_option(manifest, &connection.option)?;
+        let option = find_option(manifest, &connection.option).map_err(nothing_yet)?;
         if option.scheme.is_direct() {
             let credentials = Arc::new(Typed::new(values.clone()));
-            let access = self.access_of(manifest, proposal, values, consent, credentials)?;
+            let access = self.access_of(manifest, proposal, values, consent, credentials).map_err(nothing_yet)?;
             return Ok(First { access: Arc::new(access), sign_in: None });
         }
         let app = proposal.app.clone().map(Arc::new);
-        let sign_in = Arc::new(self.sign_in(option, app, values.clone(), connection, &consent.scopes, None)?);
+        let sign_in = self.sign_in(option, app, values.clone(), connection, &consent.scopes, None, None);
+        let sign_in = Arc::new(sign_in.map_err(nothing_yet)?);
+        let signed_in = self.signed_in(proposal, signed_in, consent, &sign_in, subject).await;
+        signed_in.map_err(|error| (error, sign_in.captured()))
+    }
+
+    async fn signed_in(
+        &self,
+        proposal: &ConnectProposal,
+        signed_in: SignedIn,
+        consent: &mut Consent,
+        sign_in: &Arc<SignIn>,
+        subject: &Subject,
+    ) -> Result<First> {
+        let ConnectProposal { manifest, connection, .. } = proposal;
+        let option = find_option(manifest, &connection.option)?;
         match signed_in {
             // A login, or the client's own credentials: asked for like any later renewal.
             SignedIn::Agreed => {}
@@ -159,7 +189,7 @@ impl Host {
         consent.origins = reachable.audience.iter().map(ToString::to_string).collect();
         consent.sign_in = strings(consent::sign_in_origins(option, &held.values, &connection.discovered)?);
         let access = self.access_of(manifest, proposal, &held.values, consent, sign_in.clone())?;
-        Ok(First { access: Arc::new(access), sign_in: Some(sign_in) })
+        Ok(First { access: Arc::new(access), sign_in: Some(sign_in.clone()) })
     }
 
     fn access_of(
@@ -172,8 +202,13 @@ impl Host {
     ) -> Result<Access> {
         let option = find_option(manifest, &proposal.connection.option)?;
         let limits = self.settings.transport_limits();
-        consent::access(manifest, option, &proposal.connection, values, consent, credentials, limits)
+        let app = proposal.app.as_ref();
+        consent::access(manifest, option, &proposal.connection, values, consent, credentials, app, limits)
     }
+}
+
+fn nothing_yet(error: Error) -> (Error, Option<Captured>) {
+    (error, None)
 }
 
 /// A connection that was proposed replaces the one of its name as it was then, or none.

@@ -114,6 +114,12 @@ impl Host {
                 )));
         }
         let approval = book.approval(&request.connector)?;
+        if let Some(other) = before.as_ref().filter(|before| before.connector != approval.connector) {
+            return Err(Kind::Usage.error(format!(
+                "The connection `{}` is of the connector `{}`, not of `{}`.",
+                other.name, other.connector, approval.connector
+            )));
+        }
         let manifest = self.manifest(&approval)?;
         let option = find_option(&manifest, &request.option)?;
         let typed = Values::new(option, request.parameters, request.secrets)?;

@@ -36,7 +36,12 @@ impl Host {
         let book = self.book(&proposal.environment)?;
         self.audit.write(&Event::pending(&proposal.subject("connect"), owner))?;
         // Only the code's digest is kept: who reads the store cannot confirm.
-        book.put_pending(Digest::of(code.as_bytes()), &Pending { drafted, owner: owner.to_owned(), until })?;
+        let captured = drafted.captured.clone();
+        let pending = Pending { drafted, owner: owner.to_owned(), until };
+        if let Err(error) = book.put_pending(Digest::of(code.as_bytes()), &pending) {
+            self.give_back_all(&proposal, captured.as_ref()).await;
+            return Err(error);
+        }
         Ok(code)
     }
 
@@ -71,7 +76,13 @@ impl Host {
                 .error("It is too late to confirm this; what the provider gave is revoked.")
                 .hint("Let the person connect again, with a new link."));
         }
-        self.keep(environment, pending.drafted, &subject).await
+        match self.keep(environment, pending.drafted.clone(), &subject).await {
+            Ok(made) => Ok(made),
+            Err(error) => {
+                self.drop_pending(&book, &pending, "it could not be kept", &subject).await?;
+                Err(error)
+            }
+        }
     }
 
     /// Revokes what was not confirmed in time, and gives how much that was.
@@ -95,7 +106,8 @@ impl Host {
         self.audit.write(&Event::not_confirmed(subject, why))?;
         let drafted = &pending.drafted;
         let Some(captured) = &drafted.captured else { return Ok(Ended { upstream: None }) };
-        self.end_upstream(book, &drafted.connection, Some(drafted.credential.clone()), captured, subject).await
+        let (credential, agreed) = (Some(drafted.credential.clone()), &drafted.consent.sign_in);
+        self.end_upstream(book, &drafted.connection, credential, captured, agreed, subject).await
     }
 }
 

@@ -112,9 +112,16 @@ impl Host {
         }
     }
 
+    /// The same, where there is something.
+    pub(super) async fn give_back_all(&self, proposal: &ConnectProposal, captured: Option<&Captured>) {
+        if let Some(captured) = captured.filter(|captured| !captured.values.is_empty()) {
+            self.give_back(proposal, captured, &proposal.subject("connect")).await;
+        }
+    }
+
     fn proposed_way(&self, proposal: &ConnectProposal) -> Result<crate::consent::Way> {
         let option = find_option(&proposal.manifest, &proposal.connection.option)?;
-        self.way(option, proposal.app.clone().map(Arc::new), &proposal.connection)
+        self.way(option, proposal.app.clone().map(Arc::new), &proposal.connection, None)
     }
 
     /// The app that an auth option needs: the one that is named, the only one there is, or one that the host registers itself
@@ -145,7 +152,7 @@ impl Host {
             .fill(typed, &Moment::now())
             .map_err(|why| Kind::InvalidInput.error(format!("Where to register cannot be filled in: {why}.")))?;
         let origins = oauth2::origins(settings, typed)?;
-        let way = self.way(option, None, connection)?;
+        let way = self.way(option, None, connection, None)?;
         let app = oauth2::register(
             &connection.connector,
             endpoint.expose().clone(),
@@ -183,7 +190,7 @@ impl Host {
             }
         };
         let own = Origin::of(issuer.expose())?;
-        let way = self.way(option, app.cloned().map(Arc::new), connection)?;
+        let way = self.way(option, app.cloned().map(Arc::new), connection, None)?;
         let permits = |url: &Url| match app {
             Some(app) => app.permits(url),
             // Who typed the client's secret is shown where it goes; it stays with whom it was typed for.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Connection, Consent, Credential, Discovered};
+use super::{App, Connection, Consent, Credential, Discovered};
 use crate::{
     egress::{Access, Credentials, Known, Reachable},
     error::{Error, Kind, Result},
@@ -124,6 +124,7 @@ pub fn access(
     values: &Values,
     consent: &Consent,
     credentials: Arc<dyn Credentials>,
+    app: Option<&App>,
     limits: transport::Limits,
 ) -> Result<Access> {
     let needs_consent = |why: String| needs_consent(&connection.name, why);
@@ -144,6 +145,7 @@ pub fn access(
         jwts: option.jwts.clone(),
         credentials,
         readable: values.public().clone(),
+        app_origins: app.filter(|_| option.carries_app_secrets()).map(|app| app.origins.clone()),
         limits,
         known: Known::default(),
     })

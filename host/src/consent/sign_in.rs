@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, OwnedMutexGuard};
 use uuid::Uuid;
 
 use super::{
@@ -26,7 +26,10 @@ use crate::{
     audit::{Event, Subject},
     egress::{Credentials, Held},
     error::{Error, Kind, Result},
-    manifest::{Login, Parameter, Values, login::REFRESH_TOKEN},
+    manifest::{
+        Login, Parameter, Values,
+        login::{ACCESS_TOKEN, REFRESH_TOKEN},
+    },
     store::{Changes, Place, Vault},
     sync::lock,
     transport::Before,
@@ -78,6 +81,14 @@ impl Source {
             _ => false,
         }
     }
+
+    /// Whether there is anything to ask with.
+    fn can_renew(&self, before: &Captured) -> bool {
+        match self {
+            Source::Login(_) => true,
+            Source::Oauth2(client) => client.can_renew(before),
+        }
+    }
 }
 
 /// What is shared by everything that signs in for one connection, however often its records are read again.
@@ -88,7 +99,7 @@ pub struct Turns(Mutex<HashMap<Uuid, Arc<Turn>>>);
 #[derive(Default)]
 pub(crate) struct Turn {
     /// Held by whoever signs in.
-    one: tokio::sync::Mutex<()>,
+    one: Arc<tokio::sync::Mutex<()>>,
     failed: Mutex<Option<Failed>>,
     /// The generation that was got because a service refused the one before, and when.
     after_refusal: Mutex<Option<(u64, Instant)>>,
@@ -102,8 +113,13 @@ impl Turn {
         self.one.lock().await
     }
 
+    /// Whether nothing is handed out any longer.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     fn stand(&self, subject: &Subject) -> Result<()> {
-        if !self.ended.load(Ordering::Acquire) {
+        if !self.is_over() {
             return Ok(());
         }
         Err(Kind::ConsentNeeded
@@ -120,15 +136,21 @@ struct Failed {
 }
 
 impl Turns {
-    fn of(&self, connection: Uuid) -> Arc<Turn> {
+    pub(crate) fn of(&self, connection: Uuid) -> Arc<Turn> {
         lock(&self.0).entry(connection).or_default().clone()
     }
 
-    /// Ends a connection's, which was connected anew or removed: from now on nothing that it had is handed out.
+    /// Ends a connection's, which is connected anew or removed: from now on nothing that it had is handed out, and whoever comes
+    /// finds this one, until it is forgotten.
     pub(crate) fn end(&self, connection: Uuid) -> Arc<Turn> {
-        let turn = lock(&self.0).remove(&connection).unwrap_or_default();
+        let turn = self.of(connection);
         turn.ended.store(true, Ordering::Release);
         turn
+    }
+
+    /// Forgets an ended one: what is kept now is what is to be used.
+    pub(crate) fn forget(&self, connection: Uuid) {
+        lock(&self.0).remove(&connection);
     }
 }
 
@@ -140,7 +162,10 @@ pub(crate) struct Kept {
 }
 
 /// The credentials of a connection that signs in.
-pub struct SignIn {
+pub struct SignIn(Arc<Renewal>);
+
+/// What renews for as long as it takes, whoever waits for it: a caller that goes away takes no answer with it.
+struct Renewal {
     source: Source,
     typed: Values,
     way: Way,
@@ -161,25 +186,43 @@ impl SignIn {
     ) -> Self {
         // Nobody else signs in for a connection that is not there yet.
         let turn = if kept.is_some() { turns.of(connection) } else { Arc::default() };
-        Self { source, typed, way, turn, kept, held: Mutex::default() }
+        Self(Arc::new(Renewal { source, typed, way, turn, kept, held: Mutex::default() }))
     }
 
     /// Takes a first token, which the account's owner just agreed to.
     pub(crate) async fn begin(&self, given: &Given, subject: &Subject) -> Result<()> {
-        let Source::Oauth2(client) = &self.source else {
+        let Renewal { source, way, typed, .. } = &*self.0;
+        let Source::Oauth2(client) = source else {
             return Err(Kind::Internal.error("Only an authorization server takes a code."));
         };
-        let captured = client.obtain(&self.way, &self.typed, given, subject).await.map_err(Failure::into_error)?;
+        let captured = client.obtain(way, typed, given, subject).await.map_err(Failure::into_error)?;
         self.take_first(captured, subject)
     }
 
     /// Takes what a person agreed to on another device.
     pub(crate) fn take_first(&self, captured: Captured, subject: &Subject) -> Result<()> {
-        self.take(captured, None, subject).map(drop)
+        self.0.take(captured, None, subject).map(drop)
     }
 
     /// What was captured last.
     pub(crate) fn captured(&self) -> Option<Captured> {
+        self.0.captured()
+    }
+
+    /// Signs in, or renews, in a task of its own that holds the turn to the end.
+    async fn sign_in(&self, turn: OwnedMutexGuard<()>, subject: &Subject) -> Result<Arc<Held>> {
+        let (renewal, subject) = (self.0.clone(), subject.clone());
+        let renewing = tokio::spawn(async move {
+            let signed_in = renewal.sign_in(&subject).await;
+            drop(turn);
+            signed_in
+        });
+        renewing.await.unwrap_or_else(|_| Err(Kind::Internal.error("The renewal was ended with the host.")))
+    }
+}
+
+impl Renewal {
+    fn captured(&self) -> Option<Captured> {
         lock(&self.held).as_ref().map(|(_, captured)| captured.clone())
     }
 
@@ -187,7 +230,9 @@ impl SignIn {
     fn look(&self) -> Result<()> {
         let Some(Kept { vault, place, .. }) = &self.kept else { return Ok(()) };
         let Some(captured) = vault.get::<Captured>(place)? else { return Ok(()) };
-        let newer = lock(&self.held).as_ref().is_none_or(|(held, _)| held.generation < captured.generation);
+        let newer = lock(&self.held)
+            .as_ref()
+            .is_none_or(|(held, known)| held.generation < captured.generation || known.sending != captured.sending);
         if newer { self.hold(captured).map(drop) } else { Ok(()) }
     }
 
@@ -232,7 +277,7 @@ impl SignIn {
             // What is good yet is served; nothing better comes after it.
             return Err(match self.still_good() {
                 Some(_) => lost(None),
-                None => self.refused(before.generation, lost(None), subject)?,
+                None => self.refused(Some(before), lost(None), subject)?,
             });
         }
         let asking = before.as_ref().map_or(0, |before| before.generation) + 1;
@@ -242,27 +287,33 @@ impl SignIn {
         let outcome = match self.ask(before.as_ref(), subject, sending).await {
             // Whatever stood in its way, it did not get so far as to be marked: nothing left.
             Err(Failure::Lost(error)) if spends && !left.load(Ordering::Acquire) => Err(Failure::Later(error, None)),
+            // One that was seen to accept the same token again may be asked with it again.
+            Err(Failure::Lost(error)) if before.as_ref().is_some_and(accepts_it_again) => {
+                Err(Failure::Later(error, None))
+            }
             outcome => outcome,
         };
         if let (Some(before), true, Err(Failure::Later(..) | Failure::Unsent(_) | Failure::Undecided { .. })) =
             (&before, spends, &outcome)
         {
-            // Nothing was spent, so the same may be presented again.
-            self.keep(&Captured { sending: None, ..before.clone() })?;
+            // Nothing was spent, so the same may be presented again; or what it brought is kept already.
+            if self.captured().is_none_or(|held| held.generation < asking) {
+                self.keep(&Captured { sending: None, ..before.clone() })?;
+            }
             if let Some(kept) = &self.kept {
                 kept.leaving.clear(&Sending::new(asking));
             }
         }
         match outcome {
             Ok(captured) => self.take(captured, before.as_ref(), subject),
-            Err(Failure::Refused(error)) => Err(self.refused(asking - 1, error, subject)?),
+            Err(Failure::Refused(error)) => Err(self.refused(before.as_ref(), error, subject)?),
             Err(Failure::Lost(error)) if spends => match (&before, self.still_good()) {
                 // What is good yet is served; when it has run out, the mark on the disk says why there is nothing better.
                 (Some(before), Some(_)) => {
                     self.hold(Captured { sending: Some(Sending::new(asking)), ..before.clone() })?;
                     Err(lost(Some(&error)))
                 }
-                _ => Err(self.refused(asking - 1, lost(Some(&error)), subject)?),
+                _ => Err(self.refused(before.as_ref(), lost(Some(&error)), subject)?),
             },
             Err(Failure::Unsent(error)) => Err(error),
             Err(failure) => {
@@ -296,10 +347,16 @@ impl SignIn {
     }
 
     /// Writes down that nobody is to be asked again before the account's owner is.
-    fn refused(&self, generation: u64, error: Error, subject: &Subject) -> Result<Error> {
+    fn refused(&self, before: Option<&Captured>, error: Error, subject: &Subject) -> Result<Error> {
         self.way.audit.write(&Event::sign_in_refused(subject, error.message()))?;
-        let refused =
-            Captured { generation: generation + 1, refused: Some(error.message().to_owned()), ..Captured::default() };
+        let before = before.cloned().unwrap_or_default();
+        // What there was stays, so that the provider can be told to end it; nothing of it is used any longer.
+        let refused = Captured {
+            generation: before.generation + 1,
+            refused: Some(error.message().to_owned()),
+            sending: None,
+            ..before
+        };
         self.keep(&refused)?;
         self.hold(refused)?;
         Ok(error)
@@ -315,7 +372,9 @@ impl SignIn {
         let login = match (&self.source, before) {
             (Source::Login(login), _) => login,
             (Source::Oauth2(client), Some(before)) => {
-                return client.renew(&self.way, &self.typed, before, subject, sending).await;
+                // On the disk before the access token that came with it is used.
+                let keep = |renewed: &Captured| self.keep_renewed(renewed, before);
+                return client.renew(&self.way, &self.typed, before, subject, sending, &keep).await;
             }
             (Source::Oauth2(client), None) => {
                 return client.obtain(&self.way, &self.typed, &Given::Credentials, subject).await;
@@ -334,6 +393,16 @@ impl SignIn {
         self.way.run(&login.steps, &self.typed, subject, None).await
     }
 
+    /// Keeps what a renewal brought while there is still something to do before it can be used: should that fail, the next one
+    /// goes on from there.
+    fn keep_renewed(&self, renewed: &Captured, before: &Captured) -> Result<()> {
+        let mut kept =
+            Captured { generation: before.generation + 1, sending: None, expires: Some(0), ..renewed.clone() };
+        kept.values.remove(ACCESS_TOKEN);
+        self.keep(&kept)?;
+        self.hold(kept).map(drop)
+    }
+
     /// What writes down that this generation is being asked for.
     fn mark(&self, asking: u64, before: &Captured, left: Arc<AtomicBool>) -> Option<Before> {
         let Kept { vault, place, leaving } = self.kept.as_ref()?;
@@ -346,8 +415,11 @@ impl SignIn {
         }))
     }
 
-    /// Whether an earlier renewal may have arrived, whose answer never came.
+    /// Whether an earlier renewal may have arrived, whose answer never came, and may have replaced what it was asked with.
     fn may_have_left(&self, before: &Captured) -> bool {
+        if accepts_it_again(before) {
+            return false;
+        }
         match (&before.sending, &self.kept) {
             (Some(sending), Some(kept)) => !kept.leaving.never_left(sending),
             (sending, _) => sending.is_some(),
@@ -365,72 +437,91 @@ impl SignIn {
 #[async_trait]
 impl Credentials for SignIn {
     async fn current(&self, subject: &Subject) -> Result<Arc<Held>> {
-        self.turn.stand(subject)?;
-        if let Some(held) = self.good() {
+        let it = &*self.0;
+        it.turn.stand(subject)?;
+        if let Some(held) = it.good() {
             return Ok(held);
         }
         // What is good for a little while yet is good enough while somebody else renews it.
-        let _turn = match (self.turn.one.try_lock(), self.still_good()) {
+        let turn = match (it.turn.one.clone().try_lock_owned(), it.still_good()) {
             (Ok(turn), _) => turn,
             (Err(_), Some(held)) => return Ok(held),
-            (Err(_), None) => self.turn.one.lock().await,
+            (Err(_), None) => it.turn.one.clone().lock_owned().await,
         };
-        self.look()?;
-        if let Some(held) = self.good() {
+        it.turn.stand(subject)?;
+        it.look()?;
+        if let Some(held) = it.good() {
             return Ok(held);
         }
-        match self.sign_in(subject).await {
+        let held = match self.sign_in(turn, subject).await {
             // A sign-in that fails for now takes nothing away that is still good.
-            Err(error) => self.still_good().ok_or(error),
-            signed_in => signed_in,
-        }
+            Err(error) => it.still_good().ok_or(error)?,
+            Ok(held) => held,
+        };
+        // It may have been ended while this was waited for.
+        it.turn.stand(subject)?;
+        Ok(held)
     }
 
     fn at_hand(&self) -> Option<Arc<Held>> {
-        if let Err(error) = self.look() {
+        if let Err(error) = self.0.look() {
             tracing::warn!(%error, "what was captured cannot be read");
         }
-        lock(&self.held).as_ref().filter(|(_, captured)| captured.refused.is_none()).map(|(held, _)| held.clone())
+        lock(&self.0.held).as_ref().filter(|(_, captured)| captured.refused.is_none()).map(|(held, _)| held.clone())
     }
 
     fn are_bearer(&self) -> bool {
-        matches!(self.source, Source::Oauth2(_))
+        matches!(self.0.source, Source::Oauth2(_))
     }
 
     async fn keep_alive(&self, idle: Duration, subject: &Subject) -> Result<bool> {
-        let _turn = self.turn.one.lock().await;
-        self.turn.stand(subject)?;
-        self.look()?;
+        let it = &*self.0;
+        let turn = it.turn.one.clone().lock_owned().await;
+        it.turn.stand(subject)?;
+        it.look()?;
         let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
-        let due = self.captured().is_some_and(|captured| {
-            let renews = captured.refused.is_none() && self.source.renews(&captured);
-            renews && captured.obtained.saturating_add(idle) <= Timestamp::now().as_second()
+        let due = it.captured().is_some_and(|captured| {
+            let renews = captured.refused.is_none() && it.source.renews(&captured);
+            let now = Timestamp::now().as_second();
+            // One of the future was noted by a clock that was wrong.
+            renews && (captured.obtained.saturating_add(idle) <= now || captured.obtained > now)
         });
         if due {
-            self.sign_in(subject).await?;
+            self.sign_in(turn, subject).await?;
         }
         Ok(due)
     }
 
     async fn renewed(&self, refused: &Held, subject: &Subject) -> Result<Option<Arc<Held>>> {
-        let _turn = self.turn.one.lock().await;
-        self.turn.stand(subject)?;
-        self.look()?;
+        let it = &*self.0;
+        let turn = it.turn.one.clone().lock_owned().await;
+        it.turn.stand(subject)?;
+        it.look()?;
+        // Without anything to renew it with, it stays: one refusal proves nothing, and it is all there is.
+        if it.captured().is_none_or(|captured| captured.refused.is_none() && !it.source.can_renew(&captured)) {
+            return Ok(None);
+        }
         // Somebody else was quicker.
-        let newer = lock(&self.held).as_ref().filter(|(held, _)| held.generation > refused.generation).cloned();
+        let newer = lock(&it.held).as_ref().filter(|(held, _)| held.generation > refused.generation).cloned();
         if let Some((held, _)) = newer.filter(|(_, captured)| captured.refused.is_none()) {
             return Ok(Some(held));
         }
         // A service that refuses what was got for it a moment ago refuses something else than the token.
-        let useless = lock(&self.turn.after_refusal)
+        let useless = lock(&it.turn.after_refusal)
             .is_some_and(|(generation, when)| generation == refused.generation && when.elapsed() < REFUSED_ANEW);
         if useless {
             return Ok(None);
         }
-        let held = self.sign_in(subject).await?;
-        *lock(&self.turn.after_refusal) = Some((held.generation, Instant::now()));
+        let held = self.sign_in(turn, subject).await?;
+        *lock(&it.turn.after_refusal) = Some((held.generation, Instant::now()));
+        it.turn.stand(subject)?;
         Ok(Some(held))
     }
+}
+
+/// Whether the provider was seen to leave the renewal token as it is.
+fn accepts_it_again(before: &Captured) -> bool {
+    before.rotates == Some(false)
 }
 
 /// What was typed, and what was captured.

@@ -1,11 +1,15 @@
 //! The calls of a sign-in: each is filled in, sent once, and asked for what is to be kept.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use jiff::Timestamp;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 use uuid::Uuid;
 
 use super::{App, Captured, answer::Answer};
@@ -20,6 +24,7 @@ use crate::{
         login::{Body, Call, Capture, EXPIRIES},
         template::{Landing, Moment, Template},
     },
+    origin::Origin,
     secret::Secret,
     text,
     transport::{self, Before, Incoming, Outgoing, PoolKey, PrivateAllowed, Transport},
@@ -38,6 +43,8 @@ pub(crate) struct Way {
     pub(crate) jwts: Vec<Jwt>,
     /// Whose secrets it carries: it goes to that app's origins and nowhere else.
     pub(crate) app: Option<Arc<App>>,
+    /// The origins that the account's owner agreed to; none while there is no consent yet.
+    pub(crate) agreed: Option<BTreeSet<String>>,
 }
 
 /// Why a sign-in gave nothing.
@@ -96,12 +103,14 @@ impl Way {
         let mut values = values.clone();
         let mut captured = Captured::default();
         for (number, step) in steps.iter().enumerate() {
+            // What an earlier step brought is lost with a later one that fails, and asking for it again may spend something.
+            let later = |failure: Failure| if number > 0 { failure.after_a_token() } else { failure };
             let moment = Moment::now();
-            let mut outgoing = request(step, &self.jwts, &values, &moment).map_err(Failure::Refused)?;
+            let mut outgoing = request(step, &self.jwts, &values, &moment).map_err(Failure::Unsent).map_err(later)?;
             outgoing.before = before.take();
             let origin = outgoing.url.origin().ascii_serialization();
-            let answer = self.exchange(outgoing, subject, number + 1).await?;
-            judge(answer.status, &origin)?;
+            let answer = self.exchange(outgoing, subject, number + 1).await.map_err(later)?;
+            judge(answer.status, &origin).map_err(later)?;
             let answer = Answer::read(answer);
             for capture in &step.capture {
                 keep(capture, &answer, &origin, &mut values, &mut captured).map_err(Failure::Refused)?;
@@ -109,6 +118,20 @@ impl Way {
         }
         refuse_reflected(steps, &values).map_err(Failure::Refused)?;
         Ok(captured)
+    }
+
+    /// Whether the app's operator and the account's owner let it go there.
+    fn permits(&self, url: &Url, subject: &Subject) -> Result<(), Error> {
+        if let Some(app) = &self.app {
+            app.permits(url)?;
+        }
+        let origin = Origin::of(url)?.to_string();
+        match &self.agreed {
+            Some(agreed) if !agreed.contains(&origin) => Err(Kind::ConsentNeeded
+                .error(format!("To sign in, the connector now calls {origin}, which was not agreed to."))
+                .hint(format!("`attache connection reconnect {}` asks its owner again.", subject.connection()))),
+            _ => Ok(()),
+        }
     }
 
     /// Sends one request where this sign-in may go, over a connection of its own: on one that was kept open, a request that
@@ -119,9 +142,7 @@ impl Way {
         subject: &Subject,
         number: usize,
     ) -> Result<Incoming, Failure> {
-        if let Some(app) = &self.app {
-            app.permits(&outgoing.url).map_err(Failure::Unsent)?;
-        }
+        self.permits(&outgoing.url, subject).map_err(Failure::Unsent)?;
         let (method, origin) = (outgoing.method.clone(), outgoing.url.origin().ascii_serialization());
         let unsent = Failure::Unsent;
         self.audit.write(&Event::sign_in_request(subject, &method, &origin, number)).map_err(unsent)?;
@@ -135,8 +156,11 @@ impl Way {
         self.transport.close(&once);
         match outcome {
             Ok(answer) => {
-                let told = self.audit.write(&Event::answer(subject, answer.status.as_u16(), answer.body.len(), 0));
-                told.map_err(Failure::Lost)?;
+                // What it brought counts, whether this line can be written or not: the next request will not pass the audit.
+                let told = self.audit.note(&Event::answer(subject, answer.status.as_u16(), answer.body.len(), 0));
+                if let Err(error) = told {
+                    tracing::error!(%error, "the audit cannot be written");
+                }
                 Ok(answer)
             }
             Err(fault) => {
@@ -270,6 +294,8 @@ pub(super) fn expiry(name: &str, found: &Secret, now: Timestamp) -> Option<i64> 
     #[allow(clippy::cast_possible_truncation, reason = "bounded above")]
     let whole = |number: f64| number as i64;
     match (name, number) {
+        // Some write that of what does not run out.
+        ("expires_in" | "expires_in_ms", Some(0.0)) => None,
         ("expires_in", Some(seconds)) => Some(now.as_second().saturating_add(whole(seconds))),
         ("expires_in_ms", Some(milliseconds)) => Some(now.as_second().saturating_add(whole(milliseconds / 1000.0))),
         // Beyond the year 5138 it is milliseconds.

@@ -15,7 +15,7 @@ mod redirect;
 mod scrub;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -35,6 +35,7 @@ use crate::{
     credential::{self, Attached, Existing},
     error::{Error, Kind, Result},
     manifest::{Attachment, Values, jwt::Jwt, template::Moment},
+    origin::Origin,
     sync::lock,
     transport::{self, Outgoing, PoolKey, Transport},
 };
@@ -83,6 +84,8 @@ pub struct Access {
     pub credentials: Arc<dyn Credentials>,
     /// What the connector may read, by name.
     pub readable: BTreeMap<String, String>,
+    /// Where requests may go that carry a secret of the operator's app; none where they carry none.
+    pub app_origins: Option<BTreeSet<Origin>>,
     /// What the transport allows.
     pub limits: transport::Limits,
     /// How to find what was attached before.
@@ -228,13 +231,15 @@ impl Session {
             Verdict::Insufficient(scopes) => {
                 self.audit.note(&Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0))?;
                 let asked = scopes.as_deref().unwrap_or("more than was granted");
-                let flags = scopes.iter().flat_map(|it| it.split(' ')).map(|scope| format!(" --scope {scope}"));
+                // A command is only made of words that mean nothing to a shell.
+                let plain = |scope: &&str| scope.chars().all(|c| c.is_ascii_alphanumeric() || "._:/+-".contains(c));
+                let flags = scopes.iter().flat_map(|it| it.split(' ')).filter(plain);
+                let flags: String = flags.map(|scope| format!(" --scope {scope}")).collect();
                 Err(Kind::ConsentNeeded
-                    .error(format!("The service wants {asked} for this (`insufficient_scope`)."))
+                    .error(format!("The service wants “{asked}” for this (`insufficient_scope`)."))
                     .hint(format!(
-                        "`attache connection reconnect {}{}` asks for it, if the connector declares it.",
+                        "`attache connection reconnect {}{flags}` asks for it, if the connector declares it.",
                         self.subject.connection(),
-                        flags.collect::<String>()
                     )))
             }
         }
@@ -276,6 +281,7 @@ impl Session {
     ) -> Result<Attached> {
         match (destination, held) {
             (Destination::Audience, Some(held)) => {
+                self.confine_app(&outgoing.url)?;
                 // Each hop is a request of its own: a service that saw a nonce does not take it again.
                 credential::attach(
                     &self.access.attachments,
@@ -301,6 +307,22 @@ impl Session {
             }
             _ => self.refuse_carried_over(sent, outgoing).map(|()| Attached::default()),
         }
+    }
+
+    /// A secret of the operator's app goes to the app's origins, whatever the owner of a connection typed.
+    fn confine_app(&self, url: &Url) -> Result<()> {
+        let Some(origins) = &self.access.app_origins else { return Ok(()) };
+        let origin = Origin::of(url)?;
+        if origins.contains(&origin) {
+            return Ok(());
+        }
+        Err(Kind::Denied
+            .error(format!(
+                "The request would carry a secret of the operator's app to {origin}, which is none of its origins."
+            ))
+            .hint(format!(
+                "If that is right, the operator allows it with `attache app set CONNECTOR --origin {origin}`."
+            )))
     }
 
     /// A service that saw the credential may write it into a redirect that leaves the audience.

@@ -120,6 +120,27 @@ impl Attachment {
         }
     }
 
+    /// Every template of it.
+    pub fn templates(&self) -> Vec<&Template> {
+        match self {
+            Attachment::Header { name, value } | Attachment::Query { name, value } => vec![name, value],
+            Attachment::Body { value, .. } => vec![value],
+            Attachment::Path { prefix } => vec![prefix],
+            Attachment::Basic { user, password } => vec![user, password],
+            Attachment::ClientCertificate { certificate, key } => vec![certificate, key],
+            Attachment::AzureSharedKey { account, key } => vec![account, key],
+            Attachment::AwsSigv4(it) => {
+                let all = [&it.access_key_id, &it.secret_access_key, &it.service, &it.region];
+                all.into_iter().chain(&it.session_token).collect()
+            }
+            Attachment::Oauth1(it) => {
+                let more = [&it.token, &it.token_secret, &it.realm].into_iter().flatten();
+                let params = it.params.iter().map(|(_, value)| value);
+                [&it.consumer_key, &it.consumer_secret].into_iter().chain(more).chain(params).collect()
+            }
+        }
+    }
+
     /// The place and what is put there, so that a different template in the same place is seen.
     pub fn describe(&self) -> String {
         let place = self.place();

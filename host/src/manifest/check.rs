@@ -8,6 +8,7 @@ use super::{
     audience::{NameInfo, OriginTemplate, UrlTemplate},
     declared,
     jwt::Jwt,
+    login,
     oauth2::names_of_app,
     template::{Template, Use},
 };
@@ -150,6 +151,12 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
                 .map_err(|error| error.context(format!("its attachment `{}`", shown(attachment.name()))))
         })
         .collect::<Result<Vec<_>>>()?;
+    // What renews is for the provider alone: a service that is one too would hand out what comes of it.
+    let renewing =
+        |it: &Attachment| it.templates().iter().any(|it| it.names().any(|name| name == login::REFRESH_TOKEN));
+    if matches!(scheme, Scheme::Oauth2(_)) && attach.iter().any(renewing) {
+        return Err(denied("it attaches the refresh token, which goes to the provider's own endpoints only"));
+    }
     let audience = declared
         .audience
         .iter()

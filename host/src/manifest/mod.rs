@@ -146,6 +146,17 @@ impl AuthOption {
             || (self.scheme.oauth2().is_some() && !typed("client_id"))
     }
 
+    /// Whether a request that leaves may carry a secret of the operator's app, itself or in a signature.
+    pub fn carries_app_secrets(&self) -> bool {
+        let of_app = |name: &str| match self.parameter(name.split('.').next().unwrap_or(name)) {
+            Some(parameter) => parameter.of_app && parameter.is_secret(),
+            None => name == oauth2::OF_APP[1],
+        };
+        let attached = self.attach.iter().flat_map(|it| it.templates()).flat_map(|template| template.names());
+        let signed = self.jwts.iter().flat_map(|jwt| jwt.names());
+        attached.chain(signed).any(of_app)
+    }
+
     /// The parameter of that name.
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|parameter| parameter.name == name)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Attachment, Parameter, ValueKind,
     audience::UrlTemplate,
-    check::{Names, invalid, shown},
+    check::{Names, denied, invalid, shown},
     declared::{self, CaptureFrom, Oauth2Setting as Its},
     jwt::Jwt,
     login::{self, Call, Capture},
@@ -30,6 +30,14 @@ const IN_TOKEN_CALLS: [(&str, ValueKind); 10] = [
 ];
 /// Of these, what the app gives: they stand wherever a credential is attached.
 pub const OF_APP: [&str; 2] = ["client_id", "client_secret"];
+/// Parameters of the authorization request that tie its answer to it, or that would replace all of them (RFC 9101; OAuth 2.0
+/// Multiple Response Types).
+const THE_HOSTS_OWN: [&str; 7] =
+    ["response_type", "response_mode", "state", "code_challenge", "code_challenge_method", "request", "request_uri"];
+/// Those that the owner agrees to in words.
+const AS_SHOWN: [&str; 2] = ["scope", "redirect_uri"];
+/// Where token answers have what nobody else may read (RFC 6749, 5.1; OpenID Connect Core, 3.1.3.3), and the whole of one.
+const SECRET_MEMBERS: [&str; 4] = ["", "/access_token", "/refresh_token", "/id_token"];
 /// More scopes than the largest catalogue of a service was seen to have in one connector.
 const MOST_SCOPES: usize = 500;
 /// A scope token is short; one that is a URL with a host in it is longer.
@@ -129,8 +137,8 @@ impl Oauth2 {
 
     fn take(&mut self, setting: &Its, names: &Names<'_>) -> Result<()> {
         match setting {
-            Its::Issuer(text) => self.issuer = Some(names.url(text)?),
-            Its::AuthorizationUrl(text) => self.authorization_url = Some(names.url(text)?),
+            Its::Issuer(text) => self.issuer = Some(shown_url(text, names)?),
+            Its::AuthorizationUrl(text) => self.authorization_url = Some(shown_url(text, names)?),
             Its::TokenUrl(text) => self.token_url = Some(names.url(text)?),
             Its::RefreshUrl(text) => self.refresh_url = Some(names.url(text)?),
             Its::DeviceAuthorizationUrl(text) => self.device_authorization_url = Some(names.url(text)?),
@@ -273,6 +281,17 @@ fn split_captures(settings: &[Its], parameters: &[Parameter]) -> Result<(Vec<Cap
             .map_err(|error| error.context(format!("its capture `{}`", shown(&capture.name))))
     });
     let checked = checked.collect::<Result<Vec<_>>>()?;
+    let gives_away = |capture: &&Capture| match &capture.at {
+        CaptureFrom::Answer(at) => login::is_readable(&capture.value) && SECRET_MEMBERS.contains(&at.as_str()),
+        CaptureFrom::Callback(name) => login::is_readable(&capture.value) && name == "code",
+        _ => false,
+    };
+    if let Some(capture) = checked.iter().find(gives_away) {
+        return Err(denied(&format!(
+            "its capture `{}` would let the connector read a token or a code; give it the kind `secret`",
+            shown(&capture.value.name)
+        )));
+    }
     Ok(checked.into_iter().partition(|capture| matches!(capture.at, CaptureFrom::Callback(_))))
 }
 
@@ -302,10 +321,25 @@ fn check_params(declared: &[(String, String)], names: &Names<'_>) -> Result<Vec<
     declared.iter().map(check).collect()
 }
 
-/// Parameters of a URL that a browser shows: no secret but what belongs there stands in it.
+/// A URL that a browser shows, or that is told in words: no secret stands in it.
+fn shown_url(text: &str, names: &Names<'_>) -> Result<UrlTemplate> {
+    names.public(text)?;
+    names.url(text)
+}
+
+/// Parameters of a URL that a browser shows: no secret stands in it, and what ties the answer to the question stays as it is.
 fn check_shown(declared: &[(String, String)], names: &Names<'_>) -> Result<Vec<(String, Template)>> {
     for (name, value) in declared {
-        names.public(value).map_err(|error| error.context(format!("`{}`", shown(name))))?;
+        let of = |error: Error| error.context(format!("`{}`", shown(name)));
+        names.public(value).map_err(of)?;
+        if THE_HOSTS_OWN.contains(&name.as_str()) {
+            return Err(of(denied("the host's own, which a connector cannot change")));
+        }
+        // What the owner is shown is what is asked for; renamed, it stands under another name.
+        let own = format!("{{{name}}}");
+        if AS_SHOWN.contains(&name.as_str()) && !value.is_empty() && *value != own {
+            return Err(of(denied(&format!("it may be left out (an empty value) or be `{own}`, and nothing else"))));
+        }
     }
     check_params(declared, names)
 }

@@ -32,32 +32,28 @@ pub(super) fn theirs(words: &str) -> String {
     text::foreign(words, 500)
 }
 
-/// A page. `form_target` is where a form of it leads in the end, beside this server.
-pub(super) fn page(status: StatusCode, template: &impl Template, form_target: Option<&str>) -> Response {
+/// A page.
+pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => {
             let mut response = (status, html).into_response();
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-            guarded(response, form_target)
+            guarded(response)
         }
         Err(error) => {
             tracing::error!(%error, "a page could not be made");
-            guarded(StatusCode::INTERNAL_SERVER_ERROR.into_response(), None)
+            guarded(StatusCode::INTERNAL_SERVER_ERROR.into_response())
         }
     }
 }
 
 /// Puts on what keeps a page to itself: nothing is loaded from elsewhere, nobody frames it, and neither a cache nor the next
 /// site learns its address.
-pub(super) fn guarded(mut response: Response, form_target: Option<&str>) -> Response {
-    // A form's redirect counts as its target too (CSP 3, 6.4.2).
-    let target = form_target.unwrap_or_default();
+pub(super) fn guarded(mut response: Response) -> Response {
     let style = &*STYLE_HASH;
-    let policy = format!(
-        "default-src 'none'; style-src '{style}'; form-action 'self' {target}; frame-ancestors 'none'; base-uri 'none'"
-    );
+    let policy =
+        format!("default-src 'none'; style-src '{style}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'");
     let headers = response.headers_mut();
-    // An origin is ASCII without spaces; if it were not, the page would lead nowhere, which is the safe side.
     let policy = HeaderValue::try_from(policy)
         .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     headers.insert(CONTENT_SECURITY_POLICY, policy);

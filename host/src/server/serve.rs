@@ -31,6 +31,11 @@ use crate::{
 /// How often it is looked for what was not confirmed in time.
 const SWEEP: Duration = Duration::from_secs(20);
 
+/// How long answers that are under way may take when the host stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// How often it is looked for what nobody used, at most.
+const KEEP_ALIVE_SWEEP: Duration = Duration::from_secs(3_600);
+
 /// How the host is to run.
 pub struct Serve {
     /// Where the pages are.
@@ -81,16 +86,32 @@ pub async fn serve(
         tokio::spawn(axum::serve(pages, consent.routes()).with_graceful_shutdown(over(ended.clone())).into_future()),
         tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future()),
     ];
-    let caring = tokio::spawn(care(host.clone(), how.keep_alive));
+    let caring = [
+        tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| {
+            for environment in host.environments()? {
+                if let Err(error) = host.end_unconfirmed(&environment.name, Timestamp::now()).await {
+                    tracing::error!(%error, "what was not confirmed could not be ended");
+                }
+            }
+            Ok(())
+        })),
+        tokio::spawn(now_and_then(KEEP_ALIVE_SWEEP.min(how.keep_alive), host.clone(), async move |host: &Host| {
+            host.keep_alive(how.keep_alive).await.map(drop)
+        })),
+    ];
     let outcome = started(&base);
     if outcome.is_ok() {
         stop.await;
     }
-    caring.abort();
+    // A renewal that has left goes on in a task of its own, until the host is closed.
+    caring.iter().for_each(tokio::task::JoinHandle::abort);
     drop(ending);
-    for served in serving {
-        if let Ok(Err(error)) = served.await {
-            tracing::error!(%error, "a listener failed");
+    for mut served in serving {
+        match tokio::time::timeout(LAST_ANSWERS, &mut served).await {
+            Ok(Ok(Err(error))) => tracing::error!(%error, "a listener failed"),
+            Ok(_) => {}
+            // Somebody holds half a request.
+            Err(_) => served.abort(),
         }
     }
     // It was made here; somebody may have taken it away already.
@@ -99,22 +120,14 @@ pub async fn serve(
     host.close()
 }
 
-/// What has to be done now and then.
-async fn care(host: Arc<Host>, keep_alive: Duration) {
-    let mut sweep = tokio::time::interval(SWEEP.min(keep_alive));
+async fn now_and_then(every: Duration, host: Arc<Host>, work: impl AsyncFn(&Host) -> Result<()>) {
+    let mut turns = tokio::time::interval(every);
     loop {
-        sweep.tick().await;
-        if let Err(error) = sweep_once(&host, keep_alive).await {
+        turns.tick().await;
+        if let Err(error) = work(&host).await {
             tracing::error!(%error, "what has to be done now and then was not");
         }
     }
-}
-
-async fn sweep_once(host: &Host, keep_alive: Duration) -> Result<()> {
-    for environment in host.environments()? {
-        host.end_unconfirmed(&environment.name, Timestamp::now()).await?;
-    }
-    host.keep_alive(keep_alive).await.map(drop)
 }
 
 fn local_url(listener: &TcpListener) -> Result<Url> {

@@ -14,6 +14,7 @@ use crate::{
         answer::Answer,
         step::{self, Failure},
     },
+    egress,
     error::Kind,
     manifest::{
         Values,
@@ -30,6 +31,8 @@ const BOUND: [&str; 4] = ["mac", "pop", "dpop", "n_a"];
 /// A provider that asks for more patience than this is asked again all the same.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const LONGEST_WORDS: usize = 300;
+/// As many as a connector may declare.
+const MOST_SCOPES: usize = 500;
 
 /// What was answered to a token request.
 pub(super) fn read(
@@ -37,10 +40,16 @@ pub(super) fn read(
     incoming: Incoming,
     origin: &str,
     values: &mut Values,
+    refresh: bool,
 ) -> Result<Captured, Failure> {
     let status = incoming.status.as_u16();
     let wait = retry_after(&incoming.headers);
     let refusal = serde_json::from_slice::<BasicErrorResponse>(&incoming.body).ok();
+    let refusal = refusal.filter(|refusal| !refusal.error().as_ref().is_empty());
+    // Some say with 429 that nobody has decided yet.
+    if let Some(undecided) = refusal.as_ref().and_then(undecided) {
+        return Err(undecided);
+    }
     if matches!(status, 408 | 425 | 429 | 500..) {
         return Err(Failure::later(
             Kind::ServiceFailed
@@ -50,7 +59,7 @@ pub(super) fn read(
         ));
     }
     if let Some(refusal) = refusal {
-        return Err(refused(&refusal, origin, wait));
+        return Err(refused(&refusal, origin, wait, values, refresh));
     }
     if !(200..=299).contains(&status) {
         let error = Kind::ReconnectNeeded
@@ -58,9 +67,11 @@ pub(super) fn read(
                 "{origin} issues no token: it answered with status {status}, which is no answer of OAuth 2.0."
             ))
             .hint("`attache connection reconnect NAME` signs in again.");
+        // What is no JSON comes of something that stands before the provider: a gateway, a page that says to come back later.
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&incoming.body).is_ok();
         return Err(match status {
-            400 | 401 => Failure::Refused(error),
-            _ => Failure::Lost(error),
+            400 | 401 if is_json => Failure::Refused(error),
+            _ => Failure::later(error, wait),
         });
     }
     if has_members_twice(&incoming.body) {
@@ -91,10 +102,6 @@ pub(super) fn read(
     if !captured.values.contains_key(ACCESS_TOKEN) {
         return Err(odd(origin, "there is no access token in it"));
     }
-    // No word of what was granted means what was asked for (RFC 6749, 5.1).
-    if captured.scopes.is_empty() {
-        captured.scopes.clone_from(&client.scopes);
-    }
     Ok(captured)
 }
 
@@ -102,13 +109,34 @@ fn split_scopes(client: &Client, scope: &Secret) -> Vec<String> {
     let text = String::from_utf8_lossy(scope.expose()).into_owned();
     let separators = client.settings.scope_separator.as_str();
     let split = text.split(|c: char| c == ' ' || separators.contains(c));
-    split.filter(|scope| !scope.is_empty()).map(|scope| text::foreign(scope, 500)).collect()
+    let scopes = split.filter(|scope| !scope.is_empty()).map(|scope| text::foreign(scope, 500));
+    scopes.take(MOST_SCOPES).collect()
+}
+
+/// RFC 8628, 3.5.
+fn undecided(refusal: &BasicErrorResponse) -> Option<Failure> {
+    match refusal.error().as_ref() {
+        "authorization_pending" => Some(Failure::Undecided { slower: false }),
+        "slow_down" => Some(Failure::Undecided { slower: true }),
+        _ => None,
+    }
 }
 
 /// A refusal in the provider's words (RFC 6749, 5.2).
-fn refused(refusal: &BasicErrorResponse, origin: &str, wait: Option<Duration>) -> Failure {
-    let code = text::foreign(refusal.error().as_ref(), 60);
-    let words = refusal.error_description().map(|words| text::foreign(words, LONGEST_WORDS));
+fn refused(
+    refusal: &BasicErrorResponse,
+    origin: &str,
+    wait: Option<Duration>,
+    values: &Values,
+    refresh: bool,
+) -> Failure {
+    // Some repeat what they were given: "Invalid refresh token: …". Whole, since a part of it is still a part.
+    let told = |words: &str| match egress::stands_in(values.secret().values(), words) {
+        true => "(its words repeat a secret)".to_owned(),
+        false => text::foreign(words, LONGEST_WORDS),
+    };
+    let code = text::foreign(&told(refusal.error().as_ref()), 60);
+    let words = refusal.error_description().map(|words| told(words));
     let says = words.filter(|words| !words.is_empty()).map(|words| format!(" It says: “{words}”")).unwrap_or_default();
     let of_app = |what: &str| {
         Failure::later(
@@ -130,6 +158,8 @@ fn refused(refusal: &BasicErrorResponse, origin: &str, wait: Option<Duration>) -
         BasicErrorResponseType::InvalidClient | BasicErrorResponseType::UnauthorizedClient => {
             of_app("does not accept the app's client id or proof")
         }
+        // Some say so of a renewal token that is over (X).
+        BasicErrorResponseType::InvalidRequest if refresh => final_word(),
         BasicErrorResponseType::UnsupportedGrantType | BasicErrorResponseType::InvalidRequest => {
             of_app("does not understand what it is asked")
         }
@@ -143,9 +173,6 @@ fn refused(refusal: &BasicErrorResponse, origin: &str, wait: Option<Duration>) -
                 Kind::ServiceFailed.error(format!("{origin} issues no token now (`{code}`).{says}")),
                 wait,
             ),
-            // RFC 8628, 3.5.
-            "authorization_pending" => Failure::Undecided { slower: false },
-            "slow_down" => Failure::Undecided { slower: true },
             "expired_token" => Failure::Refused(device::expired()),
             "access_denied" => Failure::Refused(
                 Kind::ConsentNeeded

@@ -122,6 +122,10 @@ impl Authorization {
         verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
 
+    fn is_at(&self, issuer: &str) -> bool {
+        Url::parse(issuer).is_ok_and(|issuer| issuer.origin() == self.url.origin())
+    }
+
     /// Checks what a browser brought back.
     ///
     /// # Errors
@@ -139,6 +143,14 @@ impl Authorization {
                 return Err(denied(&format!(
                     "it comes from `{}`, and the sign-in began at `{expected}`",
                     text::foreign(named, 200)
+                )));
+            }
+            // Of a provider whose name is not known, only that it names where the person was sent is (RFC 9700, 4.4).
+            (None, Some(named)) if !self.is_at(named) => {
+                return Err(denied(&format!(
+                    "it comes from `{}`, and the person was sent to {}",
+                    text::foreign(named, 200),
+                    self.url.origin().ascii_serialization()
                 )));
             }
             (Some(expected), None) if self.names_itself => {
@@ -258,6 +270,9 @@ mod tests {
         let quiet = trip(Some("https://a.example"), false);
         assert!(quiet.accept("code=c&state=the-state").is_ok());
         assert!(refusal(&quiet, "code=c&state=the-state&iss=https%3A%2F%2Fa.example%2F").1.contains("a.example/"));
+        let unnamed = trip(None, false);
+        assert!(unnamed.accept("code=c&state=the-state&iss=https%3A%2F%2Fprovider.example%2Foauth").is_ok());
+        assert!(refusal(&unnamed, "code=c&state=the-state&iss=https%3A%2F%2Fa.example").1.contains("a.example"));
     }
 
     #[test]

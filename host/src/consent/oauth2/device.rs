@@ -105,14 +105,18 @@ impl Client {
                 }
                 Ok(Polled::NotYet)
             }
-            // RFC 8628, 3.5: a time-out is a reason to be slower, not to give up.
-            Err(Failure::Later(error, _) | Failure::Lost(error)) if error.kind() == Kind::Timeout => {
+            // RFC 8628, 3.5: a time-out is a reason to be slower, not to give up; and so is a provider that fails for a while.
+            Err(Failure::Later(error, _) | Failure::Lost(error)) if passes(error.kind()) => {
                 device.interval = (device.interval * 2).min(SLOWEST);
                 Ok(Polled::NotYet)
             }
             Err(failure) => Err(failure.into_error()),
         }
     }
+}
+
+fn passes(kind: Kind) -> bool {
+    matches!(kind, Kind::Timeout | Kind::Unreachable)
 }
 
 pub(super) fn expired() -> Error {

@@ -27,15 +27,17 @@ use self::request::Grant;
 use super::{App, Captured, sign_in::with_captured, step::Failure, step::Way};
 use crate::{
     audit::Subject,
+    egress,
     error::{Error, Kind, Result},
     manifest::{
         AuthOption, Oauth2, Values,
         audience::UrlTemplate,
-        login::{ACCESS_TOKEN, REFRESH_TOKEN},
+        login::{ACCESS_TOKEN, REFRESH_TOKEN, is_readable},
         template::Moment,
     },
     origin::Origin,
     secret::Secret,
+    text,
     transport::Before,
 };
 
@@ -91,13 +93,19 @@ impl Client {
             Given::Credentials => Grant::Credentials,
         };
         let itself = matches!(grant, Grant::Credentials);
-        let answered = self.ask(way, &mut values, &grant, subject, None).await?;
+        let mut answered = self.ask(way, &mut values, &grant, subject, None).await?;
+        // No word of what was granted means what was asked for (RFC 6749, 5.1).
+        if answered.scopes.is_empty() {
+            answered.scopes.clone_from(&self.scopes);
+        }
         let answered = Captured { itself, ..answered.over(&captured) };
-        self.after(way, values, answered, subject).await
+        let obtained = self.after(way, values.clone(), answered, subject).await?;
+        self.refuse_readable_secrets(&obtained, &values).map_err(Failure::Refused)?;
+        Ok(obtained)
     }
 
     /// Asks for a new token: with the connector's own steps, with the renewal token, or with the client's credentials.
-    /// `sending` is done before the request leaves that spends something.
+    /// `sending` is done before the request leaves that spends something; `keep` before what it brought is used for anything.
     pub(crate) async fn renew(
         &self,
         way: &Way,
@@ -105,6 +113,7 @@ impl Client {
         before: &Captured,
         subject: &Subject,
         sending: Option<Before>,
+        keep: &(dyn Fn(&Captured) -> Result<()> + Sync),
     ) -> Result<Captured, Failure> {
         let parameters = self.settings.captured();
         let mut values = with_captured(&parameters, typed.clone(), before).map_err(Failure::Refused)?;
@@ -125,14 +134,48 @@ impl Client {
             answered.scopes.clone_from(&before.scopes);
         }
         // An answer without a renewal token keeps the old one (RFC 6749, 6).
-        let answered = Captured { itself: before.itself, ..answered.over(before) };
-        self.after(way, values, answered, subject).await
+        let renewed = Captured { itself: before.itself, ..answered.over(before) };
+        if !self.settings.after_token.is_empty() {
+            keep(&renewed).map_err(Failure::Lost)?;
+        }
+        let renewed = self.after(way, values.clone(), renewed, subject).await.map_err(|failure| match failure {
+            // The renewal itself is kept: the next one begins there.
+            Failure::Lost(error) => Failure::Later(error, None),
+            other => other,
+        })?;
+        self.refuse_readable_secrets(&renewed, &values).map_err(Failure::Refused)?;
+        Ok(renewed)
     }
 
     /// Whether asking again spends something that cannot be used twice.
     pub(crate) fn spends(&self, before: &Captured) -> bool {
-        let renews = before.values.contains_key(REFRESH_TOKEN) || !self.settings.refresh.is_empty();
-        renews && before.rotates != Some(false)
+        before.values.contains_key(REFRESH_TOKEN) || !self.settings.refresh.is_empty()
+    }
+
+    /// Whether there is anything to ask again with.
+    pub(crate) fn can_renew(&self, before: &Captured) -> bool {
+        self.spends(before) || before.itself
+    }
+
+    /// A provider may repeat what nobody else may know in a value that the connector reads.
+    fn refuse_readable_secrets(&self, captured: &Captured, values: &Values) -> Result<()> {
+        let (readable, secret): (Vec<_>, Vec<_>) = self.settings.captured().into_iter().partition(is_readable);
+        let secret = secret.iter().filter_map(|it| captured.values.get(&it.name)).chain(values.secret().values());
+        let secret: Vec<&Secret> = secret.filter(|secret| !secret.is_empty()).collect();
+        for name in readable.iter().map(|it| &it.name) {
+            let Some(value) = captured.values.get(name) else { continue };
+            let text = String::from_utf8_lossy(value.expose());
+            // The shortest are not looked for inside a text, where they would be found by chance.
+            let repeats = egress::stands_in(secret.iter().copied(), &text)
+                || secret.iter().any(|secret| secret.expose() == value.expose());
+            if repeats {
+                return Err(Kind::ReconnectNeeded.error(format!(
+                    "The provider's answer has a secret in `{}`, which the connector can read.",
+                    text::foreign(name, 64)
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn no_renewal(&self, subject: &Subject) -> Error {

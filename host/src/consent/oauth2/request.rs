@@ -57,7 +57,7 @@ impl Client {
         let mut outgoing = self.request(way, url, standard, over, values).map_err(Failure::unsent)?;
         outgoing.before = sending;
         let incoming = way.exchange(outgoing, subject, 0).await?;
-        answer::read(self, incoming, &origin, values)
+        answer::read(self, incoming, &origin, values, refresh)
     }
 
     /// The standard's own parameters, without the client's proof. What templates may use is put among the values.

@@ -78,6 +78,11 @@ impl Jwt {
         self.header.templates().into_iter().chain(self.claims.templates())
     }
 
+    /// Every name that it is made of, its key's too.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.templates().chain([&self.key]).flat_map(Template::names)
+    }
+
     /// What it is, for people: `jwt name: RS256 with {key}, header {…}, claims {…}`.
     pub fn describe(&self) -> String {
         let Self { name, algorithm, key, header, claims } = self;

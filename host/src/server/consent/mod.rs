@@ -29,8 +29,9 @@ use crate::{
     origin::Origin,
 };
 
-/// What a browser is called that comes here.
+/// What a browser is called that comes here; over TLS nobody but this very host can set it (RFC 6265bis, 4.1.3.2).
 const COOKIE_NAME: &str = "attache-browser";
+const COOKIE_NAME_TLS: &str = "__Host-attache-browser";
 
 /// Who takes what a person brought back.
 #[async_trait]
@@ -81,8 +82,13 @@ impl ConsentServer {
     /// Opens a session and gives its link.
     ///
     /// # Errors
-    /// `rate-limited` where too many are open.
+    /// `rate-limited` where too many are open; `denied` where the app has people sent back elsewhere.
     pub fn open(&self, asked: Asked) -> Result<Url> {
+        if let Some(elsewhere) = asked.proposal.redirect_uri().filter(|uri| **uri != self.redirect_uri) {
+            return Err(Kind::Denied
+                .error(format!("The app has people sent back to {elsewhere}, and this host listens at {}.", self.redirect_uri))
+                .hint("Register this one with the provider, and set it with `attache app set CONNECTOR --redirect-uri URI`."));
+        }
         let name = self.sessions.open(asked)?;
         Ok(below(&self.base, &format!("connect/{name}")))
     }
@@ -90,7 +96,7 @@ impl ConsentServer {
     /// Its routes.
     pub fn routes(self: &Arc<Self>) -> Router {
         Router::new()
-            .route("/connect/{session}", get(show).post(begin))
+            .route(&format!("{}/{{session}}", below(&self.base, "connect").path()), get(show).post(begin))
             .route(self.redirect_uri.path(), get(came_back))
             .fallback(|| async { refuse(&Kind::NotFound.error("There is no such page.")) })
             .with_state(self.clone())
@@ -107,12 +113,20 @@ impl ConsentServer {
         }
         let cookies = headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
         let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        Ok(pairs.find(|(name, value)| *name == COOKIE_NAME && value.len() == 43).map(|(_, value)| value))
+        let (known, _) = self.cookie_kind();
+        Ok(pairs.find(|(name, value)| *name == known && value.len() == 43).map(|(_, value)| value))
+    }
+
+    fn cookie_kind(&self) -> (&'static str, &'static str) {
+        match self.base.scheme() {
+            "https" => (COOKIE_NAME_TLS, "; Secure"),
+            _ => (COOKIE_NAME, ""),
+        }
     }
 
     fn cookie(&self, browser: &str) -> Result<HeaderValue> {
-        let secure = if self.base.scheme() == "https" { "; Secure" } else { "" };
-        HeaderValue::try_from(format!("{COOKIE_NAME}={browser}; Path=/; HttpOnly; SameSite=Lax{secure}"))
+        let (name, secure) = self.cookie_kind();
+        HeaderValue::try_from(format!("{name}={browser}; Path=/; HttpOnly; SameSite=Lax{secure}"))
             .map_err(|_| Kind::Internal.error("A cookie was no header value."))
     }
 }
@@ -123,11 +137,8 @@ async fn show(State(server): State<Arc<ConsentServer>>, Path(name): Path<String>
         let known = server.browser(&headers)?;
         let browser = known.map_or_else(sessions::random_name, |known| Ok(known.to_owned()))?;
         let token = server.sessions.token(&name, &browser);
-        let (page_shown, provider) = server.sessions.look(&name, &browser, |asked| {
-            let provider = asked.proposal.provider();
-            (pages::Consent::of(asked, provider.as_ref(), token), provider)
-        })?;
-        let mut response = page(StatusCode::OK, &page_shown, provider.map(|it| it.to_string()).as_deref());
+        let asked = server.sessions.look(&name, &browser, |asked| pages::Consent::of(asked, token))?;
+        let mut response = page(StatusCode::OK, &asked);
         if known.is_none() {
             response.headers_mut().insert(SET_COOKIE, server.cookie(&browser)?);
         }
@@ -159,7 +170,9 @@ async fn begin(
                 .hint("Allow cookies for this page, and open the link again.")
         })?;
         let provider = server.sessions.begin(&name, browser, &token, &server.redirect_uri)?;
-        Ok(onward(&provider))
+        // A page, not a redirect: a redirect would count as the form's target all the way through the provider and back (CSP 3,
+        // 6.4.2), wherever that leads.
+        Ok(page(StatusCode::OK, &pages::Onward::to(&provider)))
     };
     begun().unwrap_or_else(|error| refuse(&error))
 }
@@ -172,7 +185,7 @@ async fn came_back(
 ) -> Response {
     let query = query.unwrap_or_default();
     match finish(&server, query, &headers).await {
-        Ok(Taken::Connected { name, account }) => page(StatusCode::OK, &pages::Connected::of(&name, &account), None),
+        Ok(Taken::Connected { name, account }) => page(StatusCode::OK, &pages::Connected::of(&name, &account)),
         Ok(Taken::Confirm(url)) => onward(&url),
         Err(error) => refuse(&error),
     }
@@ -188,7 +201,7 @@ async fn finish(server: &ConsentServer, query: String, headers: &HeaderMap) -> R
 
 /// 303, so that what follows is a GET whatever this was (RFC 9110, 15.4.4).
 fn onward(url: &Url) -> Response {
-    let mut response = guarded(StatusCode::SEE_OTHER.into_response(), None);
+    let mut response = guarded(StatusCode::SEE_OTHER.into_response());
     match HeaderValue::try_from(url.as_str()) {
         Ok(location) => {
             response.headers_mut().insert(LOCATION, location);
@@ -206,7 +219,7 @@ fn refuse(error: &Error) -> Response {
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     };
-    page(status, &pages::Refused::of(error), None)
+    page(status, &pages::Refused::of(error))
 }
 
 fn below(base: &Url, path: &str) -> Url {

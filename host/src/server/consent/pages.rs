@@ -1,11 +1,11 @@
 //! The pages' contents; their HTML is in `templates/`.
 
 use askama::Template;
+use url::Url;
 
 use super::Asked;
 use crate::{
     error::Error,
-    origin::Origin,
     server::page::{STYLE, theirs},
 };
 
@@ -40,8 +40,9 @@ struct Scope {
 }
 
 impl Consent {
-    pub(super) fn of(asked: &Asked, provider: Option<&Origin>, token: String) -> Self {
+    pub(super) fn of(asked: &Asked, token: String) -> Self {
         let proposal = &asked.proposal;
+        let provider = proposal.provider();
         let consent = &proposal.consent;
         let all = |list: &[String]| list.iter().map(|it| theirs(it)).collect();
         Self {
@@ -69,6 +70,21 @@ impl Consent {
             return_to: asked.return_url.as_ref().map(|url| theirs(&url.origin().ascii_serialization())),
             token,
         }
+    }
+}
+
+/// The person goes on to the provider.
+#[derive(Template)]
+#[template(path = "onward.html")]
+pub(super) struct Onward {
+    style: &'static str,
+    url: String,
+    origin: String,
+}
+
+impl Onward {
+    pub(super) fn to(url: &Url) -> Self {
+        Self { style: STYLE, url: url.to_string(), origin: theirs(&url.origin().ascii_serialization()) }
     }
 }
 

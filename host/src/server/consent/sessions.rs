@@ -98,8 +98,11 @@ impl Sessions {
         // Whoever comes back from the provider and begins anew is sent with a new state and a new verifier.
         let trip = session.asked.proposal.trip(redirect_uri)?;
         let url = trip.url.clone();
+        // However often it is begun, it ends.
+        if session.begun.is_none() {
+            session.ends = Instant::now() + LASTS;
+        }
         session.begun = Some(Begun { browser: browser.to_owned(), trip: Some(trip) });
-        session.ends = Instant::now() + LASTS;
         Ok(url)
     }
 
