@@ -49,6 +49,10 @@ fn provider() -> Service {
                 json!({ "device_code": DEVICE, "user_code": "ABCD", "verification_uri": format!("{base}/go"),
                     "expires_in": 60, "interval": 1 }),
             ),
+            "/token" if field(request, "refresh_token").as_deref() == Some(ROTATED) => {
+                let words = format!("Invalid refresh token: {ROTATED}, of {SECRET}");
+                json(400, json!({ "error": "invalid_grant", "error_description": words }))
+            }
             "/token" if field(request, "grant_type").as_deref() == Some("refresh_token") => json(
                 200,
                 json!({ "access_token": RENEWED, "refresh_token": ROTATED, "token_type": "Bearer", "expires_in": 60 }),
@@ -59,6 +63,7 @@ fn provider() -> Service {
             ),
             "/revoke" => json(200, json!({})),
             "/check" => answer(200, &[], "jo"),
+            "/refuses-always" => answer(401, &[("WWW-Authenticate", "Bearer")], ""),
             "/refuses" if request.header("authorization").is_some_and(|it| it.contains(ACCESS)) => {
                 let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{ACCESS}\"");
                 answer(401, &[("WWW-Authenticate", &challenge)], ACCESS)
@@ -164,6 +169,9 @@ fn nothing_of_a_sign_in_is_in_an_output_a_log_a_page_the_audit_a_file_or_the_con
     }
     story.run(&["call", "me", "connection"]);
     story.connect("device", "discovered", &["--device"], false);
+    // The provider refuses, and repeats in its words what it was given.
+    story.run(&["call", "me", "send", "--input", &input("/refuses-always")]);
+    assert!(String::from_utf8_lossy(&story.seen[story.seen.len() - 2].1).contains("its words repeat a secret"));
     for arguments in [
         &["connection", "list"][..],
         &["connection", "show", "me"],
@@ -177,7 +185,7 @@ fn nothing_of_a_sign_in_is_in_an_output_a_log_a_page_the_audit_a_file_or_the_con
     }
     // All of it did go where it should, or nothing was searched for.
     assert_eq!(story.arrived("device_code"), DEVICE);
-    assert_eq!((story.arrived("code"), story.arrived("refresh_token")), (CODE.into(), REFRESH.into()));
+    assert_eq!((story.arrived("code"), story.arrived("refresh_token")), (CODE.into(), ROTATED.into()));
     assert_eq!(story.arrived("client_secret"), SECRET);
     assert!(
         story.provider.received().iter().any(|it| it.header("authorization") == Some(&format!("Bearer {RENEWED}")))

@@ -5,6 +5,7 @@ use attache::{Kind, apps::AppRequest, consent::Isolation, secret::Secret, transp
 use attache_tests::{
     Browser, CALLBACK, Embedded,
     peers::{mock_oidc, oidc},
+    service::Service,
     simulate::{CLIENT, Simulated},
 };
 use serde_json::{Value, json};
@@ -244,6 +245,29 @@ fn what_belongs_to_the_app_is_given_once_by_the_operator_and_never_asked_of_a_pe
     assert!(echoed.contains(&format!("\\\"x-tenant\\\":\\\"{masked}")), "{echoed}");
     let seen = embedded.call("me", "connection", json!({})).unwrap().to_string();
     assert!(!seen.contains("the-apps-own-api-key"), "{seen}");
+}
+
+#[test]
+fn a_secret_of_the_app_goes_to_no_place_that_a_person_types() {
+    // Regression: what the operator gave the app was attached to whatever base a person connected.
+    let (embedded, simulated) = simulated(&[]);
+    let elsewhere = Service::plain();
+    let mut request = AppRequest { environment: "default".into(), connector: "oauth".into(), ..AppRequest::default() };
+    request.parameters = [("tenant".to_owned(), "acme".to_owned())].into();
+    request.secrets = [("api-key".to_owned(), Secret::new("the-apps-own-api-key"))].into();
+    embedded.host().set_app(request).unwrap();
+    let mut request = embedded.request("me", "of-app").unwrap();
+    request.private = PrivateAllowed::parse([simulated.authority(), &elsewhere.authority()]).unwrap();
+    request.parameters =
+        [("base", elsewhere.base()), ("issuer", simulated.url().to_owned())].map(|(k, v)| (k.into(), v)).into();
+    let proposal = embedded.block_on(embedded.host().propose_connection(request)).unwrap();
+    let trip = proposal.trip(&CALLBACK.parse().unwrap()).unwrap();
+    let page = Browser::that_stops_at(CALLBACK).open(trip.url.as_str());
+    let refused = embedded.come_back(proposal, trip, page.url.query().unwrap().to_owned()).err().unwrap();
+    assert_eq!(refused.kind(), Kind::Denied, "{refused}");
+    assert!(refused.message().contains("a secret of the operator's app"), "{refused}");
+    assert!(elsewhere.received().is_empty());
+    assert_eq!(simulated.asked("revoke").len(), 2, "what was got and not kept is given back");
 }
 
 #[test]

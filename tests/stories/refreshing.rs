@@ -31,10 +31,13 @@ fn at_oidc(config: &Value) -> (Embedded, Oidc) {
     (embedded, oidc)
 }
 
+fn simulated_approving(flags: &[&str]) -> Simulated {
+    Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &[&["--approve"], flags].concat())
+}
+
 /// A host whose connection `me` was signed in at a provider that does what a test says.
 fn at_simulated(flags: &[&str]) -> (Embedded, Simulated) {
-    let binary = env!("CARGO_BIN_EXE_attache-under-test");
-    let simulated = Simulated::start(binary, &[&["--approve"], flags].concat());
+    let simulated = simulated_approving(flags);
     let embedded = Embedded::new("oauth", Isolation::Call);
     embedded.set_app(CLIENT, simulated.url());
     embedded.sign_in("me", "plain", simulated.url(), |_, page| page).unwrap();
@@ -342,4 +345,87 @@ fn what_nobody_confirms_in_time_is_revoked() {
     assert_eq!(refused.err().unwrap().kind(), Kind::NotFound);
     let revoked = oidc.asked().iter().filter(|it| it.0["path"] == "/token/revocation").count();
     assert_eq!(revoked, 2);
+}
+
+#[test]
+fn a_caller_that_goes_away_takes_no_renewal_with_it() {
+    // Regression: a call that was dropped while its renewal was under way lost the answer, and the next presented the token again.
+    let (embedded, simulated) = at_simulated(&["--access-lifetime", "1"]);
+    let obtained = Instant::now();
+    while obtained.elapsed() < Duration::from_millis(1_050) {
+        thread::yield_now();
+    }
+    simulated.settings(&json!({ "access-lifetime": 3600 }));
+    simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 1, "hold": "after" }));
+    let input = json!({ "url": format!("{}/api/me", simulated.url()) });
+    // On a thread of its own, since what asks blocks.
+    let is_held = || thread::scope(|scope| scope.spawn(|| simulated.get("/simulate/held").json()).join().unwrap());
+    embedded.drop_call("me", "send", input, || is_held()["held"] == 1);
+    simulated.release();
+    assert_eq!(me(&embedded, simulated.url())["status"], 200);
+    assert_eq!(simulated.tokens("refresh_token").len(), 1, "{:?}", simulated.log());
+}
+
+#[test]
+fn a_renewal_is_kept_before_what_it_brought_is_used_for_anything() {
+    // Regression: a look-up after the renewal that failed lost the renewal, whose token had been replaced.
+    let (embedded, simulated) = (Embedded::new("oauth", Isolation::Call), simulated_approving(&[]));
+    embedded.set_app(CLIENT, simulated.url());
+    embedded.sign_in("me", "looks-up", simulated.url(), |_, page| page).unwrap();
+    // Not what is looked up, which is the host's alone to call.
+    let items = || embedded.call("me", "send", json!({ "url": format!("{}/api/items", simulated.url()) })).unwrap();
+    simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 401 }));
+    simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 503 }));
+    assert_ne!(items()["status"], 200);
+    let began = Instant::now();
+    while items()["status"] != 200 {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            simulated.log().iter().rev().take(6).collect::<Vec<_>>()
+        );
+        thread::yield_now();
+    }
+    let presented: HashSet<String> =
+        simulated.tokens("refresh_token").iter().map(|it| it["presented"]["refresh_token"].to_string()).collect();
+    assert_eq!(presented.len(), simulated.tokens("refresh_token").len(), "none was presented twice");
+}
+
+#[test]
+fn a_token_without_a_successor_survives_a_service_that_refuses_it_once() {
+    // Regression: one 401 made a connection of GitHub's kind, which has no refresh token, need its owner again.
+    let (embedded, simulated) = at_simulated(&["--quirk", "never-expires"]);
+    simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 401 }));
+    assert_eq!(me(&embedded, simulated.url())["status"], 401, "the connector is told");
+    assert_eq!(me(&embedded, simulated.url())["status"], 200);
+}
+
+#[test]
+fn a_refresh_that_says_nothing_of_scopes_grants_no_more_than_before() {
+    // Regression: what was asked for counted as granted from the first refresh on.
+    let (embedded, simulated) =
+        (Embedded::new("oauth", Isolation::Call), simulated_approving(&["--withhold", "admin"]));
+    embedded.set_app(CLIENT, simulated.url());
+    let made = embedded.sign_in("me", "comma-spaced", simulated.url(), |_, page| page).unwrap();
+    assert_eq!(made.withheld, ["admin"]);
+    simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 401 }));
+    simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 1, "merge": { "scope": null } }));
+    assert_eq!(me(&embedded, simulated.url())["status"], 200);
+    let seen = embedded.call("me", "connection", json!({})).unwrap();
+    assert_eq!(seen["scopes"], json!(["items"]));
+}
+
+#[test]
+fn a_page_of_a_gateway_in_place_of_an_answer_ends_no_connection() {
+    // Regression: anything that was no answer of OAuth 2.0 made every connection at that provider need its owner.
+    for status in [302, 403, 404] {
+        let (embedded, simulated) = at_simulated(&[]);
+        simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 401 }));
+        simulated.next(&json!({ "endpoint": "token", "times": 1, "status": status, "body": "<html>Back soon</html>",
+            "headers": { "content-type": "text/html" } }));
+        assert_ne!(me(&embedded, simulated.url())["error"], "needs-reconnect", "{status}");
+        let book = embedded.host().book("default").unwrap();
+        let captured = book.captured(book.connection("me").unwrap().id).unwrap().unwrap();
+        assert!(captured.refused.is_none(), "{status}: {:?}", captured.refused);
+    }
 }

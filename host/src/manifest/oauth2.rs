@@ -391,3 +391,55 @@ impl Grant {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn check(more: Vec<Its>) -> Result<Oauth2> {
+        let mut settings = vec![Its::Issuer("https://login.example.com".into())];
+        settings.extend(more);
+        Oauth2::check(&settings, &[Parameter::known("password", ValueKind::Secret)], &[])
+    }
+
+    fn capture(name: &str, at: CaptureFrom, kind: ValueKind) -> Its {
+        Its::Capture(vec![declared::Capture { name: name.into(), at, kind, pattern: None }])
+    }
+
+    #[test]
+    fn a_connector_cannot_read_a_token_under_another_name() {
+        for at in SECRET_MEMBERS {
+            let it = |kind| check(vec![capture("tenant", CaptureFrom::Answer(at.into()), kind)]);
+            assert_eq!(it(ValueKind::Text).unwrap_err().kind(), Kind::Denied, "{at}");
+            assert!(it(ValueKind::Secret).is_ok(), "{at}");
+        }
+        assert!(check(vec![capture("tenant", CaptureFrom::Answer("/tenant".into()), ValueKind::Text)]).is_ok());
+        assert!(check(vec![capture("mine", CaptureFrom::Callback("code".into()), ValueKind::Text)]).is_err());
+    }
+
+    #[test]
+    fn no_secret_stands_in_a_url_that_a_browser_shows() {
+        let url = |secret: &str| format!("https://login.example.com/authorize?it={{{secret}}}");
+        for secret in ["client_secret", "password"] {
+            assert_eq!(check(vec![Its::AuthorizationUrl(url(secret))]).unwrap_err().kind(), Kind::Denied);
+            let shown = Its::AuthorizationParams(vec![("it".into(), format!("{{{secret}}}"))]);
+            assert_eq!(check(vec![shown]).unwrap_err().kind(), Kind::Denied);
+        }
+        assert!(check(vec![Its::AuthorizationUrl(url("client_id"))]).is_ok());
+    }
+
+    #[test]
+    fn what_ties_an_answer_to_its_question_and_what_the_owner_was_shown_stay() {
+        let laid = |name: &str, value: &str| check(vec![Its::AuthorizationParams(vec![(name.into(), value.into())])]);
+        for name in THE_HOSTS_OWN {
+            assert!(laid(name, "").is_err() && laid(name, "x").is_err(), "{name}");
+        }
+        for name in AS_SHOWN {
+            assert!(laid(name, "another").is_err(), "{name}");
+            assert!(laid(name, "").is_ok() && laid(name, &format!("{{{name}}}")).is_ok(), "{name}");
+        }
+        assert!(laid("client_id", "").is_ok() && laid("client_key", "{client_id}").is_ok());
+        assert!(laid("access_type", "offline").is_ok());
+    }
+}

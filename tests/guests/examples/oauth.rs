@@ -201,6 +201,7 @@ impl Manifest for Oauth {
                         Its::RefreshParams(pairs(&[("scope", "{scope}")])),
                     ],
                 ),
+                oauth2("comma-spaced", vec![issuer(), Its::Scopes(vec![scope("items", true), scope("admin", true)])]),
                 renamed(),
                 oauth2(
                     "code-renamed",
@@ -225,6 +226,19 @@ impl Manifest for Oauth {
                     vec![
                         issuer(),
                         Its::Capture(vec![capture("expires_in_ms", Origin::Answer("/expires_in_ms".into()))]),
+                    ],
+                ),
+                oauth2(
+                    "looks-up",
+                    vec![
+                        issuer(),
+                        Its::AfterToken(vec![Step::Call(Call {
+                            method: "GET".into(),
+                            url: "{issuer}/api/me".into(),
+                            attach: vec![header("Authorization", "Bearer {access_token}")],
+                            body: Body::Empty,
+                            capture: vec![],
+                        })]),
                     ],
                 ),
                 located(),

@@ -71,7 +71,7 @@ pub(super) fn read(
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&incoming.body).is_ok();
         return Err(match status {
             400 | 401 if is_json => Failure::Refused(error),
-            _ => Failure::later(error, wait),
+            _ => Failure::later(Kind::ServiceFailed.error(error.message()).hint("It is asked again later."), wait),
         });
     }
     if has_members_twice(&incoming.body) {
