@@ -126,8 +126,11 @@ fn rows_are_made_read_changed_and_deleted() {
         assert_eq!((&updated["row"]["telephone1"], &updated["row"]["name"]), (&json!("555-0100"), &json!("Fabrikam")));
         assert_eq!(story.call("delete", at(json!({}))), json!({ "done": true }));
         story.refused("read", at(json!({})), 3, "Not Found");
-        // What is not there is not made either.
+        // What is not there is not made either: Dataverse, other than CAP, would do so unless told.
         story.refused("update", at(json!({ "row": { "name": "Ghost" } })), 3, "Not Found");
+        let asked = story.double.asked_for(&format!("/api/data/v9.2/accounts({})", id.as_str().unwrap()));
+        let changes: Vec<_> = asked.iter().filter(|asked| asked["method"] == "PATCH").collect();
+        assert!(changes.len() == 2 && changes.iter().all(|asked| asked["only_if"] == "*"), "{asked:?}");
         assert_eq!(story.call("query", json!({ "table": "accounts" }))["rows"], json!([]));
     });
 }

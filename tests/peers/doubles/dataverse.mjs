@@ -77,7 +77,7 @@ api.use(async (request, response, next) => {
   const found = forgotten.has(token) ? undefined : await provider.AccessToken.find(token) ?? await provider.ClientCredentials.find(token);
   response.on('finish', () => print({
     host: new URL(ENVIRONMENT).host, method: request.method, path: request.originalUrl.split('?')[0], status: response.statusCode,
-    prefer: request.headers.prefer, version: request.headers['odata-version'], token: mark(token),
+    prefer: request.headers.prefer, only_if: request.headers['if-match'], version: request.headers['odata-version'], token: mark(token),
   }));
   if (!found?.isValid || !found.scopes.has(`${ENVIRONMENT}/.default`)) {
     response.set('WWW-Authenticate', `Bearer authorization_uri=${ENTRA}/organizations/oauth2/authorize, resource_id=${ENVIRONMENT}/`);
