@@ -1,6 +1,11 @@
 //! What README says is what there is.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use crate::machine;
 
@@ -21,14 +26,32 @@ fn every_command_in_it_is_one_that_the_command_line_knows() {
     for line in commands().iter().filter(|line| line.starts_with("attache ")) {
         // The shell splits the words, as it would for a reader.
         let script = format!("attache() {{ printf '%s\\0' \"$@\"; }}; {line}");
-        let words = Command::new("sh").args(["-c", &script]).env("DIGEST", "0".repeat(64)).output().unwrap();
+        let words =
+            Command::new("sh").args(["-c", &script]).env("DIGEST", "0".repeat(64)).env("CODE", "x").output().unwrap();
         let words = String::from_utf8(words.stdout).unwrap();
         let arguments: Vec<&str> = words.split_terminator('\0').collect();
+        known += 1;
+        if arguments.first() == Some(&"serve") {
+            serves(&arguments);
+            continue;
+        }
         let outcome = machine().run(&arguments);
         assert!(!outcome.err.contains("Usage:") && !outcome.err.contains("not JSON"), "{line}:\n{}", outcome.err);
-        known += 1;
     }
     assert!(known > 10);
+}
+
+/// A host that runs until it is ended says where it is.
+#[track_caller]
+fn serves(arguments: &[&str]) {
+    let machine = machine();
+    let arguments = [arguments, &["--listen", "127.0.0.1:0"]].concat();
+    let mut host = machine.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    host.kill().unwrap();
+    host.wait().unwrap();
+    assert!(url.starts_with("http"), "{arguments:?}: {url}");
 }
 
 #[test]
