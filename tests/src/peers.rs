@@ -78,7 +78,8 @@ fn answers(port: u16) -> bool {
     stream.read_exact(&mut first).is_ok() && &first == b"HTTP/"
 }
 
-fn free_port() -> u16 {
+/// A port of loopback that nobody listens on.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -203,6 +204,32 @@ pub(crate) fn script(script: &str, certificate: &Path) -> Value {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {said}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{script}: {error}: {said}"))
+}
+
+/// Has a person go through Chromium as `tests/peers/browser.mjs` says, and gives what was seen. Pictures are in
+/// `target/screenshots`, under names that begin so.
+#[track_caller]
+pub fn chromium(pictures: &str, mut config: Value) -> Value {
+    let chromium = Path::new("/usr/bin/chromium");
+    let is_there = chromium.exists();
+    assert!(is_there, "Chromium is not installed: run `apt-get install chromium`, or `./dev prepare --debian --peers`");
+    let folder = target().join("screenshots");
+    fs::create_dir_all(&folder).unwrap();
+    config["chromium"] = chromium.to_str().into();
+    config["pictures"] = folder.join(pictures).to_str().into();
+    // Whatever a browser keeps goes with it.
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(installed("npm/node_modules/.bin/node", "Node.js for Chromium"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/browser.mjs"))
+        .arg(config.to_string())
+        .env("PEERS", installed("npm/node_modules/playwright-core", "playwright-core"))
+        .env("HOME", home.path())
+        .env("TMPDIR", home.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
 fn node(script: &str, certificate: &Path) -> Command {

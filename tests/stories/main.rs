@@ -9,6 +9,7 @@ mod building;
 mod calling;
 mod canary;
 mod canary_oauth;
+mod chromium;
 mod command_line;
 mod connecting;
 mod dataverse;

@@ -38,7 +38,8 @@ impl Story {
         self.attache.run(&set).done();
     }
 
-    fn arguments<'a>(&'a self, option: &'a str, more: &[&'a str]) -> Vec<String> {
+    /// What connects.
+    pub fn arguments<'a>(&'a self, option: &'a str, more: &[&'a str]) -> Vec<String> {
         let (base, authority) = (self.oidc.peer.base(), self.oidc.peer.authority());
         let set = [format!("base={base}"), format!("issuer={base}")];
         let fixed = ["connect", "oauth", "--auth", option, "--set", &set[0], "--set", &set[1]];
