@@ -289,7 +289,7 @@ impl Host {
         if let Some(app) = &app {
             app.give(option, &mut typed)?;
         }
-        let agreed = Some(consent.sign_in.iter().cloned().collect());
+
         let mut granted = Vec::new();
         let (values, credentials) = if option.scheme.is_direct() {
             (typed.clone(), Arc::new(Typed::new(typed)) as Arc<dyn Credentials>)
@@ -298,7 +298,7 @@ impl Host {
             let values = consent::with_captured(&option.scheme.captured(), typed.clone(), &captured)?;
             granted.clone_from(&captured.scopes);
             let place = Some(book.captured_place(connection.id)?);
-            let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent.scopes, agreed, place)?;
+            let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent, place)?;
             (values, Arc::new(sign_in) as Arc<dyn Credentials>)
         };
         let limits = self.settings.transport_limits();
@@ -332,18 +332,19 @@ impl Host {
         app: Option<Arc<App>>,
         typed: Values,
         connection: &Connection,
-        scopes: &[String],
-        agreed: Option<BTreeSet<String>>,
+        consent: &Consent,
         place: Option<Place>,
     ) -> Result<SignIn> {
         let source = match &option.scheme {
             Scheme::Login(login) => Source::Login(login.clone()),
             _ => Source::Oauth2(Box::new(
-                Client::of(option, app.clone(), connection.discovered.clone(), scopes.to_vec()).ok_or_else(|| {
-                    Kind::Internal.error("A connection that signs in by itself was asked to sign in.")
-                })?,
+                Client::of(option, app.clone(), connection.discovered.clone(), consent.scopes.clone()).ok_or_else(
+                    || Kind::Internal.error("A connection that signs in by itself was asked to sign in."),
+                )?,
             )),
         };
+        // While connecting, an origin may still be one that the service names.
+        let agreed = place.is_some().then(|| consent.sign_in.iter().cloned().collect());
         let way = self.way(option, app, connection, agreed)?;
         let kept = place.map(|place| Kept {
             vault: self.vault.clone(),

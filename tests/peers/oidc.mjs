@@ -109,6 +109,8 @@ const interaction = async (ctx) => {
   const details = await provider.interactionDetails(ctx.req, ctx.res);
   if (ctx.method === 'GET') {
     ctx.type = 'html';
+    // As some providers have it: forms lead to the provider itself, and to where it sends people back.
+    ctx.set('content-security-policy', `form-action 'self' ${new URL(details.params.redirect_uri ?? issuer).origin}`);
     ctx.body = `<!doctype html><title>Sign in</title><form method="post"><input name="login" value="jo">
       <button name="decision" value="yes">Allow</button><button name="decision" value="no">Deny</button></form>`;
     return;

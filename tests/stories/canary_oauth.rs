@@ -136,7 +136,7 @@ impl Story {
     #[track_caller]
     fn arrived(&self, name: &str) -> String {
         let tokens = self.provider.received().into_iter().filter(|it| it.line.contains("/token"));
-        let found = tokens.filter_map(|request| field(&request, name)).last();
+        let found = tokens.filter_map(|request| field(&request, name)).next_back();
         found.unwrap_or_else(|| panic!("no `{name}` arrived"))
     }
 

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// What a person did to sign in.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is moved once")]
 pub enum SignedIn {
     /// Nothing but agree: what was typed, or the app's own credentials, are all that is needed.
     Agreed,
@@ -157,7 +158,7 @@ impl Host {
             return Ok(First { access: Arc::new(access), sign_in: None });
         }
         let app = proposal.app.clone().map(Arc::new);
-        let sign_in = self.sign_in(option, app, values.clone(), connection, &consent.scopes, None, None);
+        let sign_in = self.sign_in(option, app, values.clone(), connection, consent, None);
         let sign_in = Arc::new(sign_in.map_err(nothing_yet)?);
         let signed_in = self.signed_in(proposal, signed_in, consent, &sign_in, subject).await;
         signed_in.map_err(|error| (error, sign_in.captured()))

@@ -117,6 +117,7 @@ pub fn typed<'a>(
 ///
 /// # Errors
 /// `consent-needed`, with the command that asks for it.
+#[allow(clippy::too_many_arguments, reason = "each is another record of one connection")]
 pub fn access(
     manifest: &Manifest,
     option: &AuthOption,

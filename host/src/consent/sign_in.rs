@@ -42,7 +42,8 @@ const AHEAD_PART: u32 = 10;
 /// After a failure that may pass, the next try waits: first so long, then twice as long each time, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// What was got because a service refused the one before is not replaced again for so long, whatever the service says.
+/// What was got because a service refused the one before, and that something was spent for, is not replaced again for so long,
+/// whatever the service says.
 const REFUSED_ANEW: Duration = Duration::from_secs(60);
 
 /// How what runs out is got anew.
@@ -512,8 +513,11 @@ impl Credentials for SignIn {
         if useless {
             return Ok(None);
         }
+        let spends = it.source.spends(it.captured().as_ref());
         let held = self.sign_in(turn, subject).await?;
-        *lock(&it.turn.after_refusal) = Some((held.generation, Instant::now()));
+        if spends {
+            *lock(&it.turn.after_refusal) = Some((held.generation, Instant::now()));
+        }
         it.turn.stand(subject)?;
         Ok(Some(held))
     }

@@ -52,6 +52,7 @@ pub(crate) struct Client {
 }
 
 /// What a first token is asked for with.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is moved once")]
 pub(crate) enum Given {
     /// RFC 6749, 4.1: what the browser brought back, and what was kept for it.
     Code { callback: Callback, authorization: Authorization },

@@ -12,9 +12,9 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{COOKIE, HOST, LOCATION, SET_COOKIE},
+        header::{COOKIE, HOST, SET_COOKIE},
     },
-    response::{IntoResponse, Response},
+    response::Response,
     routing::get,
 };
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use url::{Url, form_urlencoded};
 
 use self::sessions::Sessions;
 pub use self::sessions::{Asked, LASTS};
-use super::page::{guarded, page};
+use super::page::page;
 use crate::{
     connect::{SignedIn, Trip},
     error::{Error, Kind, Result},
@@ -186,7 +186,8 @@ async fn came_back(
     let query = query.unwrap_or_default();
     match finish(&server, query, &headers).await {
         Ok(Taken::Connected { name, account }) => page(StatusCode::OK, &pages::Connected::of(&name, &account)),
-        Ok(Taken::Confirm(url)) => onward(&url),
+        // The provider's own policy may hold for where its form leads in the end, too.
+        Ok(Taken::Confirm(url)) => page(StatusCode::OK, &pages::Onward::to(&url)),
         Err(error) => refuse(&error),
     }
 }
@@ -197,18 +198,6 @@ async fn finish(server: &ConsentServer, query: String, headers: &HeaderMap) -> R
     let state = state.map(|(_, value)| value.into_owned()).unwrap_or_default();
     let (asked, trip): (Asked, Trip) = server.sessions.end(&state, browser)?;
     server.desk.take(asked, SignedIn::CameBack { trip, query }).await
-}
-
-/// 303, so that what follows is a GET whatever this was (RFC 9110, 15.4.4).
-fn onward(url: &Url) -> Response {
-    let mut response = guarded(StatusCode::SEE_OTHER.into_response());
-    match HeaderValue::try_from(url.as_str()) {
-        Ok(location) => {
-            response.headers_mut().insert(LOCATION, location);
-            response
-        }
-        Err(_) => refuse(&Kind::Internal.error("A URL was no header value.")),
-    }
 }
 
 fn refuse(error: &Error) -> Response {

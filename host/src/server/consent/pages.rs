@@ -73,7 +73,7 @@ impl Consent {
     }
 }
 
-/// The person goes on to the provider.
+/// The person goes on: to the provider, or back to whoever asked.
 #[derive(Template)]
 #[template(path = "onward.html")]
 pub(super) struct Onward {
