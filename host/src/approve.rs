@@ -144,6 +144,12 @@ impl Host {
                 .error(format!("The connector `{name}` is used by {}.", users.join(", ")))
                 .hint("Remove the connections first: `attache connection remove NAME`."));
         }
+        // Another component of that name would be given the app's secrets without a word.
+        if let Some(app) = book.apps(name)?.first() {
+            return Err(Kind::Denied
+                .error(format!("The connector `{name}` has the app `{}`, with its secrets.", app.name))
+                .hint(format!("Remove it first: `attache app remove {name} --name {}`.", app.name)));
+        }
         self.audit.write(&Event::connector_removed(environment, name, approval.digest, caller))?;
         book.remove_approval(name)?;
         self.forget_unused(approval.digest)

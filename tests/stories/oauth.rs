@@ -430,6 +430,8 @@ fn apps_are_listed_shown_and_removed_and_their_secrets_are_seen_nowhere() {
     story.attache.run(&["app", "remove", "oauth", "--yes"]).refused(2, "several apps");
     story.attache.run(&["app", "remove", "oauth", "--name", "second", "--yes"]).done();
     story.attache.run(&["app", "show", "oauth", "--name", "second"]).refused(3, "no app `second`");
+    story.attache.run(&["connection", "remove", "oauth", "--yes"]).done();
+    story.attache.run(&["connector", "remove", "oauth"]).refused(5, "attache app remove oauth --name oauth");
     story.attache.run(&["app", "set", "weather", "--client-id", "x"]).refused(3, "no connector `weather`");
 }
 

@@ -15,6 +15,7 @@ mod sending;
 mod sign_in;
 mod step;
 mod terms;
+mod turn;
 
 pub use access::{access, resolve, sign_in_origins, standing, typed};
 pub use app::App;
@@ -23,7 +24,8 @@ pub use oauth2::{Authorization, Discovered};
 pub use records::{Approval, Captured, Connection, Consent, Credential, Drafted, Environment, Isolation, Pending, now};
 pub use sending::Sending;
 pub(crate) use sending::{FOLDER as LEAVING, Leaving};
-pub use sign_in::Turns;
-pub(crate) use sign_in::{Kept, SignIn, Source, Turn, with_captured};
+pub(crate) use sign_in::{Kept, SignIn, Source, with_captured};
 pub(crate) use step::Way;
 pub use terms::{Difference, Terms};
+pub(crate) use turn::Turn;
+pub use turn::Turns;

@@ -3,7 +3,6 @@
 //! that it is asked for is on the disk before the request leaves: an answer that was lost is never asked for again.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::{MutexGuard, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::{
@@ -21,6 +20,7 @@ use super::{
     oauth2::{Client, Given},
     sending::{Leaving, Sending},
     step::{Failure, Way},
+    turn::{Failed, Turn, Turns},
 };
 use crate::{
     audit::{Event, Subject},
@@ -89,69 +89,6 @@ impl Source {
             Source::Login(_) => true,
             Source::Oauth2(client) => client.can_renew(before),
         }
-    }
-}
-
-/// What is shared by everything that signs in for one connection, however often its records are read again.
-#[derive(Default)]
-pub struct Turns(Mutex<HashMap<Uuid, Arc<Turn>>>);
-
-/// See [`Turns`].
-#[derive(Default)]
-pub(crate) struct Turn {
-    /// Held by whoever signs in.
-    one: Arc<tokio::sync::Mutex<()>>,
-    failed: Mutex<Option<Failed>>,
-    /// The generation that was got because a service refused the one before, and when.
-    after_refusal: Mutex<Option<(u64, Instant)>>,
-    /// Nothing is handed out any longer.
-    ended: AtomicBool,
-}
-
-impl Turn {
-    /// Waits until nobody is signing in. Whoever comes later finds that it is over.
-    pub(crate) async fn last(&self) -> MutexGuard<'_, ()> {
-        self.one.lock().await
-    }
-
-    /// Whether nothing is handed out any longer.
-    pub(crate) fn is_over(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
-    }
-
-    fn stand(&self, subject: &Subject) -> Result<()> {
-        if !self.is_over() {
-            return Ok(());
-        }
-        Err(Kind::ConsentNeeded
-            .error(format!("The connection `{}` was ended or connected anew in the meantime.", subject.connection()))
-            .hint("Call again."))
-    }
-}
-
-/// A failure that may pass.
-struct Failed {
-    error: Error,
-    again: Instant,
-    pause: Duration,
-}
-
-impl Turns {
-    pub(crate) fn of(&self, connection: Uuid) -> Arc<Turn> {
-        lock(&self.0).entry(connection).or_default().clone()
-    }
-
-    /// Ends a connection's, which is connected anew or removed: from now on nothing that it had is handed out, and whoever comes
-    /// finds this one, until it is forgotten.
-    pub(crate) fn end(&self, connection: Uuid) -> Arc<Turn> {
-        let turn = self.of(connection);
-        turn.ended.store(true, Ordering::Release);
-        turn
-    }
-
-    /// Forgets an ended one: what is kept now is what is to be used.
-    pub(crate) fn forget(&self, connection: Uuid) {
-        lock(&self.0).remove(&connection);
     }
 }
 
