@@ -429,3 +429,18 @@ fn a_page_of_a_gateway_in_place_of_an_answer_ends_no_connection() {
         assert!(captured.refused.is_none(), "{status}: {:?}", captured.refused);
     }
 }
+
+#[test]
+fn what_the_last_renewal_brought_is_what_the_provider_is_told_to_end() {
+    // Regression: a look-up that was refused after a renewal put the token back that the renewal had replaced.
+    let (embedded, simulated) = (Embedded::new("oauth", Isolation::Call), simulated_approving(&[]));
+    embedded.set_app(CLIENT, simulated.url());
+    embedded.sign_in("me", "looks-up", simulated.url(), |_, page| page).unwrap();
+    simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 401 }));
+    simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 403 }));
+    let items = json!({ "url": format!("{}/api/items", simulated.url()) });
+    assert_eq!(embedded.call("me", "send", items).unwrap()["error"], "needs-reconnect");
+    embedded.block_on(embedded.host().revoke_consent("default", "me", "tester")).unwrap();
+    let renewed = &simulated.tokens("refresh_token")[0]["given"]["refresh_token"];
+    assert_eq!(&simulated.asked("revoke")[0]["presented"]["token"], renewed, "{:?}", simulated.asked("revoke"));
+}

@@ -211,11 +211,11 @@ impl Renewal {
             return Err(failed.error.clone());
         }
         let spends = self.source.spends(before.as_ref());
-        if let Some(before) = before.as_ref().filter(|before| spends && self.may_have_left(before)) {
+        if before.as_ref().is_some_and(|before| spends && self.may_have_left(before)) {
             // What is good yet is served; nothing better comes after it.
             return Err(match self.still_good() {
                 Some(_) => lost(None),
-                None => self.refused(Some(before), lost(None), subject)?,
+                None => self.refused(lost(None), subject)?,
             });
         }
         let asking = before.as_ref().map_or(0, |before| before.generation) + 1;
@@ -244,14 +244,14 @@ impl Renewal {
         }
         match outcome {
             Ok(captured) => self.take(captured, before.as_ref(), subject),
-            Err(Failure::Refused(error)) => Err(self.refused(before.as_ref(), error, subject)?),
+            Err(Failure::Refused(error)) => Err(self.refused(error, subject)?),
             Err(Failure::Lost(error)) if spends => match (&before, self.still_good()) {
                 // What is good yet is served; when it has run out, the mark on the disk says why there is nothing better.
                 (Some(before), Some(_)) => {
                     self.hold(Captured { sending: Some(Sending::new(asking)), ..before.clone() })?;
                     Err(lost(Some(&error)))
                 }
-                _ => Err(self.refused(before.as_ref(), lost(Some(&error)), subject)?),
+                _ => Err(self.refused(lost(Some(&error)), subject)?),
             },
             Err(Failure::Unsent(error)) => Err(error),
             Err(failure) => {
@@ -285,10 +285,11 @@ impl Renewal {
     }
 
     /// Writes down that nobody is to be asked again before the account's owner is.
-    fn refused(&self, before: Option<&Captured>, error: Error, subject: &Subject) -> Result<Error> {
+    fn refused(&self, error: Error, subject: &Subject) -> Result<Error> {
         self.way.audit.write(&Event::sign_in_refused(subject, error.message()))?;
-        let before = before.cloned().unwrap_or_default();
-        // What there was stays, so that the provider can be told to end it; nothing of it is used any longer.
+        // What there is stays, the newest renewal token too, so that the provider can be told to end it; nothing of it is used
+        // any longer.
+        let before = self.captured().unwrap_or_default();
         let refused = Captured {
             generation: before.generation + 1,
             refused: Some(error.message().to_owned()),
