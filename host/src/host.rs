@@ -55,6 +55,10 @@ impl Ready {
     /// # Errors
     /// `consent-needed`, with the command that asks for just what is missing.
     pub(crate) fn grants(&self, operation: &Operation) -> Result<()> {
+        // Most need none, and this is on the way of every call.
+        if operation.scopes.is_empty() {
+            return Ok(());
+        }
         let option = self.loaded.manifest.option(&self.connection.option);
         if option.is_none_or(|option| option.scheme.oauth2().is_none()) {
             return Ok(());
@@ -289,7 +293,6 @@ impl Host {
         if let Some(app) = &app {
             app.give(option, &mut typed)?;
         }
-
         let mut granted = Vec::new();
         let (values, credentials) = if option.scheme.is_direct() {
             (typed.clone(), Arc::new(Typed::new(typed)) as Arc<dyn Credentials>)

@@ -225,15 +225,7 @@ impl Simulated {
     /// Redeems a code as [`CLIENT`], with these parameters over the usual ones.
     #[track_caller]
     pub fn redeem(&self, code: &str, parameters: &[(&str, &str)]) -> Answered {
-        let usual = [
-            ("grant_type", "authorization_code"),
-            ("client_id", CLIENT.0),
-            ("client_secret", CLIENT.1),
-            ("code", code),
-            ("redirect_uri", REDIRECT_URI),
-            ("code_verifier", VERIFIER),
-        ];
-        self.post("/token", &over(&usual, parameters))
+        self.post("/token", &over(&redeeming(code), parameters))
     }
 
     /// Refreshes as [`CLIENT`], with these parameters over the usual ones.
@@ -247,6 +239,18 @@ impl Simulated {
     pub fn sign_in(&self, parameters: &[(&str, &str)]) -> Answered {
         self.redeem(&self.authorize(parameters).code(), &[]).done()
     }
+}
+
+/// What a request of [`CLIENT`] has that redeems a code.
+pub fn redeeming(code: &str) -> [(&'static str, &str); 6] {
+    [
+        ("grant_type", "authorization_code"),
+        ("client_id", CLIENT.0),
+        ("client_secret", CLIENT.1),
+        ("code", code),
+        ("redirect_uri", REDIRECT_URI),
+        ("code_verifier", VERIFIER),
+    ]
 }
 
 /// What a refresh of [`CLIENT`] has.

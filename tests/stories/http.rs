@@ -7,7 +7,7 @@ use attache_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::machine;
+use crate::{machine, oauth::allow_device};
 
 fn connected(httpbin: &Peer, arguments: &[&str]) -> Attache {
     let mut attache = machine();
@@ -221,13 +221,7 @@ fn a_code_for_another_device_comes_from_the_issuer() {
     let (attache, oidc) = with_app("device", &json!({}));
     let parameters = ["issuer=ISSUER", "scopes=openid api:read"];
     let mut running = begin_oauth2(&attache, &oidc, &parameters, &["--device", "--yes"]);
-    let line = running.said("enter the code");
-    let (before, code) = line.split_once(" and enter the code ").unwrap();
-    let browser = Browser::new();
-    let page = browser.open(before.trim_start_matches("Go to "));
-    let confirm = browser.submit(&page, &[("user_code", code)]);
-    let person = browser.submit(&confirm, &[("confirm", "yes")]);
-    assert_eq!(browser.submit(&person, &[("decision", "yes")]).status, 200);
+    allow_device(&running.said("enter the code"));
     running.ended().done();
     assert_eq!(scope_of(&attache), "openid api:read");
 }

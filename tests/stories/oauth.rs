@@ -93,6 +93,18 @@ fn at_provider(link: &str) -> (Browser, Page) {
     (browser, provider)
 }
 
+/// Types the code of that line at oidc-provider, and allows what is asked.
+#[track_caller]
+pub fn allow_device(line: &str) {
+    let (before, code) = line.split_once(" and enter the code ").unwrap();
+    let browser = Browser::new();
+    let page = browser.open(before.trim_start_matches("Go to "));
+    let confirm = browser.submit(&page, &[("user_code", code)]);
+    let person = browser.submit(&confirm, &[("confirm", "yes")]);
+    let done = browser.submit(&person, &[("decision", "yes")]);
+    assert_eq!(done.status, 200, "{}", done.html);
+}
+
 #[test]
 fn a_person_signs_in_with_a_browser_and_calls_work_from_then_on() {
     let story = story(&json!({}));
@@ -226,14 +238,7 @@ fn a_code_is_typed_on_another_device() {
     let story = bare(&json!({}));
     story.app(&["--client-id", "device"]);
     let mut running = story.begin("discovered", &["--device", "--yes"]);
-    let line = running.said("enter the code");
-    let (before, code) = line.split_once(" and enter the code ").unwrap();
-    let browser = Browser::new();
-    let page = browser.open(before.trim_start_matches("Go to "));
-    let confirm = browser.submit(&page, &[("user_code", code)]);
-    let person = browser.submit(&confirm, &[("confirm", "yes")]);
-    let done = browser.submit(&person, &[("decision", "yes")]);
-    assert_eq!(done.status, 200, "{}", done.html);
+    allow_device(&running.said("enter the code"));
     running.ended().done();
     assert_eq!(story.send("/api/me")["status"], 200);
     let polls = story.oidc.tokens("urn:ietf:params:oauth:grant-type:device_code");

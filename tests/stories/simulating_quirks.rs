@@ -1,6 +1,6 @@
 //! What real providers do otherwise than the standard says, each of it switched on by its name.
 
-use attache_tests::simulate::{CLIENT, REDIRECT_URI, Simulated, VERIFIER, refreshing};
+use attache_tests::simulate::{CLIENT, REDIRECT_URI, Simulated, redeeming, refreshing};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -9,18 +9,6 @@ use crate::simulating::approving;
 /// A provider with one quirk, where the person approves at once.
 fn quirky(quirk: &str) -> Simulated {
     approving(&["--quirk", quirk])
-}
-
-/// The fields of a token request, as another format has them.
-fn redeeming(code: &str) -> Vec<(&str, &str)> {
-    vec![
-        ("grant_type", "authorization_code"),
-        ("client_id", CLIENT.0),
-        ("client_secret", CLIENT.1),
-        ("code", code),
-        ("redirect_uri", REDIRECT_URI),
-        ("code_verifier", VERIFIER),
-    ]
 }
 
 #[test]

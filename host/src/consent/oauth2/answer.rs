@@ -62,16 +62,18 @@ pub(super) fn read(
         return Err(refused(&refusal, origin, wait, values, refresh));
     }
     if !(200..=299).contains(&status) {
-        let error = Kind::ReconnectNeeded
-            .error(format!(
+        let error = |kind: Kind| {
+            kind.error(format!(
                 "{origin} issues no token: it answered with status {status}, which is no answer of OAuth 2.0."
             ))
-            .hint("`attache connection reconnect NAME` signs in again.");
+        };
         // What is no JSON comes of something that stands before the provider: a gateway, a page that says to come back later.
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&incoming.body).is_ok();
         return Err(match status {
-            400 | 401 if is_json => Failure::Refused(error),
-            _ => Failure::later(Kind::ServiceFailed.error(error.message()).hint("It is asked again later."), wait),
+            400 | 401 if is_json => Failure::Refused(
+                error(Kind::ReconnectNeeded).hint("`attache connection reconnect NAME` signs in again."),
+            ),
+            _ => Failure::later(error(Kind::ServiceFailed).hint("It is asked again later."), wait),
         });
     }
     if has_members_twice(&incoming.body) {

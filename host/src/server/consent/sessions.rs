@@ -48,7 +48,7 @@ struct Session {
 
 struct Begun {
     browser: String,
-    trip: Option<Trip>,
+    trip: Trip,
 }
 
 impl Sessions {
@@ -102,7 +102,7 @@ impl Sessions {
         if session.begun.is_none() {
             session.ends = Instant::now() + LASTS;
         }
-        session.begun = Some(Begun { browser: browser.to_owned(), trip: Some(trip) });
+        session.begun = Some(Begun { browser: browser.to_owned(), trip });
         Ok(url)
     }
 
@@ -115,8 +115,8 @@ impl Sessions {
         let session = all.get(&name).ok_or_else(gone)?;
         session.belongs_to(browser)?;
         let Session { asked, begun, .. } = all.remove(&name).ok_or_else(gone)?;
-        let trip = begun.and_then(|begun| begun.trip).ok_or_else(gone)?;
-        Ok((asked, trip))
+        let begun = begun.ok_or_else(gone)?;
+        Ok((asked, begun.trip))
     }
 }
 
@@ -131,7 +131,7 @@ impl Session {
     }
 
     fn is_on_trip(&self, state: &str) -> bool {
-        self.begun.as_ref().and_then(|begun| begun.trip.as_ref()).is_some_and(|trip| trip.is_named(state))
+        self.begun.as_ref().is_some_and(|begun| begun.trip.is_named(state))
     }
 }
 
