@@ -62,10 +62,16 @@ impl Host {
         let mut app = match (before, request.client_id) {
             (Some(before), None) => before,
             (Some(before), Some(client_id)) => App { client_id: checked_id(client_id)?, registered: false, ..before },
-            (None, Some(client_id)) => App {
+            (None, None) if manifest.options.iter().any(|option| option.scheme.oauth2().is_some()) => {
+                return Err(Kind::Usage
+                    .error(format!("The app `{name}` is new, so it needs the client id that the provider gave."))
+                    .hint("Give it with `--client-id ID`."));
+            }
+            // Nobody but an authorization server knows it by a client id.
+            (None, client_id) => App {
                 connector: approval.connector.clone(),
                 name,
-                client_id: checked_id(client_id)?,
+                client_id: client_id.map(checked_id).transpose()?.unwrap_or_default(),
                 key_id: None,
                 origins: BTreeSet::new(),
                 redirect_uri: None,
@@ -74,11 +80,6 @@ impl Host {
                 registered: false,
                 created: now(),
             },
-            (None, None) => {
-                return Err(Kind::Usage
-                    .error(format!("The app `{name}` is new, so it needs the client id that the provider gave."))
-                    .hint("Give it with `--client-id ID`."));
-            }
         };
         app.origins.extend(fixed_origins(&manifest));
         for origin in &request.origins {

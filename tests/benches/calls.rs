@@ -273,7 +273,7 @@ async fn host(folder: &std::path::Path, authority: &str) -> Host {
             ..ConnectRequest::default()
         };
         let proposal = host.propose_connection(request).await.unwrap();
-        host.connect(proposal, SignedIn::Agreed).await.unwrap();
+        host.connect(&proposal, SignedIn::Agreed).await.unwrap();
     }
     host
 }

@@ -8,7 +8,7 @@ use attache::{
     apps::AppRequest,
     call::Call,
     connect::{ConnectProposal, ConnectRequest, Made, SignedIn, Trip},
-    consent::{Connection, Isolation},
+    consent::{CameBack, Connection, Isolation},
     egress::Preview,
     secret::Secret,
     settings::{Given, Settings, Source, Sourced},
@@ -17,6 +17,7 @@ use attache::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use url::Url;
 
 use crate::{Browser, Page, connector, service::Service};
 
@@ -121,17 +122,34 @@ impl Embedded {
         provider: &str,
         agree: impl FnOnce(&Browser, Page) -> Page,
     ) -> Result<Made, Error> {
-        let proposal = self.propose(name, option, provider)?;
-        let trip = proposal.trip(&CALLBACK.parse().unwrap())?;
+        self.go_through(self.propose(name, option, provider)?, agree)
+    }
+
+    /// Connects what was proposed by going to a page and coming back.
+    pub fn go_through(
+        &self,
+        proposal: ConnectProposal,
+        agree: impl FnOnce(&Browser, Page) -> Page,
+    ) -> Result<Made, Error> {
+        let trip = self.send_away(&proposal)?;
         let browser = Browser::that_stops_at(CALLBACK);
         let page = agree(&browser, browser.open(trip.url.as_str()));
-        let query = page.url.query().unwrap_or_default().to_owned();
-        self.come_back(proposal, trip, query)
+        self.arrive(&proposal, trip, came(&page.url))
+    }
+
+    /// Begins the trip to a page.
+    pub fn send_away(&self, proposal: &ConnectProposal) -> Result<Trip, Error> {
+        self.runtime.block_on(self.host.send_away(proposal, &CALLBACK.parse().unwrap()))
     }
 
     /// Connects with what a browser brought back.
+    pub fn arrive(&self, proposal: &ConnectProposal, trip: Trip, came: CameBack) -> Result<Made, Error> {
+        self.runtime.block_on(self.host.connect(proposal, SignedIn::CameBack { trip, came }))
+    }
+
+    /// As [`Embedded::arrive`], with this query.
     pub fn come_back(&self, proposal: ConnectProposal, trip: Trip, query: String) -> Result<Made, Error> {
-        self.runtime.block_on(self.host.connect(proposal, SignedIn::CameBack { trip, query }))
+        self.arrive(&proposal, trip, CameBack { below: None, query })
     }
 
     /// Waits for something that the host does.
@@ -161,7 +179,7 @@ impl Embedded {
     pub fn make(&self, request: ConnectRequest) -> Result<Connection, Error> {
         self.runtime.block_on(async {
             let proposal = self.host.propose_connection(request).await?;
-            Ok(self.host.connect(proposal, SignedIn::Agreed).await?.connection)
+            Ok(self.host.connect(&proposal, SignedIn::Agreed).await?.connection)
         })
     }
 
@@ -225,6 +243,12 @@ impl Embedded {
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
+}
+
+/// How somebody came back who is at this address below [`CALLBACK`].
+pub fn came(url: &Url) -> CameBack {
+    let below = url.path().strip_prefix("/callback/").map(str::to_owned);
+    CameBack { below, query: url.query().unwrap_or_default().to_owned() }
 }
 
 fn call(caller: &str, connection: &str, operation: &str, input: Value) -> Call {

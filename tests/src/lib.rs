@@ -17,5 +17,5 @@ pub use crate::{
     attache::{Attache, Outcome, Running, connector},
     browser::{Browser, Page},
     canary::Canary,
-    embedded::{CALLBACK, Embedded},
+    embedded::{CALLBACK, Embedded, came},
 };

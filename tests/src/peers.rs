@@ -187,6 +187,16 @@ pub fn mock_oidc() -> Peer {
     Peer::start("oidc-provider-mock", port, folder, Signal::KILL, command)
 }
 
+/// A service of three-legged OAuth 1.0a, verified by Authlib.
+pub fn oauth1() -> Peer {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut command = Command::new(installed("python/bin/python", "the Python of the peers"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/oauth1.py")).arg(port.to_string());
+    command.current_dir(folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
+    Peer::start("Authlib's OAuth 1.0a", port, folder, Signal::KILL, command)
+}
+
 /// A double of a service, of `tests/peers/doubles`: it speaks TLS on port 443, and listens on a port of its own for what a
 /// test tells it.
 pub(crate) fn double(script: &str, certificate: &Path, key: &Path) -> Peer {

@@ -34,6 +34,7 @@ mod signing_in;
 mod simulating;
 mod simulating_quirks;
 mod store;
+mod visiting;
 mod x;
 
 use attache_tests::{Attache, Outcome, service::Service};

@@ -9,7 +9,7 @@ use std::{
 use attache::{
     Kind,
     connect::{CONFIRM_WITHIN, SignedIn},
-    consent::Isolation,
+    consent::{CameBack, Isolation},
 };
 use attache_tests::{
     Browser, CALLBACK, Embedded,
@@ -335,8 +335,9 @@ fn what_nobody_confirms_in_time_is_revoked() {
     let trip = proposal.trip(&CALLBACK.parse().unwrap()).unwrap();
     let browser = Browser::that_stops_at(CALLBACK);
     let page = browser.submit(&browser.open(trip.url.as_str()), &[("decision", "yes")]);
-    let signed_in = SignedIn::CameBack { trip, query: page.url.query().unwrap().to_owned() };
-    let code = embedded.block_on(embedded.host().connect_pending(proposal, signed_in, "alice")).unwrap();
+    let signed_in =
+        SignedIn::CameBack { trip, came: CameBack { below: None, query: page.url.query().unwrap().to_owned() } };
+    let code = embedded.block_on(embedded.host().connect_pending(&proposal, signed_in, "alice")).unwrap();
     let now = Timestamp::now();
     let end = |at: Timestamp| embedded.block_on(embedded.host().end_unconfirmed("default", at)).unwrap();
     assert_eq!(end(now), 0, "there is time");

@@ -9,7 +9,7 @@ use std::{
 
 use attache_tests::{
     Attache, Browser, Page,
-    peers::{Oidc, oidc},
+    peers::{Oidc, oauth1, oidc},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -40,12 +40,18 @@ fn story(more: &[&str]) -> Story {
     let base = oidc.peer.base();
     let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
     attache.run(&app).done();
+    let host = serve(&attache, more);
+    Story { attache, oidc, host }
+}
+
+/// Starts a host.
+fn serve(attache: &Attache, more: &[&str]) -> Child {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--return-url", RETURN];
     let mut host = attache.command(&[&fixed, more].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
     assert!(url.starts_with("http"), "it did not start: {url}");
-    Story { attache, oidc, host }
+    host
 }
 
 impl Story {
@@ -81,11 +87,15 @@ impl Story {
         self.oidc.asked().iter().filter(|it| it.0["path"] == "/token/revocation").count()
     }
 
-    /// Ends the host as a service manager does.
     fn stop(&mut self) {
-        kill_process(Pid::from_raw(self.host.id() as i32).unwrap(), Signal::TERM).unwrap();
-        assert!(self.host.wait().unwrap().success());
+        stop(&mut self.host);
     }
+}
+
+/// Ends the host as a service manager does.
+fn stop(host: &mut Child) {
+    kill_process(Pid::from_raw(host.id() as i32).unwrap(), Signal::TERM).unwrap();
+    assert!(host.wait().unwrap().success());
 }
 
 fn code_of(page: &Page) -> String {
@@ -107,6 +117,39 @@ fn a_person_connects_by_a_link_and_the_application_confirms() {
     assert_eq!(story.attache.call("oauth", "send", &input)["status"], 200);
     story.attache.run(&["audit", "verify"]).done();
     assert!(!story.attache.data().join("attache.sock").exists());
+}
+
+#[test]
+fn a_link_may_lead_to_a_page_in_the_middle_of_a_login() {
+    // Regression: only OAuth 2.0 had links. What comes before the page is done by the host that runs, when the person agrees.
+    let (mut attache, peer) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oauth1());
+    attache.add("visits");
+    attache.set("KEY_SECRET", "the-consumers-secret");
+    let (base, authority) = (peer.base(), peer.authority());
+    let app = ["--set", "key=the-consumer", "--secret", "key-secret=env:KEY_SECRET", "--origin", &base];
+    attache.run(&[&["app", "set", "visits"], &app[..]].concat()).done();
+    let mut host = serve(&attache, &[]);
+    let to = format!("base={base}");
+    let link = ["session", "create", "visits", "--auth", "of-app", "--set", &to, "--allow-private", &authority];
+    let link = attache.run(&[&link, &["--owner", "alice", "--return-url", RETURN][..]].concat()).done();
+    let browser = Browser::that_stops_at(RETURN);
+    let page = browser.open(link.trim());
+    assert!(!peer.log().contains("/request-token"), "nothing leaves before the person agrees");
+    // Somebody else who got the link may look, and from then on cannot go on.
+    let (other, others) = (Browser::new(), Browser::new().open(link.trim()));
+    let provider = browser.submit(&page, &[]);
+    assert!(provider.url.as_str().starts_with(&format!("{base}/authorize")), "{}", provider.url);
+    let refused = other.submit_only(&others, &[]);
+    assert_eq!(refused.status, 403, "{}", refused.html);
+    let back = browser.submit(&provider, &[("decision", "yes")]);
+    let way_back = back.through.iter().find(|url| url.path().starts_with("/callback/")).unwrap();
+    let again = other.look(way_back.as_str());
+    assert_eq!(again.status, 404, "{}", again.html);
+    let out = attache.run(&["session", "confirm", &code_of(&back), "--owner", "alice"]).done();
+    assert!(out.contains("Connected `visits`: jo."), "{out}");
+    stop(&mut host);
+    let input = json!({ "url": format!("{base}/check") });
+    assert_eq!(attache.call("visits", "send", &input)["status"], 200);
 }
 
 #[test]

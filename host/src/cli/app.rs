@@ -151,7 +151,11 @@ async fn list(context: &Context) -> Result<Answer> {
 
 async fn show(context: &Context, connector: &str, name: Option<&str>) -> Result<Answer> {
     let app = context.with_host(async |host| host.book(context.environment())?.app(connector, name)).await?;
-    let mut text = format!("{}, for the connector {}: client id {}\n", app.name, app.connector, app.client_id);
+    let mut text = format!("{}, for the connector {}", app.name, app.connector);
+    if !app.client_id.is_empty() {
+        text += &format!(": client id {}", app.client_id);
+    }
+    text.push('\n');
     text += &print::section("it proves itself with", [proof(&app)]);
     text += &print::section("its secrets may go to", app.origins.iter().map(ToString::to_string));
     text += &print::section("people come back to", app.redirect_uri.iter().map(ToString::to_string));

@@ -10,7 +10,7 @@ use crate::{
     connect::{ConnectProposal, ConnectRequest, Made, find_option},
     consent::Connection,
     error::{Kind, Result},
-    manifest::{AuthOption, Manifest, Parameter, oauth2::Grant},
+    manifest::{AuthOption, Manifest, Parameter},
     secret::Secret,
     text,
     transport::PrivateAllowed,
@@ -106,7 +106,7 @@ pub(super) async fn connect(
     ask_for_missing(option, &mut request)?;
     let proposal = context.with_host(async |host| host.propose_connection(request).await).await?;
     // Where a browser takes part, its page shows all of it and asks.
-    if proposal.grant != Some(Grant::AuthorizationCode) {
+    if !proposal.sends_away() {
         agree(&proposal, arguments.yes)?;
     }
     let Made { connection, withheld } = sign_in::connect(context, proposal, &arguments.sign_in).await?;
@@ -255,7 +255,7 @@ fn shown(proposal: &ConnectProposal) -> String {
             None => scope.clone(),
         }),
     );
-    let signs_in = if proposal.grant.is_some() {
+    let signs_in = if proposal.grant.is_some() || proposal.sends_away() {
         "to sign in and stay signed in, it calls"
     } else {
         "to sign in, what you type goes to"

@@ -78,18 +78,19 @@ impl Demo {
         step("4", "You connect: the key is sealed in the store. The connector's `check` asks the service whose it is.");
         let connection = host
             .connect(
-                host.propose_connection(ConnectRequest {
-                    environment: "default".into(),
-                    connector: proposal.manifest.name.clone(),
-                    name: "weather".into(),
-                    option: option.id.clone(),
-                    parameters: BTreeMap::from([("base-url".into(), service.base.clone())]),
-                    secrets: BTreeMap::from([("key".into(), Secret::new(key.as_str()))]),
-                    private: PrivateAllowed::parse([&service.authority])?,
-                    caller: "demo".into(),
-                    ..ConnectRequest::default()
-                })
-                .await?,
+                &host
+                    .propose_connection(ConnectRequest {
+                        environment: "default".into(),
+                        connector: proposal.manifest.name.clone(),
+                        name: "weather".into(),
+                        option: option.id.clone(),
+                        parameters: BTreeMap::from([("base-url".into(), service.base.clone())]),
+                        secrets: BTreeMap::from([("key".into(), Secret::new(key.as_str()))]),
+                        private: PrivateAllowed::parse([&service.authority])?,
+                        caller: "demo".into(),
+                        ..ConnectRequest::default()
+                    })
+                    .await?,
                 SignedIn::Agreed,
             )
             .await?

@@ -17,7 +17,7 @@ use url::{Host as UrlHost, Url};
 
 use super::{Context, prompt};
 use crate::{
-    connect::{ConnectProposal, Made, SignedIn},
+    connect::{ConnectProposal, Made, SignedIn, Trip},
     error::{Error, Kind, Result},
     manifest::oauth2::Grant,
     origin::Origin,
@@ -60,12 +60,12 @@ impl SignInArguments {
 
 /// Signs in as the proposal says, and keeps the connection.
 pub(super) async fn connect(context: &Context, proposal: ConnectProposal, arguments: &SignInArguments) -> Result<Made> {
+    if proposal.sends_away() {
+        return in_a_browser(context, Arc::new(proposal), arguments).await;
+    }
     match proposal.grant {
-        None | Some(Grant::ClientCredentials) => {
-            context.with_host(async |host| host.connect(proposal, SignedIn::Agreed).await).await
-        }
         Some(Grant::DeviceCode) => on_another_device(context, proposal).await,
-        Some(Grant::AuthorizationCode) => in_a_browser(context, proposal, arguments).await,
+        _ => context.with_host(async |host| host.connect(&proposal, SignedIn::Agreed).await).await,
     }
 }
 
@@ -80,12 +80,12 @@ async fn on_another_device(context: &Context, proposal: ConnectProposal) -> Resu
         let polled = context.with_host(async |host| host.poll_device(&proposal, &mut device).await).await?;
         if let Some(granted) = polled {
             let signed_in = SignedIn::Elsewhere(granted);
-            return context.with_host(async |host| host.connect(proposal, signed_in).await).await;
+            return context.with_host(async |host| host.connect(&proposal, signed_in).await).await;
         }
     }
 }
 
-async fn in_a_browser(context: &Context, proposal: ConnectProposal, arguments: &SignInArguments) -> Result<Made> {
+async fn in_a_browser(context: &Context, proposal: Arc<ConnectProposal>, arguments: &SignInArguments) -> Result<Made> {
     let redirect_uri = proposal.redirect_uri().cloned();
     let listener = listen(redirect_uri.as_ref()).await?;
     let base = match &redirect_uri {
@@ -93,7 +93,9 @@ async fn in_a_browser(context: &Context, proposal: ConnectProposal, arguments: &
         None => address_of(&listener)?,
     };
     // Without somewhere to go, it is said here, and not on a page that a person has opened.
-    proposal.trip(&base)?;
+    if proposal.grant.is_some() {
+        proposal.trip(&base)?;
+    }
     let (desk, mut counter) = mpsc::channel(1);
     let server = ConsentServer::new(base, redirect_uri, Arc::new(Counter(desk)))?;
     let link = server.open(Asked { proposal, owner: None, return_url: None })?;
@@ -104,19 +106,7 @@ async fn in_a_browser(context: &Context, proposal: ConnectProposal, arguments: &
     say_where(&link, arguments);
     let timeout = Duration::from_secs(arguments.timeout);
     let outcome = tokio::select! {
-        brought = counter.recv() => match brought {
-            Some(Brought { asked, signed_in, told }) => {
-                let made = context.with_host(async |host| host.connect(asked.proposal, signed_in).await).await;
-                let for_page = made.as_ref().map_err(Clone::clone).map(|made| Taken::Connected {
-                    name: made.connection.name.clone(),
-                    account: made.connection.account.clone(),
-                });
-                // The browser may have been closed; the connection stands all the same.
-                let _ = told.send(for_page);
-                made
-            }
-            None => Err(Kind::Internal.error("The sign-in ended without a word.")),
-        },
+        made = wait_on(context, &mut counter) => made,
         () = tokio::time::sleep(timeout) => Err(Kind::ConsentNeeded
             .error(format!("Nobody signed in within {} s.", timeout.as_secs()))
             .hint("Connect again, and open the link that is printed.")),
@@ -126,6 +116,30 @@ async fn in_a_browser(context: &Context, proposal: ConnectProposal, arguments: &
     // The last page is on its way; a browser that does not take it is not waited for.
     let _ = tokio::time::timeout(LAST_PAGE, serving).await;
     outcome
+}
+
+/// Does what a browser asks for, until it brings something to keep.
+async fn wait_on(context: &Context, counter: &mut mpsc::Receiver<Errand>) -> Result<Made> {
+    while let Some(errand) = counter.recv().await {
+        match errand {
+            Errand::SendAway { proposal, redirect_uri, told } => {
+                let trip = context.with_host(async |host| host.send_away(&proposal, &redirect_uri).await).await;
+                // Whoever closed the page may open the link again.
+                let _ = told.send(trip);
+            }
+            Errand::Take { asked, signed_in, told } => {
+                let made = context.with_host(async |host| host.connect(&asked.proposal, signed_in).await).await;
+                let for_page = made.as_ref().map_err(Clone::clone).map(|made| Taken::Connected {
+                    name: made.connection.name.clone(),
+                    account: made.connection.account.clone(),
+                });
+                // The browser may have been closed; the connection stands all the same.
+                let _ = told.send(for_page);
+                return made;
+            }
+        }
+    }
+    Err(Kind::Internal.error("The sign-in ended without a word."))
 }
 
 /// A free port of loopback (RFC 8252, 7.3), or the very one that the app was registered with.
@@ -173,21 +187,32 @@ fn say_where(link: &Url, arguments: &SignInArguments) {
     }
 }
 
-/// Hands what a browser brought over to whoever waits for it.
-struct Counter(mpsc::Sender<Brought>);
+/// Hands what a browser asks for over to whoever can open the store.
+struct Counter(mpsc::Sender<Errand>);
 
-struct Brought {
-    asked: Asked,
-    signed_in: SignedIn,
-    told: oneshot::Sender<Result<Taken>>,
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is moved once")]
+enum Errand {
+    SendAway { proposal: Arc<ConnectProposal>, redirect_uri: Url, told: oneshot::Sender<Result<Trip>> },
+    Take { asked: Asked, signed_in: SignedIn, told: oneshot::Sender<Result<Taken>> },
+}
+
+impl Counter {
+    async fn ask<T>(&self, errand: impl FnOnce(oneshot::Sender<Result<T>>) -> Errand) -> Result<T> {
+        let over = || Kind::NotFound.error("Nobody waits for this sign-in any longer.");
+        let (told, answer) = oneshot::channel();
+        self.0.send(errand(told)).await.map_err(|_| over())?;
+        answer.await.map_err(|_| over())?
+    }
 }
 
 #[async_trait]
 impl Desk for Counter {
+    async fn send_away(&self, proposal: Arc<ConnectProposal>, redirect_uri: &Url) -> Result<Trip> {
+        let redirect_uri = redirect_uri.clone();
+        self.ask(|told| Errand::SendAway { proposal, redirect_uri, told }).await
+    }
+
     async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
-        let over = || Kind::NotFound.error("Nobody waits for this sign-in any longer.");
-        let (told, answer) = oneshot::channel();
-        self.0.send(Brought { asked, signed_in, told }).await.map_err(|_| over())?;
-        answer.await.map_err(|_| over())?
+        self.ask(|told| Errand::Take { asked, signed_in, told }).await
     }
 }

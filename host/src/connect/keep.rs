@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{ConnectProposal, Granted, Trip, find_option};
+use super::{ConnectProposal, Granted, Trip, find_option, provider::WayBack};
 use crate::{
     audit::{Event, Subject},
     call,
-    consent::{self, Book, Captured, Connection, Consent, Drafted, SignIn, oauth2::Given},
+    consent::{self, Book, CameBack, Captured, Connection, Consent, Drafted, SignIn, oauth2::Given},
     egress::{Access, Credentials, Typed},
     error::{Error, Kind, Result},
     host::Host,
@@ -23,8 +23,8 @@ pub enum SignedIn {
     CameBack {
         /// Where the person was sent.
         trip: Trip,
-        /// Of the callback, without the question mark.
-        query: String,
+        /// How they came back.
+        came: CameBack,
     },
     /// Agreed on another device.
     Elsewhere(Granted),
@@ -44,12 +44,12 @@ impl Host {
     ///
     /// # Errors
     /// What the sign-in or the check failed with; `reconnect-needed` where it is another account than before.
-    pub async fn connect(&self, proposal: ConnectProposal, signed_in: SignedIn) -> Result<Made> {
-        let drafted = self.draft(&proposal, signed_in).await?;
+    pub async fn connect(&self, proposal: &ConnectProposal, signed_in: SignedIn) -> Result<Made> {
+        let drafted = self.draft(proposal, signed_in).await?;
         let captured = drafted.captured.clone();
         let kept = self.keep(&proposal.environment, drafted, &proposal.subject("check")).await;
         if kept.is_err() {
-            self.give_back_all(&proposal, captured.as_ref()).await;
+            self.give_back_all(proposal, captured.as_ref()).await;
         }
         kept
     }
@@ -177,11 +177,13 @@ impl Host {
         match signed_in {
             // A login, or the client's own credentials: asked for like any later renewal.
             SignedIn::Agreed => {}
-            SignedIn::CameBack { trip, query } => {
-                let callback = trip.authorization.accept(&query)?;
-                let given = Given::Code { callback, authorization: trip.authorization };
-                sign_in.begin(&given, subject).await?;
-            }
+            SignedIn::CameBack { trip, came } => match trip.way_back {
+                WayBack::Code(authorization) => {
+                    let callback = authorization.accept(&came)?;
+                    sign_in.begin(&Given::Code { callback, authorization }, subject).await?;
+                }
+                WayBack::Visit(visiting) => sign_in.come_back(&visiting, &came, subject).await?,
+            },
             SignedIn::Elsewhere(granted) => sign_in.take_first(granted.0, subject)?,
         }
         let held = sign_in.current(subject).await?;

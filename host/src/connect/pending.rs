@@ -25,8 +25,13 @@ impl Host {
     ///
     /// # Errors
     /// As for [`Host::connect`].
-    pub async fn connect_pending(&self, proposal: ConnectProposal, signed_in: SignedIn, owner: &str) -> Result<String> {
-        let drafted = self.draft(&proposal, signed_in).await?;
+    pub async fn connect_pending(
+        &self,
+        proposal: &ConnectProposal,
+        signed_in: SignedIn,
+        owner: &str,
+    ) -> Result<String> {
+        let drafted = self.draft(proposal, signed_in).await?;
         let mut code = [0; 32];
         getrandom::fill(&mut code)
             .map_err(|error| Kind::Internal.error(format!("There are no random bytes: {error}.")))?;
@@ -39,7 +44,7 @@ impl Host {
         let captured = drafted.captured.clone();
         let pending = Pending { drafted, owner: owner.to_owned(), until };
         if let Err(error) = book.put_pending(Digest::of(code.as_bytes()), &pending) {
-            self.give_back_all(&proposal, captured.as_ref()).await;
+            self.give_back_all(proposal, captured.as_ref()).await;
             return Err(error);
         }
         Ok(code)

@@ -8,13 +8,13 @@ use super::{ConnectProposal, find_option};
 use crate::{
     audit::{Event, Subject},
     consent::{
-        App, Authorization, Book, Captured, Connection, Discovered,
+        App, Authorization, Book, CameBack, Captured, Connection, Discovered, Failure, Visiting,
         oauth2::{self, Client, DeviceAuthorization, Polled, Revoked},
     },
     error::{Kind, Result},
     host::Host,
     manifest::{
-        AuthOption, Values,
+        AuthOption, Login, Scheme, Values,
         oauth2::Grant,
         template::{Landing, Moment},
     },
@@ -27,13 +27,24 @@ use crate::{
 pub struct Trip {
     /// Where the browser goes.
     pub url: Url,
-    pub(super) authorization: Authorization,
+    pub(super) way_back: WayBack,
+}
+
+/// What the person comes back with.
+pub(super) enum WayBack {
+    /// With a code of an authorization server.
+    Code(Authorization),
+    /// From a page in the middle of a login.
+    Visit(Visiting),
 }
 
 impl Trip {
-    /// Whether a callback with this state comes from it.
-    pub fn is_named(&self, state: &str) -> bool {
-        self.authorization.is_named(state)
+    /// Whether somebody who came back so is the one who was sent.
+    pub fn is_named_by(&self, came: &CameBack) -> bool {
+        match &self.way_back {
+            WayBack::Code(authorization) => authorization.is_named_by(came),
+            WayBack::Visit(visiting) => visiting.is_named_by(came),
+        }
     }
 }
 
@@ -48,7 +59,12 @@ impl ConnectProposal {
     pub fn trip(&self, redirect_uri: &Url) -> Result<Trip> {
         let redirect_uri = self.redirect_uri().unwrap_or(redirect_uri).clone();
         let authorization = self.client()?.authorization(redirect_uri, &self.values)?;
-        Ok(Trip { url: authorization.url.clone(), authorization })
+        Ok(Trip { url: authorization.url.clone(), way_back: WayBack::Code(authorization) })
+    }
+
+    /// Whether a person is sent to a page of the service or its provider.
+    pub fn sends_away(&self) -> bool {
+        self.grant == Some(Grant::AuthorizationCode) || self.option().is_ok_and(|it| it.scheme.visit().is_some())
     }
 
     /// Where the app wants people sent back to, where its operator said so.
@@ -58,6 +74,9 @@ impl ConnectProposal {
 
     /// Where the person signs in.
     pub fn provider(&self) -> Option<Origin> {
+        if let Some(visit) = self.option().ok()?.scheme.visit() {
+            return visit.url.origins(&self.values.in_a_host()).ok()?.into_iter().next();
+        }
         let url = self.client().ok()?.authorization_url(&self.values).ok()?;
         Origin::of(&url).ok()
     }
@@ -67,8 +86,12 @@ impl ConnectProposal {
         &self.manifest.title
     }
 
+    fn option(&self) -> Result<&AuthOption> {
+        find_option(&self.manifest, &self.connection.option)
+    }
+
     fn client(&self) -> Result<Client> {
-        let option = find_option(&self.manifest, &self.connection.option)?;
+        let option = self.option()?;
         let app = self.app.clone().map(Arc::new);
         Client::of(option, app, self.connection.discovered.clone(), self.consent.scopes.clone())
             .ok_or_else(|| Kind::Usage.error(format!("The auth option `{}` does not use OAuth 2.0.", option.id)))
@@ -76,6 +99,22 @@ impl ConnectProposal {
 }
 
 impl Host {
+    /// Begins a trip to the page that the person is sent to, and does what comes before it; as for
+    /// [`ConnectProposal::trip`].
+    ///
+    /// # Errors
+    /// What a step before it failed with, beside those.
+    pub async fn send_away(&self, proposal: &ConnectProposal, redirect_uri: &Url) -> Result<Trip> {
+        let Scheme::Login(login @ Login { visit: Some(visit), .. }) = &proposal.option()?.scheme else {
+            return proposal.trip(redirect_uri);
+        };
+        let redirect_uri = proposal.redirect_uri().unwrap_or(redirect_uri);
+        let (way, subject) = (self.proposed_way(proposal)?, proposal.subject("connect"));
+        let visiting = Visiting::begin(login, visit, &way, &proposal.values, redirect_uri, &subject).await;
+        let visiting = visiting.map_err(Failure::into_error)?;
+        Ok(Trip { url: visiting.url.clone(), way_back: WayBack::Visit(visiting) })
+    }
+
     /// Asks the provider for a code that the person types on another device (RFC 8628).
     ///
     /// # Errors
@@ -120,7 +159,7 @@ impl Host {
     }
 
     fn proposed_way(&self, proposal: &ConnectProposal) -> Result<crate::consent::Way> {
-        let option = find_option(&proposal.manifest, &proposal.connection.option)?;
+        let option = proposal.option()?;
         self.way(option, proposal.app.clone().map(Arc::new), &proposal.connection, None)
     }
 
@@ -214,6 +253,8 @@ pub(super) fn choose_grant(option: &AuthOption, wanted: Option<Grant>) -> Result
     let Some(settings) = option.scheme.oauth2() else {
         return match wanted {
             None => Ok(None),
+            // It is what happens there anyway.
+            Some(Grant::AuthorizationCode) if option.scheme.visit().is_some() => Ok(None),
             Some(_) => Err(Kind::Usage.error(format!("The auth option `{}` does not use OAuth 2.0.", option.id))),
         };
     };

@@ -114,10 +114,12 @@ impl App {
 
 /// The origins that a connector's own text gives an app: those of its endpoints whose host is written out.
 pub fn fixed_origins(manifest: &Manifest) -> BTreeSet<Origin> {
-    let endpoints = manifest.options.iter().filter_map(|option| option.scheme.oauth2()).flat_map(|it| it.endpoints());
+    let of_oauth2 = manifest.options.iter().filter_map(|option| option.scheme.oauth2());
+    let endpoints = of_oauth2.flat_map(|oauth2| oauth2.endpoints()).map(|(_, url)| url);
+    let with_app = manifest.options.iter().filter(|option| option.scheme.oauth2().is_none() && option.needs_app());
+    let of_logins = with_app.flat_map(|option| option.scheme.calls()).map(|call| &call.url);
     let nothing = Values::default();
-    let fixed = endpoints.filter_map(|(_, url)| url.origins(&nothing.in_a_host()).ok());
-    fixed.flatten().collect()
+    endpoints.chain(of_logins).filter_map(|url| url.origins(&nothing.in_a_host()).ok()).flatten().collect()
 }
 
 /// Whether a connector has something that an app is for.

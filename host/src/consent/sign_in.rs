@@ -16,11 +16,12 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::{
-    Captured,
+    CameBack, Captured,
     oauth2::{Client, Given},
     sending::{Leaving, Sending},
     step::{Failure, Way},
     turn::{Failed, Turn, Turns},
+    visit::Visiting,
 };
 use crate::{
     audit::{Event, Subject},
@@ -72,21 +73,23 @@ impl Source {
 
     /// Whether it holds something that may die of idleness.
     fn renews(&self, captured: &Captured) -> bool {
-        matches!(self, Source::Oauth2(_)) && captured.values.contains_key(REFRESH_TOKEN)
+        captured.values.contains_key(REFRESH_TOKEN) && self.spends(Some(captured))
     }
 
     /// Whether asking spends something that cannot be used twice.
     fn spends(&self, before: Option<&Captured>) -> bool {
         match (self, before) {
             (Source::Oauth2(client), Some(before)) => client.spends(before),
-            _ => false,
+            // What else there would be to begin with again, only a person brings.
+            (Source::Login(login), Some(_)) => login.visit.is_some() && !login.refresh.is_empty(),
+            (_, None) => false,
         }
     }
 
     /// Whether there is anything to ask with.
     fn can_renew(&self, before: &Captured) -> bool {
         match self {
-            Source::Login(_) => true,
+            Source::Login(login) => login.visit.is_none() || !login.refresh.is_empty(),
             Source::Oauth2(client) => client.can_renew(before),
         }
     }
@@ -134,6 +137,16 @@ impl SignIn {
             return Err(Kind::Internal.error("Only an authorization server takes a code."));
         };
         let captured = client.obtain(way, typed, given, subject).await.map_err(Failure::into_error)?;
+        self.take_first(captured, subject)
+    }
+
+    /// Goes on with a login where a person comes back from the page that they were sent to.
+    pub(crate) async fn come_back(&self, visiting: &Visiting, came: &CameBack, subject: &Subject) -> Result<()> {
+        let Renewal { source, way, .. } = &*self.0;
+        let Source::Login(login @ Login { visit: Some(visit), .. }) = source else {
+            return Err(Kind::Internal.error("Only a login with a visit sends a person away."));
+        };
+        let captured = visiting.finish(login, visit, way, came, subject).await.map_err(Failure::into_error)?;
         self.take_first(captured, subject)
     }
 
@@ -322,12 +335,15 @@ impl Renewal {
         if let Some(before) = before.filter(|_| !login.refresh.is_empty()) {
             let values =
                 with_captured(&self.source.captured(), self.typed.clone(), before).map_err(Failure::Refused)?;
-            match self.way.run(&login.refresh, &values, subject, None).await {
+            match self.way.run(&login.refresh, &values, subject, sending).await {
                 Ok(captured) => return Ok(captured.over(before)),
                 // What was captured is no good any longer; what was typed may be.
-                Err(Failure::Refused(_)) => {}
-                Err(later) => return Err(later),
+                Err(Failure::Refused(_)) if login.visit.is_none() => {}
+                Err(failure) => return Err(failure),
             }
+        }
+        if login.visit.is_some() {
+            return Err(Failure::Refused(only_a_person(subject)));
         }
         self.way.run(&login.steps, &self.typed, subject, None).await
     }
@@ -498,6 +514,12 @@ fn jittered(pause: Duration) -> Duration {
     // Without random bytes everybody waits equally long.
     let _ = getrandom::fill(&mut random);
     pause / 2 + pause.mul_f64(f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+}
+
+fn only_a_person(subject: &Subject) -> Error {
+    Kind::ReconnectNeeded
+        .error("What the sign-in gave has run out, and only a person at the service's page gets it anew.")
+        .hint(format!("`attache connection reconnect {}` leads there again.", subject.connection()))
 }
 
 fn lost(why: Option<&Error>) -> Error {

@@ -21,7 +21,7 @@ use crate::{
     manifest::{
         Parameter, Values,
         jwt::{Jwt, Jwts},
-        login::{Body, Call, Capture, EXPIRIES},
+        login::{Body, Call, Capture},
         template::{Landing, Moment, Template},
     },
     origin::Origin,
@@ -82,7 +82,7 @@ impl Failure {
         }
     }
 
-    pub(super) fn into_error(self) -> Error {
+    pub(crate) fn into_error(self) -> Error {
         match self {
             Self::Unsent(error) | Self::Refused(error) | Self::Later(error, _) | Self::Lost(error) => error,
             Self::Undecided { .. } => Kind::ConsentNeeded.error("Nobody has decided at the provider yet."),
@@ -116,7 +116,7 @@ impl Way {
                 keep(capture, &answer, &origin, &mut values, &mut captured).map_err(Failure::Refused)?;
             }
         }
-        refuse_reflected(steps, &values).map_err(Failure::Refused)?;
+        refuse_reflected(steps.iter().flat_map(|step| &step.capture), &values).map_err(Failure::Refused)?;
         Ok(captured)
     }
 
@@ -173,8 +173,11 @@ impl Way {
 }
 
 /// A service that knows what was typed, or what it gave before, may repeat it in a value that the connector can read.
-fn refuse_reflected(steps: &[Call], values: &Values) -> Result<(), Error> {
-    let readable = steps.iter().flat_map(|step| &step.capture).map(|capture| &capture.value.name);
+pub(super) fn refuse_reflected<'a>(
+    captures: impl IntoIterator<Item = &'a Capture>,
+    values: &Values,
+) -> Result<(), Error> {
+    let readable = captures.into_iter().map(|capture| &capture.value.name);
     for (name, text) in readable.filter_map(|name| Some((name, values.public().get(name)?))) {
         if egress::stands_in(values.secret().values(), text) {
             return Err(Kind::ReconnectNeeded.error(format!(
@@ -266,7 +269,7 @@ pub(super) fn keep_found(
     let name = text::foreign(&capture.value.name, 64);
     let Some(found) = found else {
         // An expiry that a service leaves out this time is no failure.
-        if EXPIRIES.contains(&capture.value.name.as_str()) {
+        if capture.is_expiry() {
             return Ok(());
         }
         return Err(Kind::ReconnectNeeded
@@ -275,7 +278,7 @@ pub(super) fn keep_found(
             ))
             .hint("`attache connection reconnect NAME` asks for what was typed again."));
     };
-    if EXPIRIES.contains(&capture.value.name.as_str()) {
+    if capture.is_expiry() {
         captured.expires = expiry(&capture.value.name, &found, Timestamp::now());
         return Ok(());
     }

@@ -394,7 +394,3 @@ pub(super) fn invalid(why: String) -> Error {
 pub(super) fn denied(why: &str) -> Error {
     Kind::Denied.error(why)
 }
-
-pub(super) fn not_yet(what: &str) -> Error {
-    invalid(format!("{what} is part of the contract, but this version of Attaché does not do it yet"))
-}

@@ -94,7 +94,10 @@ impl Scheme {
     pub fn urls(&self) -> Vec<(String, &audience::UrlTemplate)> {
         match self {
             Scheme::Direct => Vec::new(),
-            Scheme::Login(login) => login.calls().map(|call| (call.method.to_string(), &call.url)).collect(),
+            Scheme::Login(login) => {
+                let visit = login.visit.iter().map(|visit| ("visit".to_owned(), &visit.url));
+                login.calls().map(|call| (call.method.to_string(), &call.url)).chain(visit).collect()
+            }
             Scheme::Oauth2(oauth2) => oauth2
                 .endpoints()
                 .map(|(what, url)| (format!("OAuth {what}"), url))
@@ -115,6 +118,14 @@ impl Scheme {
     /// Whether what is sent was typed.
     pub fn is_direct(&self) -> bool {
         matches!(self, Scheme::Direct)
+    }
+
+    /// The page of a login that a person is sent to.
+    pub fn visit(&self) -> Option<&login::Visit> {
+        match self {
+            Scheme::Login(login) => login.visit.as_ref(),
+            _ => None,
+        }
     }
 
     /// The settings of OAuth 2.0, where it is that.

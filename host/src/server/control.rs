@@ -25,7 +25,6 @@ use crate::{
     connect::{CONFIRM_WITHIN, ConnectRequest},
     error::{Error, Kind, Result},
     host::Host,
-    manifest::oauth2::Grant,
     text,
     transport::PrivateAllowed,
 };
@@ -149,16 +148,16 @@ impl Control {
             ..ConnectRequest::default()
         };
         let proposal = self.host.propose_connection(request).await?;
-        if proposal.grant != Some(Grant::AuthorizationCode) {
+        if !proposal.sends_away() {
             return Err(Kind::Usage
                 .error("There is no page of a provider that a person could be sent to for this.")
-                .hint("Links are for auth options of OAuth 2.0 that begin with an authorization code."));
+                .hint("Links are for auth options that begin with an authorization code (OAuth 2.0) or a visit."));
         }
         let mut return_url = session.return_url;
         if let Some(state) = session.state {
             return_url.query_pairs_mut().append_pair("state", &state);
         }
-        let asked = Asked { proposal, owner: Some(session.owner), return_url: Some(return_url) };
+        let asked = Asked { proposal: Arc::new(proposal), owner: Some(session.owner), return_url: Some(return_url) };
         let link = self.consent.open(asked)?;
         Ok(json!({ "link": link, "lasts": LASTS.as_secs(), "confirm-within": CONFIRM_WITHIN.as_secs() }))
     }

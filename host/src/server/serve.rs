@@ -23,7 +23,7 @@ use super::{
     control::{self, Control},
 };
 use crate::{
-    connect::SignedIn,
+    connect::{ConnectProposal, SignedIn, Trip},
     error::{Error, Kind, Result},
     host::Host,
 };
@@ -160,12 +160,16 @@ struct Keeper(Arc<Host>);
 
 #[async_trait]
 impl Desk for Keeper {
+    async fn send_away(&self, proposal: Arc<ConnectProposal>, redirect_uri: &Url) -> Result<Trip> {
+        self.0.send_away(&proposal, redirect_uri).await
+    }
+
     async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
         let Asked { proposal, owner, return_url } = asked;
         let (Some(owner), Some(mut url)) = (owner, return_url) else {
             return Err(Kind::Internal.error("A session of the host has nobody to go back to."));
         };
-        let code = self.0.connect_pending(proposal, signed_in, &owner).await?;
+        let code = self.0.connect_pending(&proposal, signed_in, &owner).await?;
         url.query_pairs_mut().append_pair("attache_code", &code);
         Ok(Taken::Confirm(url))
     }

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use oauth2::{CsrfToken, PkceCodeChallenge};
-use url::{Url, form_urlencoded};
+use url::Url;
 
 use super::{
     Client, filled,
     request::{self, Parameters},
 };
 use crate::{
-    consent::{Captured, step},
-    error::{Error, Kind, Result},
+    consent::{
+        CameBack, Captured,
+        callback::{denied, said_no},
+        step,
+    },
+    error::{Kind, Result},
     manifest::{
         ValueKind, Values,
         declared::CaptureFrom,
@@ -23,11 +27,6 @@ use crate::{
     secret::Secret,
     text,
 };
-
-/// A callback is a handful of short parameters.
-const LONGEST_QUERY: usize = 16 << 10;
-const MOST_PARAMETERS: usize = 64;
-const LONGEST_WORDS: usize = 300;
 
 /// One trip of a browser to the provider: kept where it was begun, and used once.
 #[derive(Clone)]
@@ -117,8 +116,13 @@ impl Client {
 }
 
 impl Authorization {
-    /// Whether a callback with this state belongs to this trip.
-    pub fn is_named(&self, state: &str) -> bool {
+    /// Whether somebody who came back so is the one who was sent.
+    pub fn is_named_by(&self, came: &CameBack) -> bool {
+        let state = came.parameters().ok().and_then(|mut parameters| parameters.remove("state"));
+        came.below.is_none() && state.is_some_and(|state| self.is_named(&state))
+    }
+
+    fn is_named(&self, state: &str) -> bool {
         verify_slices_are_equal(state.as_bytes(), self.state.as_bytes()).is_ok()
     }
 
@@ -131,8 +135,8 @@ impl Authorization {
     /// # Errors
     /// `denied` where it is not the answer to this trip, or is ambiguous; `consent-needed` where the person or the provider
     /// said no, with the provider's words labelled as such.
-    pub fn accept(&self, query: &str) -> Result<Callback> {
-        let mut parameters = parse(query)?;
+    pub fn accept(&self, came: &CameBack) -> Result<Callback> {
+        let mut parameters = came.parameters()?;
         // Before anything else: what is not an answer to this trip says nothing at all.
         let state = parameters.remove("state").unwrap_or_default();
         if !self.is_named(&state) {
@@ -177,46 +181,10 @@ impl Callback {
     }
 }
 
-/// Each parameter once (RFC 6749, 3.1).
-fn parse(query: &str) -> Result<BTreeMap<String, String>> {
-    if query.len() > LONGEST_QUERY {
-        return Err(denied("it is longer than any provider's"));
-    }
-    let mut parameters = BTreeMap::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if parameters.len() >= MOST_PARAMETERS {
-            return Err(denied("it has more parameters than any provider's"));
-        }
-        if parameters.insert(name.clone().into_owned(), value.into_owned()).is_some() {
-            return Err(denied(&format!("it has the parameter `{}` twice", text::foreign(&name, 60))));
-        }
-    }
-    Ok(parameters)
-}
-
-/// RFC 6749, 4.1.2.1.
-fn said_no(error: &str, words: Option<&String>) -> Error {
-    let code = text::foreign(error, 60);
-    let says = words.map(|words| format!(" It says: “{}”", text::foreign(words, LONGEST_WORDS))).unwrap_or_default();
-    match error {
-        "access_denied" => Kind::ConsentNeeded
-            .error(format!("The provider was told not to grant access (`{code}`).{says}"))
-            .hint("Connect again and agree there, or ask whoever administers the account."),
-        _ => Kind::ConsentNeeded
-            .error(format!("The provider did not sign anybody in (`{code}`).{says}"))
-            .hint("Connect again; if it stays so, check the app's redirect URI and scopes at the provider."),
-    }
-}
-
-fn denied(why: &str) -> Error {
-    Kind::Denied
-        .error(format!("What came back from the provider is not used: {why}."))
-        .hint("Begin the sign-in again, in one browser.")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consent::callback::LONGEST_QUERY;
 
     fn trip(issuer: Option<&str>, names_itself: bool) -> Authorization {
         Authorization {
@@ -229,15 +197,19 @@ mod tests {
         }
     }
 
+    fn came(query: &str) -> CameBack {
+        CameBack { below: None, query: query.to_owned() }
+    }
+
     fn refusal(trip: &Authorization, query: &str) -> (Kind, String) {
-        let error = trip.accept(query).err().unwrap_or_else(|| panic!("{query} was taken"));
+        let error = trip.accept(&came(query)).err().unwrap_or_else(|| panic!("{query} was taken"));
         (error.kind(), error.message().to_owned())
     }
 
     #[test]
     fn only_the_answer_to_this_trip_is_taken() {
         let trip = trip(None, false);
-        assert_eq!(trip.accept("code=c&state=the-state").unwrap().code.expose(), b"c");
+        assert_eq!(trip.accept(&came("code=c&state=the-state")).unwrap().code.expose(), b"c");
         for query in ["code=c", "code=c&state=", "code=c&state=another", "code=c&state=the-stat", "error=access_denied"]
         {
             let (kind, sentence) = refusal(&trip, query);
@@ -264,14 +236,14 @@ mod tests {
     #[test]
     fn an_answer_of_another_issuer_is_a_mix_up() {
         let named = trip(Some("https://a.example"), true);
-        assert!(named.accept("code=c&state=the-state&iss=https%3A%2F%2Fa.example").is_ok());
+        assert!(named.accept(&came("code=c&state=the-state&iss=https%3A%2F%2Fa.example")).is_ok());
         assert!(refusal(&named, "code=c&state=the-state&iss=https%3A%2F%2Fb.example").1.contains("b.example"));
         assert!(refusal(&named, "code=c&state=the-state").1.contains("no `iss`"));
         let quiet = trip(Some("https://a.example"), false);
-        assert!(quiet.accept("code=c&state=the-state").is_ok());
+        assert!(quiet.accept(&came("code=c&state=the-state")).is_ok());
         assert!(refusal(&quiet, "code=c&state=the-state&iss=https%3A%2F%2Fa.example%2F").1.contains("a.example/"));
         let unnamed = trip(None, false);
-        assert!(unnamed.accept("code=c&state=the-state&iss=https%3A%2F%2Fprovider.example%2Foauth").is_ok());
+        assert!(unnamed.accept(&came("code=c&state=the-state&iss=https%3A%2F%2Fprovider.example%2Foauth")).is_ok());
         assert!(refusal(&unnamed, "code=c&state=the-state&iss=https%3A%2F%2Fa.example").1.contains("a.example"));
     }
 

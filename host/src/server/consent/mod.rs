@@ -18,13 +18,14 @@ use axum::{
     routing::get,
 };
 use serde::Deserialize;
-use url::{Url, form_urlencoded};
+use url::Url;
 
 use self::sessions::Sessions;
 pub use self::sessions::{Asked, LASTS};
 use super::page::page;
 use crate::{
-    connect::{SignedIn, Trip},
+    connect::{ConnectProposal, SignedIn, Trip},
+    consent::CameBack,
     error::{Error, Kind, Result},
     origin::Origin,
 };
@@ -36,6 +37,12 @@ const COOKIE_NAME_TLS: &str = "__Host-attache-browser";
 /// Who takes what a person brought back.
 #[async_trait]
 pub trait Desk: Send + Sync {
+    /// Begins the trip of a person who agreed.
+    ///
+    /// # Errors
+    /// Whatever stands against it; the person is told.
+    async fn send_away(&self, proposal: Arc<ConnectProposal>, redirect_uri: &Url) -> Result<Trip>;
+
     /// Makes the connection, or what will be one when it is confirmed.
     ///
     /// # Errors
@@ -98,6 +105,7 @@ impl ConsentServer {
         Router::new()
             .route(&format!("{}/{{session}}", below(&self.base, "connect").path()), get(show).post(begin))
             .route(self.redirect_uri.path(), get(came_back))
+            .route(&format!("{}/{{below}}", self.redirect_uri.path().trim_end_matches('/')), get(came_back))
             .fallback(|| async { refuse(&Kind::NotFound.error("There is no such page.")) })
             .with_state(self.clone())
     }
@@ -159,7 +167,7 @@ async fn begin(
     headers: HeaderMap,
     Form(Agreed { token }): Form<Agreed>,
 ) -> Response {
-    let begun = || -> Result<Response> {
+    let begun = async || -> Result<Response> {
         // A page elsewhere may not press this button for somebody.
         if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
             return Err(Kind::Denied.error("This was not asked for by the page itself."));
@@ -169,22 +177,25 @@ async fn begin(
                 .error("Your browser did not keep the cookie that this sign-in is tied to.")
                 .hint("Allow cookies for this page, and open the link again.")
         })?;
-        let provider = server.sessions.begin(&name, browser, &token, &server.redirect_uri)?;
+        let proposal = server.sessions.agreed(&name, browser, &token)?;
+        let trip = server.desk.send_away(proposal, &server.redirect_uri).await?;
+        let provider = server.sessions.send(&name, browser, trip)?;
         // A page, not a redirect: a redirect would count as the form's target all the way through the provider and back (CSP 3,
         // 6.4.2), wherever that leads.
         Ok(page(StatusCode::OK, &pages::Onward::to(&provider)))
     };
-    begun().unwrap_or_else(|error| refuse(&error))
+    begun().await.unwrap_or_else(|error| refuse(&error))
 }
 
 /// The provider sent the person back.
 async fn came_back(
     State(server): State<Arc<ConsentServer>>,
+    below: Option<Path<String>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let query = query.unwrap_or_default();
-    match finish(&server, query, &headers).await {
+    let came = CameBack { below: below.map(|Path(below)| below), query: query.unwrap_or_default() };
+    match finish(&server, came, &headers).await {
         Ok(Taken::Connected { name, account }) => page(StatusCode::OK, &pages::Connected::of(&name, &account)),
         // The provider's own policy may hold for where its form leads in the end, too.
         Ok(Taken::Confirm(url)) => page(StatusCode::OK, &pages::Onward::to(&url)),
@@ -192,12 +203,10 @@ async fn came_back(
     }
 }
 
-async fn finish(server: &ConsentServer, query: String, headers: &HeaderMap) -> Result<Taken> {
+async fn finish(server: &ConsentServer, came: CameBack, headers: &HeaderMap) -> Result<Taken> {
     let browser = server.browser(headers)?.unwrap_or_default();
-    let state = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "state");
-    let state = state.map(|(_, value)| value.into_owned()).unwrap_or_default();
-    let (asked, trip): (Asked, Trip) = server.sessions.end(&state, browser)?;
-    server.desk.take(asked, SignedIn::CameBack { trip, query }).await
+    let (asked, trip) = server.sessions.end(&came, browser)?;
+    server.desk.take(asked, SignedIn::CameBack { trip, came }).await
 }
 
 fn refuse(error: &Error) -> Response {

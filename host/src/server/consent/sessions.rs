@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::{
     connect::{ConnectProposal, Trip},
+    consent::CameBack,
     error::{Error, Kind, Result},
     sync::lock,
 };
@@ -21,11 +22,13 @@ use crate::{
 pub const LASTS: Duration = Duration::from_secs(10 * 60);
 /// Sessions that are under way at a time; a link costs its caller nothing, so their number is bounded.
 const MOST: usize = 10_000;
+/// How often one may be begun: each time may make calls to the service.
+const MOST_BEGINNINGS: usize = 20;
 
 /// What somebody asks a person for.
 pub struct Asked {
     /// What the connection would be.
-    pub proposal: ConnectProposal,
+    pub proposal: Arc<ConnectProposal>,
     /// Whose it is to be, in the caller's own words; the caller authenticates that person.
     pub owner: Option<String>,
     /// Where the browser goes afterwards, with a code that confirms.
@@ -42,6 +45,7 @@ pub(super) struct Sessions {
 struct Session {
     asked: Asked,
     ends: Instant,
+    beginnings: usize,
     /// Who began it, and where they were sent.
     begun: Option<Begun>,
 }
@@ -69,7 +73,7 @@ impl Sessions {
                 .error("Too many people are on their way to connect something.")
                 .hint("Try again in some minutes."));
         }
-        all.insert(name.clone(), Session { asked, ends: now + LASTS, begun: None });
+        all.insert(name.clone(), Session { asked, ends: now + LASTS, beginnings: 0, begun: None });
         Ok(name)
     }
 
@@ -87,16 +91,28 @@ impl Sessions {
         URL_SAFE_NO_PAD.encode(tag.as_ref())
     }
 
-    /// Sends a browser on its way: from now on the session is its own.
-    pub(super) fn begin(&self, name: &str, browser: &str, token: &str, redirect_uri: &Url) -> Result<Url> {
+    /// What a browser that was shown the page agrees to.
+    pub(super) fn agreed(&self, name: &str, browser: &str, token: &str) -> Result<Arc<ConnectProposal>> {
         if verify_slices_are_equal(token.as_bytes(), self.token(name, browser).as_bytes()).is_err() {
             return Err(another_browser());
         }
         let mut all = lock(&self.all);
         let session = all.get_mut(name).filter(|session| session.ends > Instant::now()).ok_or_else(gone)?;
         session.belongs_to(browser)?;
-        // Whoever comes back from the provider and begins anew is sent with a new state and a new verifier.
-        let trip = session.asked.proposal.trip(redirect_uri)?;
+        session.beginnings += 1;
+        if session.beginnings > MOST_BEGINNINGS {
+            return Err(Kind::RateLimited
+                .error("This sign-in was begun too often.")
+                .hint("Ask for a new link where you got it."));
+        }
+        Ok(session.asked.proposal.clone())
+    }
+
+    /// Sends it on its way: from now on the session is its own. Whoever comes back and begins anew is sent with a new state.
+    pub(super) fn send(&self, name: &str, browser: &str, trip: Trip) -> Result<Url> {
+        let mut all = lock(&self.all);
+        let session = all.get_mut(name).filter(|session| session.ends > Instant::now()).ok_or_else(gone)?;
+        session.belongs_to(browser)?;
         let url = trip.url.clone();
         // However often it is begun, it ends.
         if session.begun.is_none() {
@@ -107,11 +123,11 @@ impl Sessions {
     }
 
     /// Ends the session that this callback belongs to, and gives what was asked and where the person was sent.
-    pub(super) fn end(&self, state: &str, browser: &str) -> Result<(Asked, Trip)> {
+    pub(super) fn end(&self, came: &CameBack, browser: &str) -> Result<(Asked, Trip)> {
         let mut all = lock(&self.all);
         let now = Instant::now();
-        let of_state = all.iter().find(|(_, session)| session.ends > now && session.is_on_trip(state));
-        let name = of_state.map(|(name, _)| name.clone()).ok_or_else(gone)?;
+        let on_trip = all.iter().find(|(_, session)| session.ends > now && session.is_on_trip(came));
+        let name = on_trip.map(|(name, _)| name.clone()).ok_or_else(gone)?;
         let session = all.get(&name).ok_or_else(gone)?;
         session.belongs_to(browser)?;
         let Session { asked, begun, .. } = all.remove(&name).ok_or_else(gone)?;
@@ -130,8 +146,8 @@ impl Session {
         }
     }
 
-    fn is_on_trip(&self, state: &str) -> bool {
-        self.begun.as_ref().is_some_and(|begun| begun.trip.is_named(state))
+    fn is_on_trip(&self, came: &CameBack) -> bool {
+        self.begun.as_ref().is_some_and(|begun| begun.trip.is_named_by(came))
     }
 }
 

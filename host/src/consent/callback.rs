@@ -1,0 +1,66 @@
+//! What a browser brings back from a page that it was sent to.
+
+use std::collections::BTreeMap;
+
+use url::form_urlencoded;
+
+use crate::{
+    error::{Error, Kind, Result},
+    text,
+};
+
+/// A callback is a handful of short parameters.
+pub(super) const LONGEST_QUERY: usize = 16 << 10;
+const MOST_PARAMETERS: usize = 64;
+const LONGEST_WORDS: usize = 300;
+
+/// How a browser came back: nothing of it was checked yet.
+#[derive(Debug, Clone, Default)]
+pub struct CameBack {
+    /// What stands in the path below the redirect URI, where something does.
+    pub below: Option<String>,
+    /// The query, without the question mark.
+    pub query: String,
+}
+
+impl CameBack {
+    /// Each parameter once (RFC 6749, 3.1).
+    ///
+    /// # Errors
+    /// `denied` for more than any service sends, and for a parameter that is there twice.
+    pub(super) fn parameters(&self) -> Result<BTreeMap<String, String>> {
+        if self.query.len() > LONGEST_QUERY {
+            return Err(denied("it is longer than any provider's"));
+        }
+        let mut parameters = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(self.query.as_bytes()) {
+            if parameters.len() >= MOST_PARAMETERS {
+                return Err(denied("it has more parameters than any provider's"));
+            }
+            if parameters.insert(name.clone().into_owned(), value.into_owned()).is_some() {
+                return Err(denied(&format!("it has the parameter `{}` twice", text::foreign(&name, 60))));
+            }
+        }
+        Ok(parameters)
+    }
+}
+
+/// RFC 6749, 4.1.2.1; others write it the same way.
+pub(super) fn said_no(error: &str, words: Option<&String>) -> Error {
+    let code = text::foreign(error, 60);
+    let says = words.map(|words| format!(" It says: “{}”", text::foreign(words, LONGEST_WORDS))).unwrap_or_default();
+    match error {
+        "access_denied" => Kind::ConsentNeeded
+            .error(format!("The provider was told not to grant access (`{code}`).{says}"))
+            .hint("Connect again and agree there, or ask whoever administers the account."),
+        _ => Kind::ConsentNeeded
+            .error(format!("The provider did not sign anybody in (`{code}`).{says}"))
+            .hint("Connect again; if it stays so, check the app's redirect URI and scopes at the provider."),
+    }
+}
+
+pub(super) fn denied(why: &str) -> Error {
+    Kind::Denied
+        .error(format!("What came back from the provider is not used: {why}."))
+        .hint("Begin the sign-in again, in one browser.")
+}
