@@ -39,6 +39,11 @@ pub struct Upgrade {
 }
 
 impl Proposal {
+    /// What it says of itself, as it says it.
+    pub fn declared(&self) -> &declared::Connector {
+        &self.declared
+    }
+
     /// Whether approving it would let a connector that is there already do more.
     pub fn widens(&self) -> bool {
         self.upgrade.as_ref().is_some_and(|upgrade| !upgrade.difference.widened.is_empty())

@@ -426,6 +426,11 @@ impl Host {
     pub fn data_dir(&self) -> &Path {
         &self.settings.data_dir.value
     }
+
+    /// As it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
 }
 
 fn anchor_place() -> Result<Place> {

@@ -192,8 +192,10 @@ fn a_link_is_for_one_browser_and_one_time() {
 
 #[test]
 fn people_are_sent_to_no_address_that_the_operator_did_not_name() {
-    let story = story(&[]);
-    for elsewhere in ["https://evil.example/", "http://127.0.0.1:1/connected/", "http://127.0.0.1:1/connected?x=y"] {
+    let story = story(&["--return-url", "https://app.example.com/connected"]);
+    for elsewhere in
+        ["https://evil.example/", "https://app.example.com/connected/", "https://app.example.com/connected?x=y"]
+    {
         story.create(&["--return-url", elsewhere]).refused(5, "People are not sent to");
     }
 }
@@ -213,7 +215,9 @@ fn the_socket_is_its_owners_alone_and_without_a_host_there_is_none() {
     let socket = std::fs::metadata(story.attache.data().join("attache.sock")).unwrap();
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
     let attache = Attache::new(env!("CARGO_BIN_EXE_attache-under-test"));
-    attache.run(&["session", "confirm", "x", "--owner", "alice"]).refused(3, "attache serve");
+    attache.add("oauth");
+    let link = ["session", "create", "oauth", "--auth", "discovered", "--owner", "alice", "--return-url", RETURN];
+    attache.run(&link).refused(2, "attache serve");
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Only so many, the newest.
     pub limit: usize,
+    /// What is of no environment too.
+    pub of_host: bool,
 }
 
 /// Computes lines and their MACs.
@@ -133,7 +135,7 @@ pub fn read(path: &Path, filter: &Filter) -> Result<Vec<Value>> {
     };
     for line in lines(path)? {
         let Ok(mut line) = serde_json::from_str::<Value>(&line?) else { continue };
-        let of_all = line["environment"].is_null();
+        let of_all = filter.of_host && line["environment"].is_null();
         let time = || line["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
         let wanted = (of_all || is(&line, "environment", &filter.environment))
             && is(&line, "connection", &filter.connection)

@@ -232,6 +232,16 @@ impl Event {
         Self::of_app("app-removed", environment, connector, app, caller)
     }
 
+    /// Somebody made a caller key.
+    pub fn key_created(environment: &str, key: &str, caller: &str) -> Self {
+        Self::of_key("caller-key-created", environment, key, caller)
+    }
+
+    /// Somebody ended one.
+    pub fn key_revoked(environment: &str, key: &str, caller: &str) -> Self {
+        Self::of_key("caller-key-revoked", environment, key, caller)
+    }
+
     /// A connection was removed.
     pub fn connection_removed(subject: &Subject) -> Self {
         Self::about("connection-removed", subject, [])
@@ -311,6 +321,11 @@ impl Event {
 
     fn about(name: &'static str, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Said)>) -> Self {
         Self { name, subject: Some(subject.written.clone()), own: more.into_iter().collect() }
+    }
+
+    fn of_key(name: &'static str, environment: &str, key: &str, caller: &str) -> Self {
+        let own = vec![("environment", environment.into()), ("key", key.into()), ("caller", caller.into())];
+        Self { name, subject: None, own }
     }
 
     fn of_app(name: &'static str, environment: &str, connector: &str, app: &str, caller: &str) -> Self {

@@ -1,15 +1,12 @@
 //! `attache app set|list|show|remove`: the operator's registrations with providers.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Answer, Context, given, print, prompt};
+use super::{Answer, Context, client::Client, given, print, prompt};
 use crate::{
-    apps::AppRequest,
-    consent::{
-        self,
-        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY},
-    },
+    consent::app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY},
     error::{Kind, Result},
+    server::api::{AppView, NewApp},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -107,66 +104,58 @@ impl Set {
             (CERTIFICATE[1], self.client_certificate_key),
         ];
         let proofs = named.into_iter().filter_map(|(name, source)| Some((name.to_owned(), source?)));
-        let request = AppRequest {
-            environment: context.environment().to_owned(),
-            connector: self.connector,
-            name: self.name,
+        let asked = NewApp {
             client_id: self.client_id,
             key_id: self.key_id,
             origins: self.origin,
             redirect_uri: self.redirect_uri,
             parameters: self.set.into_iter().collect(),
-            secrets: given::secrets(proofs.chain(self.secret).collect())?,
-            caller: context.caller.clone(),
+            secrets: given::texts(given::secrets(proofs.chain(self.secret).collect())?)?,
         };
-        let app = context.with_host(async |host| host.set_app(request)).await?;
+        let name = self.name.unwrap_or_else(|| self.connector.clone());
+        let app: AppView = context.client()?.put(&["apps", &self.connector, &name], &asked).await?;
         let mut text = format!("The app `{}` of the connector `{}` is set.\n", app.name, app.connector);
-        text += &print::section("its secrets may go to", app.origins.iter().map(ToString::to_string));
-        Ok(Answer::new(summary(&app), text))
+        text += &print::section("its secrets may go to", &app.origins);
+        Ok(Answer::new(json!(app), text))
     }
 }
 
 async fn list(context: &Context) -> Result<Answer> {
-    context
-        .with_host(async |host| {
-            let apps = host.apps(context.environment())?;
-            let rows: Vec<Vec<String>> = apps
-                .iter()
-                .map(|app| {
-                    let origins: Vec<String> = app.origins.iter().map(ToString::to_string).collect();
-                    vec![
-                        app.connector.clone(),
-                        app.name.clone(),
-                        app.client_id.clone(),
-                        proof(app).into(),
-                        origins.join(" "),
-                    ]
-                })
-                .collect();
-            let table = print::table(&["CONNECTOR", "APP", "CLIENT ID", "PROOF", "ORIGINS"], &rows);
-            Ok(Answer::new(apps.iter().map(summary).collect(), table))
-        })
-        .await
+    let apps: Vec<AppView> = context.client()?.list(&["apps"]).await?;
+    let row = |app: &AppView| {
+        let origins = app.origins.join(" ");
+        vec![app.connector.clone(), app.name.clone(), app.client_id.clone(), app.proof.clone(), origins]
+    };
+    let rows: Vec<Vec<String>> = apps.iter().map(row).collect();
+    Ok(Answer::new(json!(apps), print::table(&["CONNECTOR", "APP", "CLIENT ID", "PROOF", "ORIGINS"], &rows)))
+}
+
+async fn one(client: &Client, connector: &str, name: Option<&str>) -> Result<AppView> {
+    match name {
+        Some(name) => client.get(&["apps", connector, name], &[]).await,
+        None => client.get(&["apps", connector], &[]).await,
+    }
 }
 
 async fn show(context: &Context, connector: &str, name: Option<&str>) -> Result<Answer> {
-    let app = context.with_host(async |host| host.book(context.environment())?.app(connector, name)).await?;
+    let app = one(&context.client()?, connector, name).await?;
     let mut text = format!("{}, for the connector {}", app.name, app.connector);
     if !app.client_id.is_empty() {
         text += &format!(": client id {}", app.client_id);
     }
     text.push('\n');
-    text += &print::section("it proves itself with", [proof(&app)]);
-    text += &print::section("its secrets may go to", app.origins.iter().map(ToString::to_string));
-    text += &print::section("people come back to", app.redirect_uri.iter().map(ToString::to_string));
+    text += &print::section("it proves itself with", [&app.proof]);
+    text += &print::section("its secrets may go to", &app.origins);
+    text += &print::section("people come back to", &app.redirect_uri);
     text += &print::section("parameters", app.parameters.iter().map(|(name, value)| format!("{name} = {value}")));
     let by = if app.registered { "registered by Attaché itself" } else { "set" };
     text += &format!("  {by} {}\n", app.created);
-    Ok(Answer::new(summary(&app), text))
+    Ok(Answer::new(json!(app), text))
 }
 
 async fn remove(context: &Context, connector: &str, name: Option<&str>, yes: bool) -> Result<Answer> {
-    let app = context.with_host(async |host| host.book(context.environment())?.app(connector, name)).await?;
+    let client = context.client()?;
+    let app = one(&client, connector, name).await?;
     if !yes {
         let question = format!("Remove the app `{}`? Connections made through it stop being renewed.", app.name);
         if !(prompt::has_person() && prompt::confirm(&question)?) {
@@ -175,37 +164,9 @@ async fn remove(context: &Context, connector: &str, name: Option<&str>, yes: boo
                 .hint("Without a terminal, `--yes` removes it."));
         }
     }
-    context
-        .with_host(async |host| host.remove_app(context.environment(), connector, &app.name, &context.caller))
-        .await?;
+    client.delete::<()>(&["apps", connector, &app.name]).await?;
     Ok(Answer::new(
         json!({ "removed": app.name }),
         format!("The app `{}` and its secrets are gone here. At the provider it is still registered.", app.name),
     ))
-}
-
-/// What programs are told of an app; its secrets are not in it.
-fn summary(app: &consent::App) -> Value {
-    json!({
-        "connector": app.connector,
-        "name": app.name,
-        "client-id": app.client_id,
-        "proof": proof(app),
-        "key-id": app.key_id,
-        "origins": app.origins,
-        "redirect-uri": app.redirect_uri,
-        "parameters": app.parameters,
-        "registered": app.registered,
-        "created": app.created,
-    })
-}
-
-fn proof(app: &consent::App) -> &'static str {
-    let has = |name: &str| app.secrets.contains_key(name);
-    match () {
-        () if has(PRIVATE_KEY) => "private key",
-        () if has(CERTIFICATE[0]) => "client certificate",
-        () if has(CLIENT_SECRET) => "client secret",
-        () => "nothing (a public client)",
-    }
 }

@@ -4,7 +4,7 @@ use jiff::{Span, Timestamp, ZonedDateTime, civil::Date, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::{Answer, Context, print};
-use crate::{audit, error::Result, text};
+use crate::{error::Result, server::api::Verified, text};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Audit {
@@ -30,28 +30,23 @@ pub(super) enum Audit {
 
 impl Audit {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
-        context
-            .with_host(async |host| match self {
-                Audit::List { connection, event, since, limit } => {
-                    let filter = audit::Filter {
-                        environment: Some(context.environment().to_owned()),
-                        connection,
-                        event,
-                        since,
-                        limit,
-                    };
-                    let lines = audit::read(&host.audit_path(), &filter)?;
-                    let rows: Vec<_> = lines.iter().map(row).collect();
-                    let table =
-                        print::table(&["SEQ", "TIME", "EVENT", "CONNECTION", "OPERATION", "WHAT", "CALLER"], &rows);
-                    Ok(Answer::new(json!(lines), table))
-                }
-                Audit::Verify => {
-                    let lines = host.verify_audit()?;
-                    Ok(Answer::new(json!({ "lines": lines }), format!("The audit is whole: {lines} lines.")))
-                }
-            })
-            .await
+        let client = context.client()?;
+        match self {
+            Audit::List { connection, event, since, limit } => {
+                let mut query = vec![("limit", limit.to_string())];
+                query.extend(connection.map(|it| ("connection", it)));
+                query.extend(event.map(|it| ("event", it)));
+                query.extend(since.map(|it| ("since", it.to_string())));
+                let lines: Vec<Value> = client.get(&["audit"], &query).await?;
+                let rows: Vec<_> = lines.iter().map(row).collect();
+                let table = print::table(&["SEQ", "TIME", "EVENT", "CONNECTION", "OPERATION", "WHAT", "CALLER"], &rows);
+                Ok(Answer::new(json!(lines), table))
+            }
+            Audit::Verify => {
+                let Verified { lines } = client.post(&["audit", "verification"], &json!({})).await?;
+                Ok(Answer::new(json!({ "lines": lines }), format!("The audit is whole: {lines} lines.")))
+            }
+        }
     }
 }
 

@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Arguments, Context, print, schema};
 use crate::{
-    call,
-    egress::{Destination, Preview},
     error::{Kind, Result},
+    server::api::{OperationDetail, OperationView, PreviewView},
     text,
 };
 
@@ -58,18 +57,14 @@ impl Call {
     }
 
     async fn call(self, context: &Context, connection: String, operation: String) -> Result<Answer> {
-        let call = call::Call {
-            environment: context.environment().to_owned(),
-            connection,
-            operation,
-            input: read_input(self.input.as_deref(), context.settings.limits.value.input_bytes)?,
-            caller: context.caller.clone(),
-        };
+        let client = context.client()?;
+        let input = read_input(self.input.as_deref(), context.settings.limits.value.input_bytes)?;
+        let path = ["connections", &connection, "operations", &operation];
         if self.dry_run {
-            let preview = context.with_host(async |host| host.dry_run(&call).await).await?;
+            let preview: PreviewView = client.post(&[&path[..], &["preview"]].concat(), &input).await?;
             return Ok(preview_answer(&preview));
         }
-        let output = context.with_host(async |host| host.call(&call).await).await?;
+        let output: Value = client.post(&path, &input).await?;
         let text = serde_json::to_string_pretty(&output).unwrap_or_else(|_| output.to_string());
         Ok(Answer::new(output, text))
     }
@@ -82,79 +77,35 @@ fn general_help() -> Answer {
 }
 
 async fn operations(context: &Context, connection: &str) -> Result<Answer> {
-    context
-        .with_host(async |host| {
-            let book = host.book(context.environment())?;
-            let manifest = host.manifest(&book.approval(&book.connection(connection)?.connector)?)?;
-            let rows: Vec<_> = manifest
-                .operations
-                .iter()
-                .map(|it| vec![it.id.clone(), it.effect.name().to_owned(), text::foreign(&it.title, 100)])
-                .collect();
-            let json: Vec<_> = manifest
-                .operations
-                .iter()
-                .map(|it| json!({ "id": it.id, "effect": it.effect, "title": it.title, "description": it.description }))
-                .collect();
-            Ok(Answer::new(json!(json), print::table(&["OPERATION", "EFFECT", "TITLE"], &rows)))
-        })
-        .await
+    let all: Vec<OperationView> = context.client()?.get(&["connections", connection, "operations"], &[]).await?;
+    let row = |it: &OperationView| vec![it.id.clone(), it.effect.name().to_owned(), text::foreign(&it.title, 100)];
+    let rows: Vec<_> = all.iter().map(row).collect();
+    Ok(Answer::new(json!(all), print::table(&["OPERATION", "EFFECT", "TITLE"], &rows)))
 }
 
 async fn help(context: &Context, connection: &str, operation: &str) -> Result<Answer> {
-    context
-        .with_host(async |host| {
-            let book = host.book(context.environment())?;
-            let manifest = host.manifest(&book.approval(&book.connection(connection)?.connector)?)?;
-            let operation = call::operation(&manifest, operation)?;
-            let mut text =
-                format!("{} — {} ({})\n", operation.id, text::foreign(&operation.title, 200), operation.effect.name());
-            if !operation.description.is_empty() {
-                text += &format!("\n{}\n", text::foreign(&operation.description, 2_000));
-            }
-            text += &format!("\ninput\n{}", schema::readable(operation.input.document()));
-            text += &format!("\noutput\n{}", schema::readable(operation.output.document()));
-            text += &format!(
-                "\n  attache call {connection} {} --input '{}'\n",
-                operation.id,
-                schema::example(operation.input.document())
-            );
-            let json = json!({
-                "id": operation.id,
-                "title": operation.title,
-                "description": operation.description,
-                "effect": operation.effect,
-                "input": operation.input.document(),
-                "output": operation.output.document(),
-            });
-            Ok(Answer::new(json, text))
-        })
-        .await
+    let path = ["connections", connection, "operations", operation];
+    let it: OperationDetail = context.client()?.get(&path, &[]).await?;
+    let OperationView { id, title, description, effect } = &it.operation;
+    let mut text = format!("{id} — {} ({})\n", text::foreign(title, 200), effect.name());
+    if !description.is_empty() {
+        text += &format!("\n{}\n", text::foreign(description, 2_000));
+    }
+    text += &format!("\ninput\n{}", schema::readable(&it.input));
+    text += &format!("\noutput\n{}", schema::readable(&it.output));
+    text += &format!("\n  attache call {connection} {id} --input '{}'\n", schema::example(&it.input));
+    Ok(Answer::new(json!(it), text))
 }
 
-fn preview_answer(preview: &Preview) -> Answer {
-    let destination = match preview.destination {
-        Destination::Audience => "audience",
-        Destination::Open => "open host",
-    };
+fn preview_answer(preview: &PreviewView) -> Answer {
     let mut text = format!("{} {}\n", preview.method, preview.url);
     for (name, value) in &preview.headers {
         text += &format!("{name}: {}\n", text::foreign(value, 500));
     }
     text += &format!("({} bytes of body)\n\n", preview.body_bytes);
     text += &print::section("attached by the host", &preview.attached);
-    text += &format!("  the origin is in the connection's: {destination}\n  nothing was sent\n");
-    Answer::new(
-        json!({
-            "method": preview.method.as_str(),
-            "url": preview.url,
-            "headers": preview.headers,
-            "body-bytes": preview.body_bytes,
-            "attached": preview.attached,
-            "destination": destination,
-        }),
-        text,
-    )
+    text += &format!("  the origin is in the connection's: {}\n  nothing was sent\n", preview.destination);
+    Answer::new(json!(preview), text)
 }
 
 fn read_input(argument: Option<&str>, limit: u64) -> Result<Value> {

@@ -1,17 +1,22 @@
 //! `attache connect`, and what reconnecting shares with it: asking for what is missing, showing what would be agreed to.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::{
-    Answer, Context, given, print, prompt,
+    Answer, Context,
+    client::Client,
+    connector::manifest_of,
+    given, print, prompt,
     sign_in::{self, SignInArguments},
 };
 use crate::{
-    connect::{ConnectProposal, ConnectRequest, Made, find_option},
-    consent::Connection,
+    connect::find_option,
     error::{Kind, Result},
     manifest::{AuthOption, Manifest, Parameter},
     secret::Secret,
+    server::api::{ConnectProposalView, ConnectorDetail, MadeView, NewConnection},
     text,
     transport::PrivateAllowed,
 };
@@ -65,74 +70,60 @@ pub(super) struct ValueArguments {
     yes: bool,
 }
 
+/// What is kept of a connection that is made good again, by name.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) parameters: BTreeSet<String>,
+    pub(super) secrets: BTreeSet<String>,
+}
+
 impl Connect {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
-        let (approval, manifest) = context
-            .with_host(async |host| {
-                let approval = host.book(context.environment())?.approval(&self.connector)?;
-                let manifest = host.manifest(&approval)?;
-                Ok((approval, manifest))
-            })
-            .await?;
+        let client = context.client()?;
+        let it: ConnectorDetail = client.get(&["connectors", &self.connector], &[]).await?;
+        let manifest = manifest_of(&it.manifest)?;
         let option = choose_option(&manifest, self.auth.as_deref())?;
-        let request = ConnectRequest {
-            environment: context.environment().to_owned(),
-            name: self.name.unwrap_or_else(|| approval.connector.clone()),
-            connector: approval.connector,
-            option: option.id.clone(),
-            caller: context.caller.clone(),
-            ..ConnectRequest::default()
+        let asked = NewConnection {
+            connector: it.approval.connector,
+            name: self.name,
+            auth_option: Some(option.id.clone()),
+            ..NewConnection::default()
         };
-        connect(context, option, request, self.values).await
+        connect(context, &client, option, asked, &Known::default(), self.values).await
     }
 }
 
-/// Asks, shows, and connects; used for a new connection and for one that is made good again.
+/// Asks for what is missing, shows what would be agreed to, signs in, and keeps it.
 pub(super) async fn connect(
     context: &Context,
+    client: &Client,
     option: &AuthOption,
-    mut request: ConnectRequest,
+    mut asked: NewConnection,
+    known: &Known,
     arguments: ValueArguments,
 ) -> Result<Answer> {
-    let allowed = PrivateAllowed::parse(&arguments.allow_private)?;
-    request.private = request.private.iter().chain(allowed.iter()).cloned().collect();
-    request.parameters.extend(arguments.set);
-    request.app = arguments.app;
-    request.scopes = arguments.scope;
-    request.grant = arguments.sign_in.grant();
-    for (name, secret) in given::secrets(arguments.secret)? {
-        request.secrets.insert(name, secret);
-    }
-    ask_for_missing(option, &mut request)?;
-    let proposal = context.with_host(async |host| host.propose_connection(request).await).await?;
+    // What is no address is refused before anything is asked for.
+    PrivateAllowed::parse(&arguments.allow_private)?;
+    asked.private = arguments.allow_private;
+    asked.parameters.extend(arguments.set);
+    asked.app = arguments.app;
+    asked.scopes = arguments.scope;
+    asked.grant = arguments.sign_in.grant();
+    asked.secrets.extend(given::texts(given::secrets(arguments.secret)?)?);
+    ask_for_missing(option, &mut asked, known)?;
+    let proposal: ConnectProposalView = client.post(&["connections", "proposals"], &asked).await?;
     // Where a browser takes part, its page shows all of it and asks.
-    if !proposal.sends_away() {
+    if !proposal.sends_away {
         agree(&proposal, arguments.yes)?;
     }
-    let Made { connection, withheld } = sign_in::connect(context, proposal, &arguments.sign_in).await?;
+    let MadeView { connection, withheld } =
+        sign_in::connect(context, client, asked, proposal, &arguments.sign_in).await?;
     let mut text = format!("Connected `{}`: {}.", connection.name, connection.account);
     if !withheld.is_empty() {
         let withheld: Vec<String> = withheld.iter().map(|scope| text::foreign(scope, 200)).collect();
         text += &format!("\nThe provider did not grant {}; operations that need it are refused.", withheld.join(", "));
     }
-    let mut json = summary(&connection);
-    json["withheld"] = withheld.into();
-    Ok(Answer::new(json, text))
-}
-
-/// What programs are told of a connection; its secrets are not in it.
-pub(super) fn summary(connection: &Connection) -> serde_json::Value {
-    json!({
-        "id": connection.id,
-        "name": connection.name,
-        "connector": connection.connector,
-        "auth-option": connection.option,
-        "account": connection.account,
-        "app": connection.app,
-        "parameters": connection.parameters,
-        "private": connection.private,
-        "created": connection.created,
-    })
+    Ok(Answer::new(json!(MadeView { connection, withheld }), text))
 }
 
 fn choose_option<'a>(manifest: &'a Manifest, named: Option<&str>) -> Result<&'a AuthOption> {
@@ -145,25 +136,27 @@ fn choose_option<'a>(manifest: &'a Manifest, named: Option<&str>) -> Result<&'a 
     find_option(manifest, named.unwrap_or_default())
 }
 
-fn ask_for_missing(option: &AuthOption, request: &mut ConnectRequest) -> Result<()> {
+fn ask_for_missing(option: &AuthOption, asked: &mut NewConnection, known: &Known) -> Result<()> {
     if !prompt::has_person() {
         // What is missing is named by whoever checks the values.
         return Ok(());
     }
     for parameter in option.parameters.iter().filter(|parameter| !parameter.of_app) {
         let name = &parameter.name;
-        let kept = request.secrets.contains_key(name) || request.parameters.contains_key(name);
-        if kept && !(request.again && parameter.is_secret()) {
+        let typed = asked.secrets.contains_key(name) || asked.parameters.contains_key(name);
+        let kept = known.secrets.contains(name) || known.parameters.contains(name);
+        if (typed || kept) && !(asked.again && parameter.is_secret()) {
             continue;
         }
+        let kept = typed || kept;
         let typed = ask(parameter, kept)?;
         match typed {
             None => {}
             Some(value) if parameter.is_secret() => {
-                request.secrets.insert(name.clone(), value);
+                asked.secrets.insert(name.clone(), String::from_utf8_lossy(value.expose()).into_owned());
             }
             Some(value) => {
-                request.parameters.insert(name.clone(), String::from_utf8_lossy(value.expose()).into_owned());
+                asked.parameters.insert(name.clone(), String::from_utf8_lossy(value.expose()).into_owned());
             }
         }
     }
@@ -202,9 +195,9 @@ fn ask(parameter: &Parameter, kept: bool) -> Result<Option<Secret>> {
     }
 }
 
-fn agree(proposal: &ConnectProposal, yes: bool) -> Result<()> {
+fn agree(proposal: &ConnectProposalView, yes: bool) -> Result<()> {
     let shown = shown(proposal);
-    let name = &proposal.connection.name;
+    let name = &proposal.name;
     if yes {
         // Shown all the same: whoever reads the log sees what was agreed to.
         prompt::show(&shown);
@@ -222,47 +215,46 @@ fn agree(proposal: &ConnectProposal, yes: bool) -> Result<()> {
     }
 }
 
-fn shown(proposal: &ConnectProposal) -> String {
-    let (approval, consent) = (&proposal.approval, &proposal.consent);
+fn shown(proposal: &ConnectProposalView) -> String {
     let mut text = format!(
         "{} {} ({}) asks to connect `{}`\n",
-        approval.connector,
-        approval.version,
-        approval.digest.short(),
-        proposal.connection.name
+        proposal.connector,
+        proposal.version,
+        proposal.digest.short(),
+        proposal.name
     );
     if let Some(account) = &proposal.account_before {
         text += &format!("  again, for the account {account}\n");
     }
-    match consent.placements.is_empty() {
+    match proposal.placements.is_empty() {
         true => text += "  with no credential\n",
         false => {
-            text += &print::section("the credential goes to", &consent.origins);
+            text += &print::section("the credential goes to", &proposal.origins);
             text +=
-                &print::section("as", if proposal.places.is_empty() { &consent.placements } else { &proposal.places });
+                &print::section("as", if proposal.places.is_empty() { &proposal.placements } else { &proposal.places });
         }
     }
-    if consent.placements.is_empty() {
-        text += &print::section("it calls", &consent.origins);
+    if proposal.placements.is_empty() {
+        text += &print::section("it calls", &proposal.origins);
     }
-    if let Some(app) = &proposal.connection.app {
+    if let Some(app) = &proposal.app {
         text += &print::section("through the app", [app]);
     }
     text += &print::section(
         "it asks the provider for",
-        proposal.scopes.iter().map(|(scope, about)| match about {
-            Some(about) => format!("{scope} — the connector says: “{}”", text::foreign(about, 200)),
-            None => scope.clone(),
+        proposal.scopes.iter().map(|scope| match &scope.about {
+            Some(about) => format!("{} — the connector says: “{}”", scope.name, text::foreign(about, 200)),
+            None => scope.name.clone(),
         }),
     );
-    let signs_in = if proposal.grant.is_some() || proposal.sends_away() {
+    let signs_in = if proposal.grant.is_some() || proposal.sends_away {
         "to sign in and stay signed in, it calls"
     } else {
         "to sign in, what you type goes to"
     };
-    text += &print::section(signs_in, &consent.sign_in);
+    text += &print::section(signs_in, &proposal.sign_in);
     text += &print::section("and to what the service names when it signs in", &proposal.named_later);
-    text += &print::section("without the credential it may call", &consent.open_hosts);
+    text += &print::section("without the credential it may call", &proposal.open_hosts);
     text += &print::section("private addresses that were allowed", &proposal.private_origins);
     text += &print::section(
         "the connector can read",

@@ -4,12 +4,14 @@ use serde_json::json;
 
 use super::{
     Answer, Context,
-    connect::{self, ValueArguments},
+    connect::{self, Known, ValueArguments},
+    connector::manifest_of,
     print, prompt,
 };
 use crate::{
-    connect::{ConnectRequest, find_option},
+    connect::find_option,
     error::{Kind, Result},
+    server::api::{Checked, ConnectionDetail, ConnectionView, ConnectorDetail, EndedView, NewConnection},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -42,13 +44,10 @@ impl Connection {
             Connection::List => list(context).await,
             Connection::Show { name } => show(context, &name).await,
             Connection::Check { name } => {
-                let account = context
-                    .with_host(async |host| host.check_connection(context.environment(), &name, &context.caller).await)
-                    .await?;
-                Ok(Answer::new(
-                    json!({ "connection": name, "account": account }),
-                    format!("`{name}` is good: {account}."),
-                ))
+                let Checked { connection, account } =
+                    context.client()?.post(&["connections", &name, "check"], &json!({})).await?;
+                let text = format!("`{connection}` is good: {account}.");
+                Ok(Answer::new(json!({ "connection": connection, "account": account }), text))
             }
             Connection::Reconnect { name, values } => reconnect(context, &name, values).await,
             Connection::Remove { name, yes } => remove(context, &name, yes).await,
@@ -57,99 +56,57 @@ impl Connection {
 }
 
 async fn list(context: &Context) -> Result<Answer> {
-    context
-        .with_host(async |host| {
-            let book = host.book(context.environment())?;
-            let mut rows = Vec::new();
-            let mut json = Vec::new();
-            for connection in book.connections()? {
-                let refused = book.captured(connection.id)?.is_some_and(|captured| captured.refused.is_some());
-                let state = match book.consent(connection.id)? {
-                    Some(consent) if consent.is_live() && !refused => "connected",
-                    _ => "needs reconnect",
-                };
-                rows.push(vec![
-                    connection.name.clone(),
-                    connection.connector.clone(),
-                    connection.option.clone(),
-                    connection.account.clone(),
-                    state.to_owned(),
-                ]);
-                let mut summary = connect::summary(&connection);
-                summary["state"] = state.into();
-                json.push(summary);
-            }
-            Ok(Answer::new(json!(json), print::table(&["NAME", "CONNECTOR", "AUTH", "ACCOUNT", "STATE"], &rows)))
-        })
-        .await
+    let all: Vec<ConnectionView> = context.client()?.list(&["connections"]).await?;
+    let row = |it: &ConnectionView| {
+        vec![it.name.clone(), it.connector.clone(), it.auth_option.clone(), it.account.clone(), it.state.clone()]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    Ok(Answer::new(json!(all), print::table(&["NAME", "CONNECTOR", "AUTH", "ACCOUNT", "STATE"], &rows)))
 }
 
 async fn show(context: &Context, name: &str) -> Result<Answer> {
-    context
-        .with_host(async |host| {
-            let book = host.book(context.environment())?;
-            let connection = book.connection(name)?;
-            let consent = book.consent(connection.id)?;
-            let mut text = format!(
-                "{}: {} by {} ({})\n",
-                connection.name, connection.account, connection.connector, connection.option
-            );
-            let readable = connection.parameters.iter().map(|(name, value)| format!("{name} = {value}"));
-            text += &print::section("the connector can read", readable);
-            if let Some(consent) = &consent {
-                text += &print::section("the credential goes to", &consent.origins);
-                text += &print::section("as", &consent.placements);
-                text += &print::section("asked the provider for", &consent.scopes);
-            }
-            let captured = book.captured(connection.id)?;
-            if let Some(captured) = &captured {
-                text += &print::section("the provider granted", &captured.scopes);
-                text += &print::section("good until", captured.expires.map(print::time));
-                text += &print::section("it was refused, and is not asked again", &captured.refused);
-            }
-            text += &format!("  made {}, connected {} time(s)\n", connection.created, connection.generation);
-            let mut json = json!({ "connection": connect::summary(&connection), "consent": consent });
-            if let Some(captured) = captured {
-                json["granted"] = captured.scopes.into();
-                json["expires"] = captured.expires.map(print::time).into();
-                json["refused"] = captured.refused.into();
-            }
-            Ok(Answer::new(json, text))
-        })
-        .await
+    let it: ConnectionDetail = context.client()?.get(&["connections", name], &[]).await?;
+    let connection = &it.connection;
+    let mut text = format!(
+        "{}: {} by {} ({})\n",
+        connection.name, connection.account, connection.connector, connection.auth_option
+    );
+    let readable = connection.parameters.iter().map(|(name, value)| format!("{name} = {value}"));
+    text += &print::section("the connector can read", readable);
+    if let Some(consent) = &it.consent {
+        text += &print::section("the credential goes to", &consent.origins);
+        text += &print::section("as", &consent.placements);
+        text += &print::section("asked the provider for", &consent.scopes);
+    }
+    text += &print::section("the provider granted", &it.granted);
+    text += &print::section("good until", &it.expires);
+    text += &print::section("it was refused, and is not asked again", &it.refused);
+    text += &format!("  made {}, connected {} time(s)\n", connection.created, it.generation);
+    Ok(Answer::new(json!(it), text))
 }
 
 async fn reconnect(context: &Context, name: &str, values: ValueArguments) -> Result<Answer> {
-    let (connection, secrets, manifest) = context
-        .with_host(async |host| {
-            let (connection, secrets) = host.reconnectable(context.environment(), name)?;
-            let approval = host.book(context.environment())?.approval(&connection.connector)?;
-            let manifest = host.manifest(&approval)?;
-            Ok((connection, secrets, manifest))
-        })
-        .await?;
-    let option = find_option(&manifest, &connection.option)?;
-    // What the connector no longer asks for is not carried along.
+    let client = context.client()?;
+    let it: ConnectionDetail = client.get(&["connections", name], &[]).await?;
+    let connector: ConnectorDetail = client.get(&["connectors", &it.connection.connector], &[]).await?;
+    let manifest = manifest_of(&connector.manifest)?;
+    let option = find_option(&manifest, &it.connection.auth_option)?;
     let known =
-        |name: &str, secret: bool| option.parameter(name).is_some_and(|parameter| parameter.is_secret() == secret);
-    let request = ConnectRequest {
-        environment: context.environment().to_owned(),
-        connector: connection.connector.clone(),
-        name: connection.name.clone(),
-        option: option.id.clone(),
-        parameters: connection.parameters.into_iter().filter(|(name, _)| known(name, false)).collect(),
-        secrets: secrets.into_iter().filter(|(name, _)| known(name, true)).collect(),
-        private: connection.private,
-        caller: context.caller.clone(),
+        Known { parameters: it.connection.parameters.into_keys().collect(), secrets: it.secrets.into_iter().collect() };
+    let asked = NewConnection {
+        connector: it.connection.connector,
+        name: Some(it.connection.name),
+        auth_option: Some(option.id.clone()),
         again: true,
-        ..ConnectRequest::default()
+        ..NewConnection::default()
     };
-    connect::connect(context, option, request, values).await
+    connect::connect(context, &client, option, asked, &known, values).await
 }
 
 async fn remove(context: &Context, name: &str, yes: bool) -> Result<Answer> {
+    let client = context.client()?;
     // Known before the question, so that nobody agrees to removing nothing.
-    context.with_host(async |host| host.book(context.environment())?.connection(name).map(drop)).await?;
+    let _: ConnectionDetail = client.get(&["connections", name], &[]).await?;
     if !yes {
         let sure =
             prompt::has_person() && prompt::confirm(&format!("Remove the connection `{name}` and its secrets?"))?;
@@ -159,9 +116,7 @@ async fn remove(context: &Context, name: &str, yes: bool) -> Result<Answer> {
                 .hint("Without a terminal, `--yes` removes it."));
         }
     }
-    let ended = context
-        .with_host(async |host| host.remove_connection(context.environment(), name, &context.caller).await)
-        .await?;
+    let ended: EndedView = client.delete(&["connections", name]).await?;
     Ok(print::ended(
         json!({ "removed": name }),
         &format!("The connection `{name}` and its secrets are gone here."),

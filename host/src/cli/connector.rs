@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::{Answer, Context, print, prompt};
 use crate::{
-    approve::Proposal,
-    consent::{Approval, Isolation},
+    consent::Isolation,
     digest::Digest,
     error::{Kind, Result},
-    manifest::{Manifest, login::is_readable},
+    manifest::{Manifest, declared::Connector as Declared, login::is_readable},
+    server::api::{Approve, ConnectorDetail, ConnectorProposal, ConnectorView, Isolate},
     text,
 };
 
@@ -54,67 +54,55 @@ Examples:
 
 impl Connector {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
+        let client = context.client()?;
         match self {
             Connector::Add { file, yes, digest, isolation } => add(context, file, yes, digest, isolation).await,
             Connector::Isolate { connector, isolation } => {
-                context
-                    .with_host(async |host| {
-                        let approval =
-                            host.isolate_connector(context.environment(), &connector, isolation, &context.caller)?;
-                        let text = match isolation {
-                            Isolation::Call => format!("Every call of `{connector}` has an instance of its own."),
-                            Isolation::Connection => format!(
-                                "Instances of `{connector}` are used again, for the same connection and caller only."
-                            ),
-                        };
-                        Ok(Answer::new(summary(&approval), text))
-                    })
-                    .await
+                let view: ConnectorView = client.patch(&["connectors", &connector], &Isolate { isolation }).await?;
+                let text = match isolation {
+                    Isolation::Call => format!("Every call of `{connector}` has an instance of its own."),
+                    Isolation::Connection => {
+                        format!("Instances of `{connector}` are used again, for the same connection and caller only.")
+                    }
+                };
+                Ok(Answer::new(json!(view), text))
             }
             Connector::List => {
-                let all = context.with_host(async |host| host.book(context.environment())?.approvals()).await?;
-                let rows: Vec<_> = all
-                    .iter()
-                    .map(|it| {
-                        vec![
-                            it.connector.clone(),
-                            it.version.clone(),
-                            it.digest.short(),
-                            it.approved.clone(),
-                            it.approved_by.clone(),
-                        ]
-                    })
-                    .collect();
-                let json: Vec<Value> = all.iter().map(summary).collect();
-                Ok(Answer::new(json!(json), print::table(&["CONNECTOR", "VERSION", "DIGEST", "APPROVED", "BY"], &rows)))
+                let all: Vec<ConnectorView> = client.list(&["connectors"]).await?;
+                let row = |it: &ConnectorView| {
+                    vec![
+                        it.connector.clone(),
+                        it.version.clone(),
+                        it.digest.short(),
+                        it.approved.clone(),
+                        it.approved_by.clone(),
+                    ]
+                };
+                let rows: Vec<_> = all.iter().map(row).collect();
+                Ok(Answer::new(json!(all), print::table(&["CONNECTOR", "VERSION", "DIGEST", "APPROVED", "BY"], &rows)))
             }
             Connector::Show { connector } => {
-                context
-                    .with_host(async |host| {
-                        let approval = host.book(context.environment())?.approval(&connector)?;
-                        let manifest = host.manifest(&approval)?;
-                        let shown = describe(
-                            &manifest,
-                            approval.digest,
-                            &approval.terms.imports.iter().cloned().collect::<Vec<_>>(),
-                        );
-                        Ok(Answer::new(json!({ "approval": summary(&approval), "manifest": approval.declared }), shown))
-                    })
-                    .await
+                let it: ConnectorDetail = client.get(&["connectors", &connector], &[]).await?;
+                let shown = describe(&manifest_of(&it.manifest)?, it.approval.digest, &imports_of(&it.approval.terms));
+                Ok(Answer::new(json!(it), shown))
             }
             Connector::Remove { connector } => {
-                context
-                    .with_host(async |host| {
-                        host.remove_connector(context.environment(), &connector, &context.caller)?;
-                        Ok(Answer::new(
-                            json!({ "removed": connector }),
-                            format!("The connector `{connector}` is gone."),
-                        ))
-                    })
-                    .await
+                client.delete::<()>(&["connectors", &connector]).await?;
+                Ok(Answer::new(json!({ "removed": connector }), format!("The connector `{connector}` is gone.")))
             }
         }
     }
+}
+
+/// What a connector said of itself when it was approved.
+pub(super) fn manifest_of(declared: &Value) -> Result<Manifest> {
+    let declared: Declared = serde_json::from_value(declared.clone())
+        .map_err(|_| Kind::Internal.error("What the host says of the connector is not understood."))?;
+    Manifest::reload(&declared)
+}
+
+fn imports_of(terms: &Value) -> Vec<String> {
+    terms["imports"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 async fn add(
@@ -134,20 +122,21 @@ async fn add(
         }
     }
     let working = progress("Compiling and looking at the connector");
-    let proposal = context.with_host(async |host| host.propose_connector(context.environment(), bytes).await).await;
+    let client = context.client()?;
+    let proposal = client.post_wasm::<ConnectorProposal>(&["connectors", "proposals"], bytes).await;
     working.finish_and_clear();
     let proposal = proposal?;
-    let shown = shown(&proposal);
+    let shown = shown(&proposal)?;
     agree(&proposal, &shown, yes, digest.is_some())?;
-    let approval =
-        context.with_host(async |host| host.approve_connector(&proposal, isolation, &context.caller)).await?;
+    let approve = Approve { proposal: proposal.proposal.clone(), isolation };
+    let approval: ConnectorView = client.post(&["connectors", "approvals"], &approve).await?;
     let text = format!("Added {} {} (sha256:{}).", approval.connector, approval.version, approval.digest);
     // What was agreed to unseen belongs in the record of whoever reads the output.
-    Ok(Answer::new(summary(&approval), if yes || digest.is_some() { format!("{shown}{text}") } else { text }))
+    Ok(Answer::new(json!(approval), if yes || digest.is_some() { format!("{shown}{text}") } else { text }))
 }
 
-fn agree(proposal: &Proposal, shown: &str, yes: bool, pinned: bool) -> Result<()> {
-    let name = &proposal.manifest.name;
+fn agree(proposal: &ConnectorProposal, shown: &str, yes: bool, pinned: bool) -> Result<()> {
+    let name = &proposal.connector;
     if pinned || (yes && !proposal.widens()) {
         return Ok(());
     }
@@ -190,23 +179,22 @@ pub(super) fn progress(what: &'static str) -> ProgressBar {
     bar
 }
 
-fn shown(proposal: &Proposal) -> String {
-    let imports: Vec<String> = proposal.terms.imports.iter().cloned().collect();
-    let mut text = describe(&proposal.manifest, proposal.digest, &imports);
+fn shown(proposal: &ConnectorProposal) -> Result<String> {
+    let mut text = describe(&manifest_of(&proposal.manifest)?, proposal.digest, &imports_of(&proposal.terms));
     if let Some(upgrade) = &proposal.upgrade {
         text += &format!("\n  replaces version {} ({})\n", upgrade.from_version, upgrade.from_digest.short());
-        text += &print::section("MAY DO MORE THAN BEFORE", &upgrade.difference.widened);
-        text += &print::section("other changes", &upgrade.difference.other);
-        if upgrade.difference.widened.is_empty() && upgrade.difference.other.is_empty() {
+        text += &print::section("MAY DO MORE THAN BEFORE", &upgrade.widened);
+        text += &print::section("other changes", &upgrade.other);
+        if upgrade.widened.is_empty() && upgrade.other.is_empty() {
             text += "    what it may do is the same\n";
         }
     }
-    text + "\n"
+    Ok(text + "\n")
 }
 
-fn widened(proposal: &Proposal) -> String {
+fn widened(proposal: &ConnectorProposal) -> String {
     let upgrade = proposal.upgrade.as_ref();
-    upgrade.map(|upgrade| print::section("new", &upgrade.difference.widened)).unwrap_or_default()
+    upgrade.map(|upgrade| print::section("new", &upgrade.widened)).unwrap_or_default()
 }
 
 /// Everything that an operator agrees to, in the connector's own words where they are its own.
@@ -261,16 +249,4 @@ fn describe(manifest: &Manifest, digest: Digest, imports: &[String]) -> String {
         manifest.operations.iter().map(|it| format!("{:<12} {} — “{}”", it.effect.name(), it.id, foreign(&it.title)));
     shown += &print::section("operations", operations);
     shown + &print::section("imports", imports)
-}
-
-fn summary(approval: &Approval) -> Value {
-    json!({
-        "connector": approval.connector,
-        "version": approval.version,
-        "digest": approval.digest,
-        "approved": approval.approved,
-        "approved-by": approval.approved_by,
-        "isolation": approval.isolation,
-        "terms": approval.terms,
-    })
 }

@@ -3,10 +3,7 @@
 use serde_json::json;
 
 use super::{Answer, Context, print};
-use crate::{
-    consent,
-    error::{Kind, Result},
-};
+use crate::{consent, error::Result, server::api::EndedView};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Consent {
@@ -20,47 +17,31 @@ pub(super) enum Consent {
 
 impl Consent {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
-        context
-            .with_host(async |host| {
-                let book = host.book(context.environment())?;
-                match self {
-                    Consent::List => {
-                        let all = book.consents()?;
-                        let rows: Vec<_> = all
-                            .iter()
-                            .map(|it| {
-                                vec![
-                                    it.name.clone(),
-                                    it.account.clone(),
-                                    state(it),
-                                    it.origins.join(" "),
-                                    it.given.clone(),
-                                    it.caller.clone(),
-                                ]
-                            })
-                            .collect();
-                        let table = print::table(&["CONNECTION", "ACCOUNT", "STATE", "ORIGINS", "GIVEN", "BY"], &rows);
-                        Ok(Answer::new(json!(all), table))
-                    }
-                    Consent::Show { connection } => {
-                        let connection = book.connection(&connection)?;
-                        let consent = book.consent(connection.id)?.ok_or_else(|| {
-                            Kind::NotFound
-                                .error(format!("There is no consent to the connection `{}`.", connection.name))
-                        })?;
-                        Ok(Answer::new(json!(consent), shown(&consent)))
-                    }
-                    Consent::Revoke { connection } => {
-                        let ended = host.revoke_consent(context.environment(), &connection, &context.caller).await?;
-                        Ok(print::ended(
-                            json!({ "revoked": connection }),
-                            &format!("The consent to `{connection}` is revoked, and its secrets are deleted here."),
-                            &ended,
-                        ))
-                    }
-                }
-            })
-            .await
+        let client = context.client()?;
+        match self {
+            Consent::List => {
+                let all: Vec<consent::Consent> = client.list(&["consents"]).await?;
+                let row = |it: &consent::Consent| {
+                    let (origins, state) = (it.origins.join(" "), state(it));
+                    vec![it.name.clone(), it.account.clone(), state, origins, it.given.clone(), it.caller.clone()]
+                };
+                let rows: Vec<_> = all.iter().map(row).collect();
+                let table = print::table(&["CONNECTION", "ACCOUNT", "STATE", "ORIGINS", "GIVEN", "BY"], &rows);
+                Ok(Answer::new(json!(all), table))
+            }
+            Consent::Show { connection } => {
+                let consent: consent::Consent = client.get(&["consents", &connection], &[]).await?;
+                Ok(Answer::new(json!(consent), shown(&consent)))
+            }
+            Consent::Revoke { connection } => {
+                let ended: EndedView = client.delete(&["consents", &connection]).await?;
+                Ok(print::ended(
+                    json!({ "revoked": connection }),
+                    &format!("The consent to `{connection}` is revoked, and its secrets are deleted here."),
+                    &ended,
+                ))
+            }
+        }
     }
 }
 

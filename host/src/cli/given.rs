@@ -14,6 +14,20 @@ use crate::{
     text,
 };
 
+/// Secrets as JSON carries them.
+///
+/// # Errors
+/// `invalid-input` for one that is no text.
+pub(super) fn texts(secrets: BTreeMap<String, Secret>) -> Result<BTreeMap<String, String>> {
+    let text = |(name, secret): (String, Secret)| match std::str::from_utf8(secret.expose()) {
+        Ok(text) => Ok((name, text.to_owned())),
+        Err(_) => {
+            Err(Kind::InvalidInput.error(format!("The value for `{}` is not UTF-8 text.", text::foreign(&name, 64))))
+        }
+    };
+    secrets.into_iter().map(text).collect()
+}
+
 /// Reads secrets, each from its source.
 ///
 /// # Errors

@@ -8,6 +8,8 @@ mod app;
 mod audit;
 mod build;
 mod call;
+mod caller;
+mod client;
 mod completions;
 mod config;
 mod connect;
@@ -38,10 +40,13 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum, parser::ValueSource};
 use serde_json::{Value, json};
+use url::Url;
 
+use self::client::Client;
 use crate::{
     error::{Error, Kind, Result},
     host::Host,
+    origin::Origin,
     settings::{Given, Settings, Source, Sourced},
     text,
 };
@@ -61,6 +66,20 @@ struct Arguments {
     /// The environment to work in
     #[arg(long, global = true, value_name = "NAME", env = "ATTACHE_ENVIRONMENT")]
     environment: Option<String>,
+
+    /// A host elsewhere, which is asked instead of one on this machine
+    #[arg(long, global = true, value_name = "URL", env = "ATTACHE_SERVER")]
+    server: Option<Url>,
+
+    /// Where the caller key for it comes from: env:NAME, file:PATH or - for standard input
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOURCE",
+        default_value = "env:ATTACHE_CALLER_KEY",
+        hide_default_value = true
+    )]
+    caller_key: String,
 
     /// How results and errors are printed
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
@@ -112,6 +131,9 @@ enum Verb {
     Connection(connection::Connection),
     /// Call an operation of a connection
     Call(call::Call),
+    /// Create, list and revoke the keys that applications and agents call with
+    #[command(subcommand)]
+    Caller(caller::Caller),
     /// List, show and revoke consents
     #[command(subcommand)]
     Consent(consent::Consent),
@@ -160,16 +182,41 @@ struct Context {
     settings: Settings,
     /// Who is at the terminal, for consents and the audit.
     caller: String,
+    /// A host elsewhere, and where the key for it comes from.
+    server: Option<(Url, String)>,
 }
 
 impl Context {
     /// Opens the host for as long as `work` takes: never while a person is asked.
     async fn with_host<T>(&self, work: impl AsyncFnOnce(&Host) -> Result<T>) -> Result<T> {
+        if self.server.is_some() {
+            return Err(Kind::Usage
+                .error("This is done on the host's own machine only.")
+                .hint("Run it there, without `--server`."));
+        }
         let host = Host::open(&self.settings)?;
         let result = work(&host).await;
         let closed = host.close();
         // What the work failed with matters more than that closing failed too.
         result.and_then(|value| closed.map(|()| value))
+    }
+
+    /// Asks the host, wherever it is.
+    fn client(&self) -> Result<Client> {
+        let Some((url, source)) = &self.server else {
+            return Client::new(&self.settings, None, &self.caller, Some(self.environment()));
+        };
+        let is_here = Origin::of(url)?.is_loopback();
+        if url.scheme() != "https" && !is_here {
+            return Err(Kind::Usage.error(format!("`{url}` is not https, so that the key would travel in the clear.")));
+        }
+        let mut key = given::secrets(vec![("caller-key".to_owned(), source.clone())])?;
+        let key = key.remove("caller-key").ok_or_else(|| Kind::Internal.error("A secret was lost."))?;
+        let environment = &self.settings.environment;
+        // Unless somebody named one, the key says which it is.
+        let named = !matches!(environment.source, Source::Default);
+        let server = client::Server { url: url.clone(), key };
+        Client::new(&self.settings, Some(server), &self.caller, named.then_some(environment.value.as_str()))
     }
 
     fn environment(&self) -> &str {
@@ -197,7 +244,8 @@ pub fn run() -> ExitCode {
 }
 
 fn work(arguments: Arguments, given: Given) -> Result<Answer> {
-    let context = Context { settings: Settings::load(given)?, caller: caller() };
+    let server = arguments.server.map(|url| (url, arguments.caller_key));
+    let context = Context { settings: Settings::load(given)?, caller: caller(), server };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -216,6 +264,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Connect(verb) => verb.run(context).await,
         Verb::Connection(verb) => verb.run(context).await,
         Verb::Call(verb) => verb.run(context).await,
+        Verb::Caller(verb) => verb.run(context).await,
         Verb::Consent(verb) => verb.run(context).await,
         Verb::Audit(verb) => verb.run(context).await,
         Verb::Environment(verb) => verb.run(context).await,

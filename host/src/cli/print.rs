@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Answer;
-use crate::{connect::Ended, consent::oauth2::Revoked, text};
+use crate::{server::api::EndedView, text};
 
 /// An item is cut after so many characters: an origin, a template or a path, and never a page.
 const LONGEST: usize = 1_000;
@@ -34,22 +34,17 @@ pub(super) fn section<T: AsRef<str>>(heading: &str, items: impl IntoIterator<Ite
     if items.is_empty() { String::new() } else { format!("  {heading}\n{}", items.concat()) }
 }
 
-/// A moment in seconds since 1970, as people and programs read it (RFC 3339).
-pub(super) fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| "far away".to_owned(), |time| time.to_string())
-}
-
 /// What came of ending a connection, here and at the provider.
-pub(super) fn ended(mut json: Value, here: &str, ended: &Ended) -> Answer {
+pub(super) fn ended(mut json: Value, here: &str, ended: &EndedView) -> Answer {
     let by_hand = "Take the access back in the account's own settings there.";
-    let there = match &ended.upstream {
-        None => "A key or password stays valid at the service until it is changed there.".to_owned(),
-        Some(Revoked::There) => "The provider ended its tokens too.".to_owned(),
-        Some(Revoked::NoEndpoint) => {
+    let there = match (ended.upstream.as_deref(), &ended.why) {
+        (None, _) => "A key or password stays valid at the service until it is changed there.".to_owned(),
+        (Some(_), Some(why)) => format!("The provider did not end its tokens: {why} {by_hand}"),
+        (Some("revoked"), None) => "The provider ended its tokens too.".to_owned(),
+        (Some(_), None) => {
             format!("The provider has no way to be told: its tokens are good there until they run out. {by_hand}")
         }
-        Some(Revoked::Failed(error)) => format!("The provider did not end its tokens: {error} {by_hand}"),
     };
-    json["upstream"] = ended.upstream.as_ref().map(Revoked::name).into();
+    json["upstream"] = ended.upstream.clone().into();
     Answer::new(json, format!("{here}\n{there}"))
 }

@@ -1,12 +1,12 @@
 //! `attache session create|confirm`: what an application does that lets its own people connect, by hand or from a script.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use url::Url;
 
 use super::{Answer, Context, given};
 use crate::{
-    error::{Error, Kind, Result},
-    server::control::{CONFIRM, Confirm, OpenSession, SESSIONS, socket},
+    error::Result,
+    server::api::{Confirm, MadeView, NewConnection, NewSession, SessionView},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -71,52 +71,34 @@ pub(super) struct Create {
 
 impl Session {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
-        let environment = context.environment().to_owned();
-        let caller = context.caller.clone();
+        let client = context.client()?;
         match self {
             Session::Create(create) => {
-                let request = OpenSession {
-                    environment,
-                    name: create.name.unwrap_or_else(|| create.connector.clone()),
-                    connector: create.connector,
-                    option: create.auth,
-                    parameters: create.set.into_iter().collect(),
-                    private: create.allow_private,
-                    app: create.app,
-                    scopes: create.scope,
-                    again: create.again,
+                let asked = NewSession {
+                    connection: NewConnection {
+                        connector: create.connector,
+                        name: create.name,
+                        auth_option: Some(create.auth).filter(|auth| !auth.is_empty()),
+                        parameters: create.set.into_iter().collect(),
+                        private: create.allow_private,
+                        app: create.app,
+                        scopes: create.scope,
+                        again: create.again,
+                        ..NewConnection::default()
+                    },
                     owner: create.owner,
                     return_url: create.return_url,
                     state: create.state,
-                    caller,
                 };
-                let opened = ask(context, SESSIONS, &json!(request)).await?;
-                let text = opened["link"].as_str().unwrap_or_default().to_owned();
-                Ok(Answer::new(opened, text))
+                let opened: SessionView = client.post(&["connect-sessions"], &asked).await?;
+                Ok(Answer::new(json!(opened), opened.link))
             }
             Session::Confirm { code, owner } => {
-                let made = ask(context, CONFIRM, &json!(Confirm { environment, code, owner, caller })).await?;
-                let part = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
-                let text = format!("Connected `{}`: {}.", part("name"), part("account"));
-                Ok(Answer::new(made, text))
+                let asked = Confirm { code, owner };
+                let made: MadeView = client.post(&["connect-sessions", "confirmations"], &asked).await?;
+                let text = format!("Connected `{}`: {}.", made.connection.name, made.connection.account);
+                Ok(Answer::new(json!(made), text))
             }
         }
-    }
-}
-
-/// Asks the host that runs on this data directory.
-async fn ask(context: &Context, path: &str, body: &Value) -> Result<Value> {
-    let socket = socket(&context.settings.data_dir.value);
-    let silent =
-        |_| Kind::NotFound.error("No host runs on this data directory.").hint("Start it with `attache serve`.");
-    let client = reqwest::Client::builder().no_proxy().unix_socket(socket).build().map_err(silent)?;
-    let request = client.post(format!("http://localhost{path}")).header("content-type", "application/json");
-    let answer = request.body(body.to_string()).send().await.map_err(silent)?;
-    let garbled = || Kind::Internal.error("What the host answered is not understood; it may be of another version.");
-    let bytes = answer.bytes().await.map_err(|_| garbled())?;
-    let json: Value = serde_json::from_slice(&bytes).map_err(|_| garbled())?;
-    match json.get("error") {
-        Some(error) => Err(Error::from_json(error).unwrap_or_else(garbled)),
-        None => Ok(json),
     }
 }

@@ -9,19 +9,30 @@ use std::{
 };
 
 use async_trait::async_trait;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::{Router, extract::Query, routing::get};
+use oauth2::CsrfToken;
+use serde::Deserialize;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
 };
 use url::{Host as UrlHost, Url};
 
-use super::{Context, prompt};
+use super::{Context, client::Client, prompt};
 use crate::{
-    connect::{ConnectProposal, Made, SignedIn, Trip},
+    connect::{ConnectProposal, SignedIn, Trip},
     error::{Error, Kind, Result},
+    host::Host,
     manifest::oauth2::Grant,
     origin::Origin,
-    server::consent::{Asked, ConsentServer, Desk, LASTS, Taken},
+    server::{
+        api::{
+            Agree, Confirm, ConnectProposalView, DeviceAnswer, DeviceView, MadeView, NewConnection, NewSession,
+            SessionView,
+        },
+        consent::{Asked, ConsentServer, Desk, LASTS, Taken},
+    },
 };
 
 /// How long the last page may take to reach the browser.
@@ -58,34 +69,138 @@ impl SignInArguments {
     }
 }
 
-/// Signs in as the proposal says, and keeps the connection.
-pub(super) async fn connect(context: &Context, proposal: ConnectProposal, arguments: &SignInArguments) -> Result<Made> {
-    if proposal.sends_away() {
-        return in_a_browser(context, Arc::new(proposal), arguments).await;
+/// Signs in as was proposed, and keeps the connection.
+pub(super) async fn connect(
+    context: &Context,
+    client: &Client,
+    asked: NewConnection,
+    proposal: ConnectProposalView,
+    arguments: &SignInArguments,
+) -> Result<MadeView> {
+    let agreed = Agree { proposal: proposal.proposal };
+    if !proposal.sends_away {
+        return match proposal.grant {
+            Some(Grant::DeviceCode) => on_another_device(client, &agreed).await,
+            _ => client.post(&["connections"], &agreed).await,
+        };
     }
-    match proposal.grant {
-        Some(Grant::DeviceCode) => on_another_device(context, proposal).await,
-        _ => context.with_host(async |host| host.connect(&proposal, SignedIn::Agreed).await).await,
+    match client.is_here() {
+        true => in_a_browser(context, client.proposal(&agreed.proposal)?, arguments).await,
+        false => through_the_host(context, client, asked, arguments).await,
     }
 }
 
-async fn on_another_device(context: &Context, proposal: ConnectProposal) -> Result<Made> {
-    let mut device = context.with_host(async |host| host.begin_device(&proposal).await).await?;
+async fn on_another_device(client: &Client, agreed: &Agree) -> Result<MadeView> {
+    let device: DeviceView = client.post(&["device-authorizations"], agreed).await?;
     prompt::show(&format!("Go to {} and enter the code {}\n", device.verification_uri, device.user_code));
     if let Some(complete) = &device.verification_uri_complete {
         prompt::show(&format!("or open {complete}\n"));
     }
+    let mut interval = device.interval;
     loop {
-        tokio::time::sleep(device.interval).await;
-        let polled = context.with_host(async |host| host.poll_device(&proposal, &mut device).await).await?;
-        if let Some(granted) = polled {
-            let signed_in = SignedIn::Elsewhere(granted);
-            return context.with_host(async |host| host.connect(&proposal, signed_in).await).await;
+        tokio::time::sleep(Duration::from_millis(interval)).await;
+        let answer: DeviceAnswer =
+            client.post(&["device-authorizations", &device.authorization], &serde_json::json!({})).await?;
+        if let Some(made) = answer.made {
+            return Ok(made);
         }
+        interval = answer.interval;
     }
 }
 
-async fn in_a_browser(context: &Context, proposal: Arc<ConnectProposal>, arguments: &SignInArguments) -> Result<Made> {
+/// Has the host that runs send the person away, and waits on this machine for what they bring back: whoever is sent the link
+/// by another has no such command waiting, and connects nothing.
+async fn through_the_host(
+    context: &Context,
+    client: &Client,
+    asked: NewConnection,
+    arguments: &SignInArguments,
+) -> Result<MadeView> {
+    let listener = listen(None).await?;
+    let mut return_url = address_of(&listener)?;
+    return_url.set_path("/connected");
+    let state = CsrfToken::new_random_len(32).secret().clone();
+    let session =
+        NewSession { connection: asked, owner: context.caller.clone(), return_url, state: Some(state.clone()) };
+    let opened: SessionView = client.post(&["connect-sessions"], &session).await?;
+    let link = Url::parse(&opened.link).map_err(|_| Kind::Internal.error("The host gave a link that is none."))?;
+    let (desk, mut waiting) = mpsc::channel(1);
+    let routes = Router::new()
+        .route("/connected", get(async move |Query(back): Query<Back>| came_back(desk, &state, back).await))
+        .fallback(async || ConsentServer::no_page());
+    say_where(&link, arguments);
+    serve_until(listener, routes, arguments, async {
+        let Some((code, told)) = waiting.recv().await else {
+            return Err(Kind::Internal.error("The sign-in ended without a word."));
+        };
+        let confirm = Confirm { code, owner: context.caller.clone() };
+        let made = client.post::<MadeView>(&["connect-sessions", "confirmations"], &confirm).await;
+        let _ = told.send(for_page(&made));
+        made
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+struct Back {
+    #[serde(default)]
+    attache_code: String,
+    #[serde(default)]
+    state: String,
+}
+
+async fn came_back(
+    desk: mpsc::Sender<(String, oneshot::Sender<Result<Taken>>)>,
+    state: &str,
+    back: Back,
+) -> axum::response::Response {
+    let over = || Kind::NotFound.error("Nobody waits for this sign-in any longer.");
+    let taken = async || -> Result<Taken> {
+        if verify_slices_are_equal(back.state.as_bytes(), state.as_bytes()).is_err() {
+            return Err(Kind::Denied.error("This is not what the command that waits here began."));
+        }
+        let (told, answer) = oneshot::channel();
+        desk.send((back.attache_code.clone(), told)).await.map_err(|_| over())?;
+        answer.await.map_err(|_| over())?
+    };
+    ConsentServer::told(taken().await)
+}
+
+fn for_page(made: &Result<MadeView>) -> Result<Taken> {
+    made.as_ref()
+        .map_err(Clone::clone)
+        .map(|made| Taken::Connected { name: made.connection.name.clone(), account: made.connection.account.clone() })
+}
+
+/// Serves pages until the work is done, somebody gives up, or the time is over.
+async fn serve_until(
+    listener: TcpListener,
+    routes: Router,
+    arguments: &SignInArguments,
+    work: impl Future<Output = Result<MadeView>>,
+) -> Result<MadeView> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(async { drop(stopped.await) });
+    let serving = tokio::spawn(async move { serving.await });
+    let timeout = Duration::from_secs(arguments.timeout);
+    let outcome = tokio::select! {
+        made = work => made,
+        () = tokio::time::sleep(timeout) => Err(Kind::ConsentNeeded
+            .error(format!("Nobody signed in within {} s.", timeout.as_secs()))
+            .hint("Connect again, and open the link that is printed.")),
+        _ = tokio::signal::ctrl_c() => Err(Kind::ConsentNeeded.error("The sign-in was given up.")),
+    };
+    drop(stop);
+    // The last page is on its way; a browser that does not take it is not waited for.
+    let _ = tokio::time::timeout(LAST_PAGE, serving).await;
+    outcome
+}
+
+async fn in_a_browser(
+    context: &Context,
+    proposal: Arc<ConnectProposal>,
+    arguments: &SignInArguments,
+) -> Result<MadeView> {
     let redirect_uri = proposal.redirect_uri().cloned();
     let listener = listen(redirect_uri.as_ref()).await?;
     let base = match &redirect_uri {
@@ -98,28 +213,14 @@ async fn in_a_browser(context: &Context, proposal: Arc<ConnectProposal>, argumen
     }
     let (desk, mut counter) = mpsc::channel(1);
     let server = ConsentServer::new(base, redirect_uri, Arc::new(Counter(desk)))?;
-    let link = server.open(Asked { proposal, owner: None, return_url: None })?;
-    let routes = server.routes();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(async { drop(stopped.await) });
-    let serving = tokio::spawn(async move { serving.await });
+    let (_, link) = server.open(Asked { proposal, owner: None, return_url: None })?;
+    let routes = server.routes().fallback(async || ConsentServer::no_page());
     say_where(&link, arguments);
-    let timeout = Duration::from_secs(arguments.timeout);
-    let outcome = tokio::select! {
-        made = wait_on(context, &mut counter) => made,
-        () = tokio::time::sleep(timeout) => Err(Kind::ConsentNeeded
-            .error(format!("Nobody signed in within {} s.", timeout.as_secs()))
-            .hint("Connect again, and open the link that is printed.")),
-        _ = tokio::signal::ctrl_c() => Err(Kind::ConsentNeeded.error("The sign-in was given up.")),
-    };
-    drop(stop);
-    // The last page is on its way; a browser that does not take it is not waited for.
-    let _ = tokio::time::timeout(LAST_PAGE, serving).await;
-    outcome
+    serve_until(listener, routes, arguments, wait_on(context, &mut counter)).await
 }
 
 /// Does what a browser asks for, until it brings something to keep.
-async fn wait_on(context: &Context, counter: &mut mpsc::Receiver<Errand>) -> Result<Made> {
+async fn wait_on(context: &Context, counter: &mut mpsc::Receiver<Errand>) -> Result<MadeView> {
     while let Some(errand) = counter.recv().await {
         match errand {
             Errand::SendAway { proposal, redirect_uri, told } => {
@@ -128,13 +229,13 @@ async fn wait_on(context: &Context, counter: &mut mpsc::Receiver<Errand>) -> Res
                 let _ = told.send(trip);
             }
             Errand::Take { asked, signed_in, told } => {
-                let made = context.with_host(async |host| host.connect(&asked.proposal, signed_in).await).await;
-                let for_page = made.as_ref().map_err(Clone::clone).map(|made| Taken::Connected {
-                    name: made.connection.name.clone(),
-                    account: made.connection.account.clone(),
-                });
+                let keep = async |host: &Host| {
+                    let made = host.connect(&asked.proposal, signed_in).await?;
+                    MadeView::of(host, context.environment(), made)
+                };
+                let made = context.with_host(keep).await;
                 // The browser may have been closed; the connection stands all the same.
-                let _ = told.send(for_page);
+                let _ = told.send(for_page(&made));
                 return made;
             }
         }

@@ -81,6 +81,11 @@ impl ConnectProposal {
         Origin::of(&url).ok()
     }
 
+    /// Whether this caller proposed it, there.
+    pub fn is_of(&self, caller: &str, environment: &str) -> bool {
+        self.caller == caller && self.environment == environment
+    }
+
     /// What the connector calls itself; its own words.
     pub fn title(&self) -> &str {
         &self.manifest.title

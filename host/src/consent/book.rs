@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending, now};
 use crate::{
     digest::Digest,
-    error::{Kind, Result},
+    error::{Error, Kind, Result},
     store::{Changes, Place, Vault},
     text,
 };
@@ -157,20 +157,30 @@ impl<'a> Book<'a> {
     /// # Errors
     /// `not-found`.
     pub fn connection(&self, name: &str) -> Result<Connection> {
-        self.find_connection(name)?.ok_or_else(|| {
-            Kind::NotFound
-                .error(format!(
-                    "There is no connection `{}` in the environment `{}`.",
-                    text::foreign(name, 64),
-                    self.environment
-                ))
-                .hint("`attache connection list` shows them; `attache connect CONNECTOR` makes one.")
-        })
+        self.find_connection(name)?.ok_or_else(|| self.no_connection(name))
+    }
+
+    /// That it is not there, or is said not to be.
+    pub fn no_connection(&self, name: &str) -> Error {
+        Kind::NotFound
+            .error(format!(
+                "There is no connection `{}` in the environment `{}`.",
+                text::foreign(name, 64),
+                self.environment
+            ))
+            .hint("`attache connection list` shows them; `attache connect CONNECTOR` makes one.")
     }
 
     /// The connection of a name, if there is one.
     pub fn find_connection(&self, name: &str) -> Result<Option<Connection>> {
         self.find("connection", name)
+    }
+
+    /// The connection of an id, if there is one.
+    pub fn connection_of_id(&self, id: Uuid) -> Result<Option<Connection>> {
+        // Its consent has its name, and is found by the id.
+        let Some(consent) = self.consent(id)? else { return Ok(None) };
+        Ok(self.find_connection(&consent.name)?.filter(|connection| connection.id == id))
     }
 
     /// All connections, by name.

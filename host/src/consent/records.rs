@@ -48,7 +48,7 @@ pub struct Approval {
 }
 
 /// How long an instance of a connector lives; an operator's choice for each connector.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
     /// A fresh instance for every call, so that a call finds nothing of another's in memory

@@ -1,11 +1,12 @@
-//! What listens: the Consent Server, whose pages a person sees who connects an account, and a socket in the data directory for
-//! those who may do whatever the operator may.
+//! What listens: the Consent Server, whose pages a person sees who connects an account; the HTTP API, for whoever has a caller
+//! key; and a socket in the data directory, for those who may do whatever the operator may.
 //!
 //! It may call [`crate::Host`] and what `connect` offers, and decides nothing itself about what is allowed. What must never
 //! happen here: a link made from what a request says of itself (its Host header); a page that shows text of a connector, a
 //! service or a provider as its own, or unescaped; a callback taken from another browser than the one that was sent; a secret,
 //! a state or a code in a log.
 
+pub mod api;
 pub mod consent;
 pub mod control;
 mod page;

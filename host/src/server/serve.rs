@@ -19,8 +19,9 @@ use tokio::{
 use url::Url;
 
 use super::{
+    api::{Api, Pages},
     consent::{Asked, ConsentServer, Desk, Taken},
-    control::{self, Control},
+    control,
 };
 use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
@@ -78,12 +79,13 @@ pub async fn serve(
     let desk = Arc::new(Keeper(host.clone()));
     let consent = ConsentServer::new(base.clone(), None, desk)?;
     let (socket, path) = open_socket(&host)?;
-    let control = Control::new(host.clone(), consent.clone(), how.return_urls);
+    let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), how.return_urls)));
+    let public = consent.routes().merge(api.routes()).fallback(async || ConsentServer::no_page());
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
-    let routes = control.routes().into_make_service_with_connect_info::<control::Peer>();
+    let routes = control::by_operator(api.routes()).into_make_service_with_connect_info::<control::Peer>();
     let serving = [
-        tokio::spawn(axum::serve(pages, consent.routes()).with_graceful_shutdown(over(ended.clone())).into_future()),
+        tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future()),
         tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future()),
     ];
     let caring = [

@@ -86,18 +86,24 @@ impl ConsentServer {
         Ok(Arc::new(Self { base, redirect_uri, is_local, sessions: Sessions::new()?, desk }))
     }
 
-    /// Opens a session and gives its link.
+    /// Opens a session, and gives its name and its link.
     ///
     /// # Errors
     /// `rate-limited` where too many are open; `denied` where the app has people sent back elsewhere.
-    pub fn open(&self, asked: Asked) -> Result<Url> {
+    pub fn open(&self, asked: Asked) -> Result<(String, Url)> {
         if let Some(elsewhere) = asked.proposal.redirect_uri().filter(|uri| **uri != self.redirect_uri) {
             return Err(Kind::Denied
                 .error(format!("The app has people sent back to {elsewhere}, and this host listens at {}.", self.redirect_uri))
                 .hint("Register this one with the provider, and set it with `attache app set CONNECTOR --redirect-uri URI`."));
         }
         let name = self.sessions.open(asked)?;
-        Ok(below(&self.base, &format!("connect/{name}")))
+        let link = below(&self.base, &format!("connect/{name}"));
+        Ok((sessions::public_name(&name), link))
+    }
+
+    /// How far a session is that this caller opened: `open`, `begun`, or `over`.
+    pub fn state(&self, public_name: &str, caller: &str, environment: &str) -> &'static str {
+        self.sessions.state(public_name, caller, environment)
     }
 
     /// Its routes.
@@ -106,8 +112,22 @@ impl ConsentServer {
             .route(&format!("{}/{{session}}", below(&self.base, "connect").path()), get(show).post(begin))
             .route(self.redirect_uri.path(), get(came_back))
             .route(&format!("{}/{{below}}", self.redirect_uri.path().trim_end_matches('/')), get(came_back))
-            .fallback(|| async { refuse(&Kind::NotFound.error("There is no such page.")) })
             .with_state(self.clone())
+    }
+
+    /// The page that says what came of it.
+    pub fn told(outcome: Result<Taken>) -> Response {
+        match outcome {
+            Ok(Taken::Connected { name, account }) => page(StatusCode::OK, &pages::Connected::of(&name, &account)),
+            // The provider's own policy may hold for where its form leads in the end, too.
+            Ok(Taken::Confirm(url)) => page(StatusCode::OK, &pages::Onward::to(&url)),
+            Err(error) => refuse(&error),
+        }
+    }
+
+    /// A page that is not there.
+    pub fn no_page() -> Response {
+        refuse(&Kind::NotFound.error("There is no such page."))
     }
 
     /// What a browser calls itself; none where it was not here yet.
@@ -195,12 +215,7 @@ async fn came_back(
     headers: HeaderMap,
 ) -> Response {
     let came = CameBack { below: below.map(|Path(below)| below), query: query.unwrap_or_default() };
-    match finish(&server, came, &headers).await {
-        Ok(Taken::Connected { name, account }) => page(StatusCode::OK, &pages::Connected::of(&name, &account)),
-        // The provider's own policy may hold for where its form leads in the end, too.
-        Ok(Taken::Confirm(url)) => page(StatusCode::OK, &pages::Onward::to(&url)),
-        Err(error) => refuse(&error),
-    }
+    ConsentServer::told(finish(&server, came, &headers).await)
 }
 
 async fn finish(server: &ConsentServer, came: CameBack, headers: &HeaderMap) -> Result<Taken> {

@@ -14,6 +14,7 @@ use url::Url;
 use crate::{
     connect::{ConnectProposal, Trip},
     consent::CameBack,
+    digest::Digest,
     error::{Error, Kind, Result},
     sync::lock,
 };
@@ -75,6 +76,21 @@ impl Sessions {
         }
         all.insert(name.clone(), Session { asked, ends: now + LASTS, beginnings: 0, begun: None });
         Ok(name)
+    }
+
+    /// How far one is that this caller opened. One that is foreign is over.
+    pub(super) fn state(&self, public_name: &str, caller: &str, environment: &str) -> &'static str {
+        let all = lock(&self.all);
+        let is_it = |(name, session): &(&String, &Session)| {
+            public_name == self::public_name(name)
+                && session.ends > Instant::now()
+                && session.asked.proposal.is_of(caller, environment)
+        };
+        match all.iter().find(is_it) {
+            Some((_, Session { begun: Some(_), .. })) => "begun",
+            Some(_) => "open",
+            None => "over",
+        }
     }
 
     /// Looks at what is asked, for a browser that comes with this name of its own.
@@ -149,6 +165,11 @@ impl Session {
     fn is_on_trip(&self, came: &CameBack) -> bool {
         self.begun.as_ref().is_some_and(|begun| begun.trip.is_named_by(came))
     }
+}
+
+/// What a session is called by those who may not use its link.
+pub(super) fn public_name(name: &str) -> String {
+    Digest::of(name.as_bytes()).to_string()
 }
 
 /// 256 bits in a form that stands in a path and a cookie.

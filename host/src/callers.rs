@@ -1,0 +1,269 @@
+//! Caller keys: what applications and agents show that call through HTTP or MCP. A key belongs to one environment, says what
+//! may be done with it, is shown once, and is kept as a hash.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    audit::Event,
+    consent::{now, proper_name},
+    digest::Digest,
+    error::{Error, Kind, Result},
+    host::Host,
+    manifest::Effect,
+    secret::Secret,
+    store::{Changes, Place},
+    text,
+};
+
+/// How a key begins: whoever finds one somewhere knows what it opens.
+const PREFIX: &str = "attache_";
+/// 256 bits.
+const SECRET_BYTES: usize = 32;
+
+/// What a key is good for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum, utoipa::ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Permission {
+    /// Call operations of connections, and see which there are
+    Call,
+    /// Make links with which people connect, and confirm who came back
+    Connect,
+    /// Everything that an operator does in the key's environment
+    Administer,
+}
+
+impl Permission {
+    /// As it is written on the command line and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Connect => "connect",
+            Self::Administer => "administer",
+        }
+    }
+}
+
+/// A key, without what it is shown as.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CallerKey {
+    /// Names it in its own text, so that it is found without comparing all.
+    pub id: Uuid,
+    /// For people, unique in the environment.
+    pub name: String,
+    /// The only one that it opens.
+    pub environment: String,
+    /// What it is good for.
+    pub permissions: BTreeSet<Permission>,
+    /// What operations that it calls may do.
+    pub effects: BTreeSet<Effect>,
+    /// The connections that it reaches, by id; none for all of its environment.
+    pub connections: Option<BTreeSet<Uuid>>,
+    /// RFC 3339.
+    pub created: String,
+    /// Who made it.
+    pub created_by: String,
+    /// RFC 3339; none for until it is revoked.
+    pub expires: Option<String>,
+    /// Of its secret part, which has 256 bits of randomness: a slow hash would add nothing.
+    hash: Digest,
+}
+
+impl CallerKey {
+    /// Who called, in consents and the audit.
+    pub fn caller(&self) -> String {
+        format!("key:{}", self.name)
+    }
+
+    /// Whether it may do that.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn permits(&self, permission: Permission) -> Result<()> {
+        if self.permissions.contains(&permission) || self.permissions.contains(&Permission::Administer) {
+            return Ok(());
+        }
+        Err(Kind::Denied
+            .error(format!("This key may not {}.", permission.name()))
+            .hint("`attache caller create` makes one that may."))
+    }
+
+    /// Whether it reaches a connection.
+    pub fn reaches(&self, connection: Uuid) -> bool {
+        self.connections.as_ref().is_none_or(|connections| connections.contains(&connection))
+    }
+
+    /// Whether operations that it calls may do that.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn allows(&self, effect: Effect) -> Result<()> {
+        if self.effects.contains(&effect) {
+            return Ok(());
+        }
+        Err(Kind::Denied
+            .error(format!("This key may not call operations whose effect is `{}`.", effect.name()))
+            .hint(format!("`attache caller create NAME --allow {}` makes one that may.", effect.name())))
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        let until = self.expires.as_deref().map(str::parse::<Timestamp>);
+        // One whose end cannot be read is over.
+        until.is_some_and(|until| until.map_or(true, |until| until <= now))
+    }
+}
+
+/// What a key is to be.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// The environment's name.
+    pub environment: String,
+    /// For people.
+    pub name: String,
+    /// At least one.
+    pub permissions: BTreeSet<Permission>,
+    /// Beside `read`.
+    pub effects: BTreeSet<Effect>,
+    /// The connections' names; none for all.
+    pub connections: Option<Vec<String>>,
+    /// Until when.
+    pub expires: Option<Timestamp>,
+    /// Who makes it.
+    pub caller: String,
+}
+
+/// A key as it is shown, once, and presented.
+struct Shown {
+    id: Uuid,
+    secret: Secret,
+}
+
+impl Shown {
+    fn text(&self) -> Secret {
+        let mut text = format!("{PREFIX}{}_", self.id.simple());
+        URL_SAFE_NO_PAD.encode_string(self.secret.expose(), &mut text);
+        Secret::new(text)
+    }
+}
+
+impl FromStr for Shown {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (id, secret) = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or_else(not_a_key)?;
+        let id = Uuid::try_parse(id).map_err(|_| not_a_key())?;
+        let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|_| not_a_key())?;
+        Ok(Self { id, secret: Secret::new(secret) })
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shown({})", self.id)
+    }
+}
+
+impl Host {
+    /// Makes a key, and gives what is shown of it this once.
+    ///
+    /// # Errors
+    /// `not-found` for an environment or connection that is not there; `already-exists`; `usage` for one that is good for nothing.
+    pub fn create_key(&self, new: NewKey) -> Result<(CallerKey, Secret)> {
+        let book = self.book(&new.environment)?;
+        proper_name(&new.name)?;
+        if new.permissions.is_empty() {
+            return Err(Kind::Usage
+                .error("A key that may do nothing is of no use.")
+                .hint("Say what it is for: call, connect or administer."));
+        }
+        if self.keys(&new.environment)?.iter().any(|key| key.name == new.name) {
+            return Err(Kind::AlreadyExists
+                .error(format!("There is a key `{}` already.", new.name))
+                .hint("Choose another name, or revoke it first."));
+        }
+        let connections = match &new.connections {
+            None => None,
+            Some(names) => {
+                Some(names.iter().map(|name| Ok(book.connection(name)?.id)).collect::<Result<BTreeSet<_>>>()?)
+            }
+        };
+        let mut secret = [0; SECRET_BYTES];
+        getrandom::fill(&mut secret)
+            .map_err(|error| Kind::Internal.error(format!("There are no random bytes: {error}.")))?;
+        let shown = Shown { id: Uuid::new_v4(), secret: Secret::new(secret.to_vec()) };
+        let key = CallerKey {
+            id: shown.id,
+            name: new.name,
+            environment: new.environment,
+            permissions: new.permissions,
+            effects: new.effects.into_iter().chain([Effect::Read]).collect(),
+            connections,
+            created: now(),
+            created_by: new.caller,
+            expires: new.expires.map(|until| until.to_string()),
+            hash: Digest::of(shown.secret.expose()),
+        };
+        self.audit.write(&Event::key_created(&key.environment, &key.name, &key.created_by))?;
+        self.vault.commit(Changes::new().put(&key_place(key.id)?, &key)?)?;
+        Ok((key, shown.text()))
+    }
+
+    /// The keys of an environment, by name.
+    ///
+    /// # Errors
+    /// `not-found`; those of the store.
+    pub fn keys(&self, environment: &str) -> Result<Vec<CallerKey>> {
+        self.book(environment)?;
+        let all = self.vault.list::<CallerKey>(&Place::new([FOLDER])?)?.into_iter().map(|(_, key)| key);
+        let mut own: Vec<CallerKey> = all.filter(|key| key.environment == environment).collect();
+        own.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(own)
+    }
+
+    /// Ends a key: from now on nobody comes in with it.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn revoke_key(&self, environment: &str, name: &str, caller: &str) -> Result<()> {
+        let key = self.keys(environment)?.into_iter().find(|key| key.name == name).ok_or_else(|| {
+            Kind::NotFound
+                .error(format!("There is no key `{}`.", text::foreign(name, 64)))
+                .hint("`attache caller list` shows them.")
+        })?;
+        self.audit.write(&Event::key_revoked(environment, name, caller))?;
+        self.vault.commit(Changes::new().delete(&key_place(key.id)?))
+    }
+
+    /// The key that somebody shows.
+    ///
+    /// # Errors
+    /// `denied`, with one and the same sentence for one that never was, was revoked, or is over.
+    pub fn key_shown(&self, text: &str) -> Result<CallerKey> {
+        let shown: Shown = text.parse()?;
+        let key = self.vault.get::<CallerKey>(&key_place(shown.id)?)?.ok_or_else(not_a_key)?;
+        let given = Digest::of(shown.secret.expose());
+        if verify_slices_are_equal(given.as_bytes(), key.hash.as_bytes()).is_err() || key.is_over(Timestamp::now()) {
+            return Err(not_a_key());
+        }
+        Ok(key)
+    }
+}
+
+const FOLDER: &str = "caller-keys";
+
+fn key_place(id: Uuid) -> Result<Place> {
+    Place::new([FOLDER, &id.simple().to_string()])
+}
+
+fn not_a_key() -> Error {
+    Kind::Denied
+        .error("This key opens nothing: it was revoked, is over, or never was.")
+        .hint("`attache caller create` makes one; it goes into the header `Authorization: Bearer KEY`.")
+}

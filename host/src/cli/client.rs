@@ -1,0 +1,269 @@
+//! How verbs ask the host. Where one runs on the data directory, through its socket; with `--server`, over the network, with a
+//! caller key; else this process is the host, which has the store open for as long as one answer takes. The API is the same.
+
+use std::{io::ErrorKind, os::unix::net::UnixStream, sync::Arc};
+
+use axum::{
+    Extension,
+    body::{Body, to_bytes},
+};
+use http::{
+    HeaderValue, Method, Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tower::ServiceExt;
+use url::{Url, form_urlencoded};
+
+use crate::{
+    connect::ConnectProposal,
+    error::{Error, Kind, Result},
+    host::Host,
+    secret::Secret,
+    server::{
+        api::{Api, List, Operator, Proposals},
+        control::{CALLER, socket},
+    },
+    settings::Settings,
+};
+
+/// What stands in a segment of a path as it is (RFC 3986, 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Asks a host.
+pub(super) struct Client {
+    way: Way,
+    caller: String,
+    environment: Option<String>,
+}
+
+enum Way {
+    /// This process.
+    Here { settings: Box<Settings>, proposals: Arc<Proposals> },
+    /// The one that runs on the data directory.
+    Socket(reqwest::Client),
+    /// One elsewhere.
+    Server { client: reqwest::Client, base: Url, key: Secret },
+}
+
+/// A host elsewhere, and the key that it is asked with.
+pub(super) struct Server {
+    pub(super) url: Url,
+    pub(super) key: Secret,
+}
+
+/// What is sent along.
+enum Content {
+    Nothing,
+    Json(Vec<u8>),
+    Wasm(Vec<u8>),
+}
+
+impl Client {
+    /// The way there is now. `environment` is none where a caller key decides.
+    pub(super) fn new(
+        settings: &Settings,
+        server: Option<Server>,
+        caller: &str,
+        environment: Option<&str>,
+    ) -> Result<Self> {
+        let way = match server {
+            Some(Server { url, key }) => {
+                Way::Server { client: http_client(reqwest::Client::builder())?, base: url, key }
+            }
+            None if somebody_serves(settings) => {
+                let socket = socket(&settings.data_dir.value);
+                Way::Socket(http_client(reqwest::Client::builder().unix_socket(socket))?)
+            }
+            None => Way::Here { settings: Box::new(settings.clone()), proposals: Arc::default() },
+        };
+        Ok(Self { way, caller: caller.to_owned(), environment: environment.map(str::to_owned) })
+    }
+
+    /// Whether this process is the host.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self.way, Way::Here { .. })
+    }
+
+    /// What was proposed in this process.
+    pub(super) fn proposal(&self, id: &str) -> Result<Arc<ConnectProposal>> {
+        match &self.way {
+            Way::Here { proposals, .. } => proposals.connection(id),
+            _ => Err(Kind::Internal.error("What was proposed is with the host that runs.")),
+        }
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {
+        read(self.ask(Method::GET, path, query, Content::Nothing).await?)
+    }
+
+    /// Every item of a list.
+    pub(super) async fn list<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Vec<T>> {
+        let (mut all, mut query) = (Vec::new(), vec![("limit", "1000".to_owned())]);
+        loop {
+            let List { mut items, next } = self.get(path, &query).await?;
+            all.append(&mut items);
+            let Some(next) = next else { return Ok(all) };
+            query = vec![("limit", "1000".to_owned()), ("after", next)];
+        }
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
+        read(self.ask(Method::POST, path, &[], written(body)?).await?)
+    }
+
+    pub(super) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
+        read(self.ask(Method::PUT, path, &[], written(body)?).await?)
+    }
+
+    pub(super) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
+        read(self.ask(Method::PATCH, path, &[], written(body)?).await?)
+    }
+
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T> {
+        read(self.ask(Method::DELETE, path, &[], Content::Nothing).await?)
+    }
+
+    /// Sends a connector's bytes.
+    pub(super) async fn post_wasm<T: DeserializeOwned>(&self, path: &[&str], bytes: Vec<u8>) -> Result<T> {
+        read(self.ask(Method::POST, path, &[], Content::Wasm(bytes)).await?)
+    }
+
+    async fn ask(&self, method: Method, path: &[&str], query: &[(&str, String)], content: Content) -> Result<Value> {
+        let mut request = Request::builder().method(method).uri(self.uri(path, query)?);
+        let body = match content {
+            Content::Nothing => Vec::new(),
+            Content::Json(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                body
+            }
+            Content::Wasm(body) => {
+                request = request.header(CONTENT_TYPE, "application/wasm");
+                body
+            }
+        };
+        let request = request.body(body).map_err(|error| Kind::Internal.error(format!("No request: {error}.")))?;
+        let (status, bytes) = match &self.way {
+            Way::Here { settings, proposals } => self.ask_here(settings, proposals, request).await?,
+            Way::Socket(client) => {
+                let caller = HeaderValue::from_str(&self.caller).unwrap_or(HeaderValue::from_static("cli"));
+                send(client, request, (CALLER, caller)).await.map_err(|why| {
+                    Kind::NotFound.error(format!("The host that runs on this data directory does not answer: {why}."))
+                })?
+            }
+            Way::Server { client, base, key } => {
+                let mut shown = HeaderValue::from_bytes(&[b"Bearer ", key.expose()].concat())
+                    .map_err(|_| Kind::InvalidInput.error("The caller key has characters that no header takes."))?;
+                shown.set_sensitive(true);
+                send(client, request, (AUTHORIZATION.as_str(), shown))
+                    .await
+                    .map_err(|why| Kind::Unreachable.error(format!("The host at {base} cannot be reached: {why}.")))?
+            }
+        };
+        answer(status, &bytes)
+    }
+
+    async fn ask_here(
+        &self,
+        settings: &Settings,
+        proposals: &Arc<Proposals>,
+        request: Request<Vec<u8>>,
+    ) -> Result<(StatusCode, Vec<u8>)> {
+        let host = Arc::new(Host::open(settings)?);
+        let api = Api::new(host.clone(), proposals.clone(), None);
+        let operator = Extension(Operator { caller: self.caller.clone() });
+        let routes = api.routes().layer(operator);
+        let Ok(response) = routes.oneshot(request.map(Body::from)).await;
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await;
+        let closed = host.close();
+        let bytes = bytes.map_err(|error| Kind::Internal.error(format!("The answer was cut off: {error}.")))?;
+        // What was asked for and failed matters more than that closing failed too.
+        if status.is_success() {
+            closed?;
+        }
+        Ok((status, bytes.to_vec()))
+    }
+
+    fn uri(&self, path: &[&str], query: &[(&str, String)]) -> Result<String> {
+        let mut uri = String::from("/v1");
+        for segment in path {
+            uri.push('/');
+            // A segment of dots would be taken for a way up.
+            match *segment {
+                "." | ".." | "" => return Err(Kind::NotFound.error(format!("There is nothing called `{segment}`."))),
+                segment => uri.extend(utf8_percent_encode(segment, SEGMENT)),
+            }
+        }
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        if let Some(environment) = &self.environment {
+            pairs.append_pair("environment", environment);
+        }
+        pairs.extend_pairs(query);
+        let pairs = pairs.finish();
+        if !pairs.is_empty() {
+            uri = format!("{uri}?{pairs}");
+        }
+        Ok(match &self.way {
+            Way::Here { .. } => uri,
+            Way::Socket(_) => format!("http://localhost{uri}"),
+            Way::Server { base, .. } => format!("{}{uri}", base.as_str().trim_end_matches('/')),
+        })
+    }
+}
+
+/// Whether a host runs on the data directory. A socket that nobody listens at was left behind.
+fn somebody_serves(settings: &Settings) -> bool {
+    match UnixStream::connect(socket(&settings.data_dir.value)) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused),
+    }
+}
+
+fn http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    let builder = builder.no_proxy().redirect(reqwest::redirect::Policy::none());
+    builder.build().map_err(|error| Kind::Internal.error(format!("There is no HTTP client: {error}.")))
+}
+
+async fn send(
+    client: &reqwest::Client,
+    request: Request<Vec<u8>>,
+    (name, value): (&str, HeaderValue),
+) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+    let (parts, body) = request.into_parts();
+    let asked = client.request(parts.method, parts.uri.to_string()).headers(parts.headers).header(name, value);
+    let response = asked.body(body).send().await.map_err(reqwest::Error::without_url)?;
+    let status = response.status();
+    Ok((status, response.bytes().await.map_err(reqwest::Error::without_url)?.to_vec()))
+}
+
+fn written(body: &impl Serialize) -> Result<Content> {
+    let bytes = serde_json::to_vec(body).map_err(|error| Kind::Internal.error(format!("No body: {error}.")))?;
+    Ok(Content::Json(bytes))
+}
+
+/// What came back: a problem is the error that it was.
+fn answer(status: StatusCode, bytes: &[u8]) -> Result<Value> {
+    if status.is_success() {
+        return if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(bytes).map_err(|_| garbled()) };
+    }
+    let problem: Value = serde_json::from_slice(bytes).map_err(|_| garbled())?;
+    let kind = problem["kind"].as_str().and_then(Kind::of_name).ok_or_else(garbled)?;
+    let error = kind.error(problem["detail"].as_str().ok_or_else(garbled)?);
+    Err(match problem["hint"].as_str() {
+        Some(hint) => error.hint(hint),
+        None => error,
+    })
+}
+
+fn read<T: DeserializeOwned>(json: Value) -> Result<T> {
+    serde_json::from_value(json).map_err(|_| garbled())
+}
+
+fn garbled() -> Error {
+    Kind::Internal
+        .error("What the host answered is not understood.")
+        .hint("It may be of another version than this command; use the same.")
+}

@@ -1,0 +1,141 @@
+//! Who asks, and for which environment.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::{HeaderMap, header::AUTHORIZATION, request::Parts},
+};
+
+use uuid::Uuid;
+
+use super::{Api, Problem};
+use crate::{
+    callers::{CallerKey, Permission},
+    consent::Connection,
+    error::{Error, Kind, Result},
+    host::Host,
+    manifest::Effect,
+};
+
+/// Somebody who may do whatever the operator may: put on a request by whoever knows, never by the request itself.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    /// For consents and the audit.
+    pub caller: String,
+}
+
+/// Who asks.
+pub(super) struct Asker {
+    /// For consents and the audit.
+    pub(super) caller: String,
+    /// What everything that is asked for is in.
+    pub(super) environment: String,
+    /// None for the operator.
+    key: Option<CallerKey>,
+}
+
+impl Asker {
+    /// Whether that may be asked for.
+    pub(super) fn may(&self, permission: Permission) -> Result<()> {
+        self.key.as_ref().map_or(Ok(()), |key| key.permits(permission))
+    }
+
+    /// Whether any of these may.
+    pub(super) fn may_any(&self, permissions: &[Permission]) -> Result<()> {
+        let mut refused = None;
+        for permission in permissions {
+            match self.may(*permission) {
+                Ok(()) => return Ok(()),
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Whether operations of this effect may be called.
+    pub(super) fn allows(&self, effect: Effect) -> Result<()> {
+        self.key.as_ref().map_or(Ok(()), |key| key.allows(effect))
+    }
+
+    /// Whether it is the operator, who alone sees what is of no environment.
+    pub(super) fn is_operator(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// Only the operator.
+    pub(super) fn must_be_operator(&self) -> Result<()> {
+        match self.key {
+            None => Ok(()),
+            Some(_) => Err(Kind::Denied
+                .error("Only the operator does that, on the host's own machine.")
+                .hint("Use the command line there.")),
+        }
+    }
+
+    /// Whether a connection is one that may be known of.
+    pub(super) fn reaches(&self, connection: &Connection) -> bool {
+        self.reaches_id(connection.id)
+    }
+
+    /// The same, by its id.
+    pub(super) fn reaches_id(&self, connection: Uuid) -> bool {
+        self.key.as_ref().is_none_or(|key| key.reaches(connection))
+    }
+
+    /// Whether the key is for some connections only, so that it makes none.
+    pub(super) fn is_confined(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.connections.is_some())
+    }
+
+    /// A connection by its name or id. One that is foreign is not there.
+    pub(super) fn connection(&self, host: &Host, named: &str) -> Result<Connection> {
+        let book = host.book(&self.environment)?;
+        let found = match book.find_connection(named)? {
+            Some(connection) => Some(connection),
+            None => match named.parse() {
+                Ok(id) => book.connection_of_id(id)?,
+                Err(_) => None,
+            },
+        };
+        found.filter(|connection| self.reaches(connection)).ok_or_else(|| book.no_connection(named))
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Asker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let named = environment(parts)?;
+        if let Some(Operator { caller }) = parts.extensions.get::<Operator>() {
+            let environment = named.unwrap_or_else(|| "default".to_owned());
+            return Ok(Self { caller: caller.clone(), environment, key: None });
+        }
+        let key = bearer(&parts.headers).and_then(|key| api.host.key_shown(key)).map_err(Problem::unknown)?;
+        if named.is_some_and(|named| named != key.environment) {
+            // Whether it is there is nobody's business who is of another.
+            return Err(Kind::NotFound.error("There is no such environment.").into());
+        }
+        Ok(Self { caller: key.caller(), environment: key.environment.clone(), key: Some(key) })
+    }
+}
+
+fn environment(parts: &Parts) -> Result<Option<String>, Problem> {
+    let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri)
+        .map_err(|_| Kind::Usage.error("The query cannot be read."))?;
+    Ok(query.get("environment").cloned())
+}
+
+/// RFC 6750, 2.1.
+fn bearer(headers: &HeaderMap) -> Result<&str> {
+    let none = || -> Error {
+        Kind::Denied
+            .error("Nobody is known to ask: the request shows no caller key.")
+            .hint("Send one that `attache caller create` made, as `Authorization: Bearer KEY`.")
+    };
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    let (Some(only), None) = (shown.next(), shown.next()) else { return Err(none()) };
+    let text = only.to_str().map_err(|_| none())?;
+    let (scheme, key) = text.split_once(' ').ok_or_else(none)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(key.trim()) } else { Err(none()) }
+}

@@ -1,0 +1,70 @@
+//! The audit, as far as it is the asker's.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    asked::{In, Page, Place},
+    asker::Asker,
+    problem::{Answered, Written},
+};
+use crate::{audit, callers::Permission, error::Kind};
+
+/// Which lines.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Lines {
+    /// Only of the connection of this name.
+    connection: Option<String>,
+    /// Only of this event.
+    event: Option<String>,
+    /// Only from then on; RFC 3339.
+    since: Option<String>,
+}
+
+/// What a check of the whole audit says.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Verified {
+    /// How many lines there are, all as they were written.
+    pub(crate) lines: u64,
+}
+
+/// The newest lines, the newest last.
+#[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Place, Lines, ("limit" = Option<usize>, Query)),
+    responses((status = 200, body = Vec<Value>), (status = "default", body = Written, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    In(lines): In<Lines>,
+    In(page): In<Page>,
+) -> Answered<Json<Vec<Value>>> {
+    asker.may(Permission::Administer)?;
+    api.host.book(&asker.environment)?;
+    let since = match lines.since.as_deref().map(str::parse::<Timestamp>).transpose() {
+        Ok(since) => since,
+        Err(_) => return Err(Kind::Usage.error("`since` is to be a time as RFC 3339 writes it.").into()),
+    };
+    let filter = audit::Filter {
+        environment: Some(asker.environment.clone()),
+        connection: lines.connection,
+        event: lines.event,
+        since,
+        limit: page.limit()?,
+        of_host: asker.is_operator(),
+    };
+    Ok(Json(audit::read(&api.host.audit_path(), &filter)?))
+}
+
+/// Checks that the audit is as it was written.
+#[utoipa::path(post, path = "/v1/audit/verification", tag = "audit",
+    responses((status = 200, body = Verified), (status = "default", body = Written, content_type = "application/problem+json")))]
+pub(super) async fn verify(State(api): State<Arc<Api>>, asker: Asker) -> Answered<Json<Verified>> {
+    asker.must_be_operator()?;
+    Ok(Json(Verified { lines: api.host.verify_audit()? }))
+}

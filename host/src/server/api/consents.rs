@@ -1,0 +1,53 @@
+//! Consents: what account owners agreed to, and taking it back.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde_json::{Value, json};
+
+use super::{
+    Api,
+    asked::{At, In, List, Page, Place},
+    asker::Asker,
+    problem::{Answered, Written},
+    views::EndedView,
+};
+use crate::{callers::Permission, error::Kind};
+
+/// The consents, the revoked ones too.
+#[utoipa::path(get, path = "/v1/consents", tag = "consents", params(Place, Page),
+    responses((status = 200, body = List<Value>), (status = "default", body = Written, content_type = "application/problem+json")))]
+pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker, In(page): In<Page>) -> Answered<Json<List<Value>>> {
+    asker.may(Permission::Connect)?;
+    let all = api.host.book(&asker.environment)?.consents()?;
+    let known = all.into_iter().filter(|consent| asker.reaches_id(consent.connection)).collect();
+    let List { items, next } = page.of(known, |it| it.name.clone())?;
+    Ok(Json(List { items: items.iter().map(|it| json!(it)).collect(), next }))
+}
+
+/// The consent to one connection.
+#[utoipa::path(get, path = "/v1/consents/{connection}", tag = "consents", params(Place, ("connection" = String, Path)),
+    responses((status = 200, body = Value), (status = "default", body = Written, content_type = "application/problem+json")))]
+pub(super) async fn show(State(api): State<Arc<Api>>, asker: Asker, At(named): At<String>) -> Answered<Json<Value>> {
+    asker.may(Permission::Connect)?;
+    let connection = asker.connection(&api.host, &named)?;
+    let consent =
+        api.host.book(&asker.environment)?.consent(connection.id)?.ok_or_else(|| {
+            Kind::NotFound.error(format!("There is no consent to the connection `{}`.", connection.name))
+        })?;
+    Ok(Json(json!(consent)))
+}
+
+/// Takes a consent back: its secrets are deleted here, and the provider is told.
+#[utoipa::path(delete, path = "/v1/consents/{connection}", tag = "consents", params(Place, ("connection" = String, Path)),
+    responses((status = 200, body = EndedView), (status = "default", body = Written, content_type = "application/problem+json")))]
+pub(super) async fn revoke(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    At(named): At<String>,
+) -> Answered<Json<EndedView>> {
+    asker.may(Permission::Connect)?;
+    let connection = asker.connection(&api.host, &named)?;
+    let ended = api.host.revoke_consent(&asker.environment, &connection.name, &asker.caller).await?;
+    Ok(Json(ended.into()))
+}

@@ -1,0 +1,163 @@
+//! The HTTP API, `/v1`: what applications, the console and the command line ask of a host that runs. It is described by the
+//! OpenAPI document that it serves, which is made of the same routes.
+//!
+//! Each handler says who may ask, calls [`Host`], and says what came of it. What must never happen here: a thing of another
+//! environment, or of a connection that a key does not reach, told apart from one that is not there; a secret in an answer,
+//! except for the key that was just made; an operator's word taken from somebody who shows a caller key.
+
+mod apps;
+mod asked;
+mod asker;
+mod audit;
+mod callers;
+mod calls;
+mod connections;
+mod connectors;
+mod consents;
+mod devices;
+mod environments;
+mod problem;
+mod proposals;
+mod sessions;
+mod views;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::DefaultBodyLimit,
+    routing::{any, get},
+};
+use url::Url;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(crate) use self::{
+    apps::NewApp,
+    asked::List,
+    audit::Verified,
+    callers::{MadeCaller, NewCaller},
+    calls::PreviewView,
+    connections::{Agree, Checked, NewConnection},
+    connectors::{Approve, ConnectorDetail, ConnectorProposal, Isolate},
+    devices::{DeviceAnswer, DeviceView},
+    environments::NewEnvironment,
+    sessions::{Confirm, NewSession, SessionView},
+    views::{
+        AppView, CallerView, ConnectProposalView, ConnectionDetail, ConnectionView, ConnectorView, EndedView,
+        EnvironmentView, MadeView, OperationDetail, OperationView,
+    },
+};
+pub use self::{
+    asker::Operator,
+    problem::{Problem, status_of},
+    proposals::Proposals,
+};
+use super::consent::ConsentServer;
+use crate::{error::Kind, host::Host};
+
+/// Where the document is.
+pub const OPENAPI: &str = "/v1/openapi.json";
+
+/// What stands behind the routes.
+pub struct Api {
+    pub(super) host: Arc<Host>,
+    /// What is shown to people and waits for them to agree.
+    pub(super) proposals: Arc<Proposals>,
+    /// Where people connect; none where nobody listens.
+    pub(super) pages: Option<Pages>,
+}
+
+/// The Consent Server, and where people go when they leave it.
+pub struct Pages {
+    pub(super) server: Arc<ConsentServer>,
+    pub(super) return_urls: Vec<Url>,
+}
+
+impl Pages {
+    /// Of a server; people are sent to these URLs and no others.
+    pub fn new(server: Arc<ConsentServer>, return_urls: Vec<Url>) -> Self {
+        Self { server, return_urls }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Attaché",
+        description = "Calls operations of connectors with credentials that they never see. Every failure is a problem \
+                       (RFC 9457) whose `kind` is the same as on the command line.",
+        license(name = "Apache-2.0")
+    ),
+    modifiers(&Keys),
+    security(("caller-key" = []))
+)]
+struct Described;
+
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A caller key.")).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("caller-key", SecurityScheme::Http(key));
+        document.info.version = env!("CARGO_PKG_VERSION").into();
+    }
+}
+
+impl Api {
+    /// The API of a host.
+    pub fn new(host: Arc<Host>, proposals: Arc<Proposals>, pages: Option<Pages>) -> Arc<Self> {
+        Arc::new(Self { host, proposals, pages })
+    }
+
+    /// Its routes. Who asks is an [`Operator`] where a layer says so, else whoever a caller key says.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        let (router, document) = described();
+        let limits = &self.host.settings().limits.value;
+        let largest = limits.component_bytes.max(limits.input_bytes);
+        let document = Arc::new(document);
+        router
+            .route(OPENAPI, get(async move || Json(document.as_ref().clone())))
+            .route("/v1/{*rest}", any(async || Problem::from(Kind::NotFound.error("There is no such route."))))
+            .method_not_allowed_fallback(async || problem::not_allowed())
+            .layer(DefaultBodyLimit::max(usize::try_from(largest).unwrap_or(usize::MAX)))
+            .with_state(self.clone())
+    }
+}
+
+/// The routes and their description, of one and the same list.
+fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(Described::openapi())
+        .routes(routes!(connectors::list))
+        .routes(routes!(connectors::propose))
+        .routes(routes!(connectors::approve))
+        .routes(routes!(connectors::show, connectors::isolate, connectors::remove))
+        .routes(routes!(apps::list))
+        .routes(routes!(apps::only))
+        .routes(routes!(apps::show, apps::set, apps::remove))
+        .routes(routes!(connections::list, connections::connect))
+        .routes(routes!(connections::propose))
+        .routes(routes!(devices::begin))
+        .routes(routes!(devices::ask))
+        .routes(routes!(connections::show, connections::remove))
+        .routes(routes!(connections::check))
+        .routes(routes!(calls::operations))
+        .routes(routes!(calls::operation, calls::call))
+        .routes(routes!(calls::preview))
+        .routes(routes!(consents::list))
+        .routes(routes!(consents::show, consents::revoke))
+        .routes(routes!(sessions::create))
+        .routes(routes!(sessions::show))
+        .routes(routes!(sessions::confirm))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(callers::list, callers::create))
+        .routes(routes!(callers::revoke))
+        .routes(routes!(environments::list, environments::create))
+        .routes(routes!(environments::remove))
+        .split_for_parts()
+}

@@ -1,0 +1,110 @@
+//! What went wrong, as HTTP says it (RFC 9457).
+
+use axum::{
+    Json,
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::{Error, Kind};
+
+/// A failure on its way to whoever asked.
+#[derive(Debug)]
+pub struct Problem {
+    error: Error,
+    status: StatusCode,
+}
+
+/// How it is written.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Written {
+    /// `urn:attache:problem:` and the kind.
+    r#type: String,
+    /// What sort of failure it is, in a word that stays the same.
+    title: String,
+    /// The status, again.
+    status: u16,
+    /// A sentence for people.
+    detail: String,
+    /// As on the command line: `not-found`, `denied`, `service-failed` and so on.
+    kind: String,
+    /// What would mend it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// What a handler gives.
+pub(super) type Answered<T> = Result<T, Problem>;
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self { status: status_of(error.kind()), error }
+    }
+}
+
+impl Problem {
+    /// Nobody is known to ask: there is no key, or it opens nothing.
+    pub(super) fn unknown(error: Error) -> Self {
+        Self { status: StatusCode::UNAUTHORIZED, error }
+    }
+}
+
+/// The status of a kind.
+pub fn status_of(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Usage => StatusCode::BAD_REQUEST,
+        Kind::InvalidInput | Kind::InvalidConnector => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::AlreadyExists | Kind::ApprovalNeeded | Kind::ConsentNeeded | Kind::ReconnectNeeded => {
+            StatusCode::CONFLICT
+        }
+        Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::ServiceFailed
+        | Kind::Unreachable
+        | Kind::TooLarge
+        | Kind::ConnectorFailed
+        | Kind::ConnectorLimit
+        | Kind::ConnectorOutput => StatusCode::BAD_GATEWAY,
+        Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Kind::StoreLocked | Kind::WrongKey | Kind::StoreDamaged | Kind::StoreUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A route that is there, and does not do that.
+pub(super) fn not_allowed() -> Problem {
+    Problem {
+        error: Kind::Usage.error("This route does not take that method."),
+        status: StatusCode::METHOD_NOT_ALLOWED,
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { error, status } = self;
+        let kind = error.kind().name();
+        let written = Written {
+            r#type: format!("urn:attache:problem:{kind}"),
+            title: kind.replace('-', " "),
+            status: status.as_u16(),
+            detail: error.message().to_owned(),
+            kind: kind.to_owned(),
+            hint: error.mend().map(str::to_owned),
+        };
+        let mut response = (status, Json(written)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"attache\""));
+        }
+        response
+    }
+}

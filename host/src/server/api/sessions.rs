@@ -1,0 +1,151 @@
+//! Connect sessions: a link with which one person connects one account, and what came of it.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use url::Url;
+use utoipa::ToSchema;
+
+use super::{
+    Api, Pages,
+    asked::{At, Body, Place},
+    asker::Asker,
+    connections::{NewConnection, may_make},
+    problem::{Answered, Written},
+    views::MadeView,
+};
+use crate::{
+    callers::Permission,
+    connect::CONFIRM_WITHIN,
+    error::{Kind, Result},
+    origin::Origin,
+    server::consent::{Asked, LASTS},
+    text,
+};
+
+/// Whom a caller wants to connect something.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct NewSession {
+    #[serde(flatten)]
+    pub(crate) connection: NewConnection,
+    /// Who it is for; the caller authenticates that person when they come back.
+    pub(crate) owner: String,
+    /// Where they go then, with `attache_code`: one that the host was started with.
+    #[schema(value_type = String)]
+    pub(crate) return_url: Url,
+    /// Goes along to there.
+    #[serde(default)]
+    pub(crate) state: Option<String>,
+}
+
+/// A link that was made.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SessionView {
+    /// For [`show`].
+    pub(crate) id: String,
+    /// Where the person goes. Whoever has it may use it once, so it is for that person alone.
+    pub(crate) link: String,
+    /// Seconds.
+    pub(crate) lasts: u64,
+    /// Seconds that there are to confirm who came back.
+    pub(crate) confirm_within: u64,
+}
+
+/// How far a person is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SessionState {
+    /// `open`, `begun`, or `over`: used, or run out.
+    pub(crate) state: String,
+}
+
+/// Who came back.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Confirm {
+    /// As it came with the browser.
+    pub(crate) code: String,
+    /// Whom the caller has authenticated.
+    pub(crate) owner: String,
+}
+
+/// Makes a link with which one person connects one account.
+#[utoipa::path(post, path = "/v1/connect-sessions", tag = "connect-sessions", params(Place), request_body = NewSession,
+    responses((status = 201, body = SessionView), (status = "default", body = Written, content_type = "application/problem+json")))]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    Body(asked): Body<NewSession>,
+) -> Answered<(StatusCode, Json<SessionView>)> {
+    may_make(&asker)?;
+    let pages = pages(&api)?;
+    if asked.owner.is_empty() || asked.owner.len() > 200 {
+        return Err(Kind::Usage.error("An owner has 1 to 200 bytes.").into());
+    }
+    if !may_return(pages, &asker, &asked.return_url)? {
+        return Err(Kind::Denied
+            .error(format!(
+                "People are not sent to {}, which the host was not told of.",
+                text::foreign(asked.return_url.as_str(), 200)
+            ))
+            .hint("Start it with `attache serve --return-url URL`; the URL must be the very same.")
+            .into());
+    }
+    let request = asked.connection.request(&api, &asker)?;
+    let proposal = api.host.propose_connection(request).await?;
+    if !proposal.sends_away() {
+        return Err(Kind::Usage
+            .error("There is no page of a provider that a person could be sent to for this.")
+            .hint("Links are for auth options that begin with an authorization code (OAuth 2.0) or a visit.")
+            .into());
+    }
+    let mut return_url = asked.return_url;
+    if let Some(state) = asked.state {
+        return_url.query_pairs_mut().append_pair("state", &state);
+    }
+    let asked = Asked { proposal: Arc::new(proposal), owner: Some(asked.owner), return_url: Some(return_url) };
+    let (id, link) = pages.server.open(asked)?;
+    let (lasts, confirm_within) = (LASTS.as_secs(), CONFIRM_WITHIN.as_secs());
+    Ok((StatusCode::CREATED, Json(SessionView { id, link: link.to_string(), lasts, confirm_within })))
+}
+
+/// How far a person is with a link.
+#[utoipa::path(get, path = "/v1/connect-sessions/{id}", tag = "connect-sessions", params(Place, ("id" = String, Path)),
+    responses((status = 200, body = SessionState), (status = "default", body = Written, content_type = "application/problem+json")))]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    At(id): At<String>,
+) -> Answered<Json<SessionState>> {
+    may_make(&asker)?;
+    let state = pages(&api)?.server.state(&id, &asker.caller, &asker.environment);
+    Ok(Json(SessionState { state: state.into() }))
+}
+
+/// Makes the connection of somebody who came back.
+#[utoipa::path(post, path = "/v1/connect-sessions/confirmations", tag = "connect-sessions", params(Place), request_body = Confirm,
+    responses((status = 201, body = MadeView), (status = "default", body = Written, content_type = "application/problem+json")))]
+pub(super) async fn confirm(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    Body(asked): Body<Confirm>,
+) -> Answered<(StatusCode, Json<MadeView>)> {
+    may_make(&asker)?;
+    let made = api.host.confirm(&asker.environment, &asked.code, &asked.owner, &asker.caller).await?;
+    Ok((StatusCode::CREATED, Json(MadeView::of(&api.host, &asker.environment, made)?)))
+}
+
+fn pages(api: &Api) -> Result<&Pages> {
+    api.pages.as_ref().ok_or_else(|| {
+        Kind::Usage.error("Nobody serves pages for people.").hint("Start the host with `attache serve`.")
+    })
+}
+
+/// One that the host was told of; for who administers also their own machine, where a command waits (RFC 8252, 7.3).
+fn may_return(pages: &Pages, asker: &Asker, url: &Url) -> Result<bool> {
+    let is_here = asker.may(Permission::Administer).is_ok() && url.scheme() == "http" && Origin::of(url)?.is_loopback();
+    Ok(is_here || pages.return_urls.contains(url))
+}

@@ -1,0 +1,354 @@
+//! How things are shown. Nothing secret is among their members.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    callers::{CallerKey, Permission},
+    connect::{ConnectProposal, Ended, Made},
+    consent::{
+        App, Approval, Connection, Consent, Environment, Isolation,
+        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY},
+        oauth2::Revoked,
+    },
+    digest::Digest,
+    error::Result,
+    host::Host,
+    manifest::{Effect, Operation, oauth2::Grant},
+};
+
+/// A connector that is approved.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ConnectorView {
+    pub(crate) connector: String,
+    pub(crate) version: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    #[schema(value_type = String)]
+    pub(crate) digest: Digest,
+    /// RFC 3339.
+    pub(crate) approved: String,
+    pub(crate) approved_by: String,
+    pub(crate) isolation: Isolation,
+    /// What the approval is for.
+    #[schema(value_type = Object)]
+    pub(crate) terms: Value,
+}
+
+impl From<&Approval> for ConnectorView {
+    fn from(it: &Approval) -> Self {
+        Self {
+            connector: it.connector.clone(),
+            version: it.version.clone(),
+            digest: it.digest,
+            approved: it.approved.clone(),
+            approved_by: it.approved_by.clone(),
+            isolation: it.isolation,
+            terms: json!(it.terms),
+        }
+    }
+}
+
+/// A connection.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ConnectionView {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+    pub(crate) connector: String,
+    pub(crate) auth_option: String,
+    /// Whose it is, in the service's words.
+    pub(crate) account: String,
+    pub(crate) app: Option<String>,
+    /// What the connector can read.
+    pub(crate) parameters: BTreeMap<String, String>,
+    /// Private addresses that it may reach.
+    #[schema(value_type = Vec<String>)]
+    pub(crate) private: Value,
+    /// RFC 3339.
+    pub(crate) created: String,
+    /// `connected`, or `needs reconnect`.
+    pub(crate) state: String,
+}
+
+impl ConnectionView {
+    pub(crate) fn of(host: &Host, environment: &str, it: &Connection) -> Result<Self> {
+        let book = host.book(environment)?;
+        let refused = book.captured(it.id)?.is_some_and(|captured| captured.refused.is_some());
+        let stands = book.consent(it.id)?.is_some_and(|consent| consent.is_live());
+        let state = if stands && !refused { "connected" } else { "needs reconnect" };
+        Ok(Self {
+            id: it.id,
+            name: it.name.clone(),
+            connector: it.connector.clone(),
+            auth_option: it.option.clone(),
+            account: it.account.clone(),
+            app: it.app.clone(),
+            parameters: it.parameters.clone(),
+            private: json!(it.private),
+            created: it.created.clone(),
+            state: state.into(),
+        })
+    }
+}
+
+/// A connection, with what its owner agreed to and how it stands.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ConnectionDetail {
+    pub(crate) connection: ConnectionView,
+    /// As it is kept.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) consent: Option<Consent>,
+    /// The names of the secrets that are kept for it.
+    pub(crate) secrets: Vec<String>,
+    /// How often it was connected.
+    pub(crate) generation: u64,
+    /// Scopes that the provider granted.
+    pub(crate) granted: Vec<String>,
+    /// RFC 3339; none where it does not run out, or it is not known when.
+    pub(crate) expires: Option<String>,
+    /// Why the provider refused it, where it did: it is not asked again.
+    pub(crate) refused: Option<String>,
+}
+
+/// What came of making a connection.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct MadeView {
+    #[serde(flatten)]
+    pub(crate) connection: ConnectionView,
+    /// Scopes that were asked for and not granted.
+    pub(crate) withheld: Vec<String>,
+}
+
+impl MadeView {
+    pub(crate) fn of(host: &Host, environment: &str, made: Made) -> Result<Self> {
+        let connection = ConnectionView::of(host, environment, &made.connection)?;
+        Ok(Self { connection, withheld: made.withheld })
+    }
+}
+
+/// What came of ending something.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct EndedView {
+    /// What the provider did: `revoked`, `no-endpoint` or `failed`; none where it had given nothing.
+    pub(crate) upstream: Option<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
+}
+
+impl From<Ended> for EndedView {
+    fn from(ended: Ended) -> Self {
+        let why = match &ended.upstream {
+            Some(Revoked::Failed(error)) => Some(error.message().to_owned()),
+            _ => None,
+        };
+        Self { upstream: ended.upstream.as_ref().map(|it| it.name().to_owned()), why }
+    }
+}
+
+/// What a person is asked to agree to before a connection is made.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ConnectProposalView {
+    /// What to agree to it with, within ten minutes.
+    pub(crate) proposal: String,
+    pub(crate) connector: String,
+    pub(crate) version: String,
+    #[schema(value_type = String)]
+    pub(crate) digest: Digest,
+    pub(crate) name: String,
+    pub(crate) account_before: Option<String>,
+    pub(crate) app: Option<String>,
+    /// Origins that the credential goes to; that are called, where there is none.
+    pub(crate) origins: Vec<String>,
+    /// Where the credential is placed.
+    pub(crate) placements: Vec<String>,
+    /// The same, with the names filled in.
+    pub(crate) places: Vec<String>,
+    /// Origins that are called to sign in.
+    pub(crate) sign_in: Vec<String>,
+    pub(crate) named_later: Vec<String>,
+    pub(crate) open_hosts: Vec<String>,
+    pub(crate) private_origins: Vec<String>,
+    /// What the connector can read.
+    pub(crate) readable: BTreeMap<String, String>,
+    pub(crate) short_secrets: Vec<String>,
+    pub(crate) scopes: Vec<ScopeView>,
+    #[schema(value_type = Option<String>)]
+    pub(crate) grant: Option<Grant>,
+    /// Whether a person is sent to a page: then a connect session makes the connection.
+    pub(crate) sends_away: bool,
+}
+
+/// A scope, with the connector's words for it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ScopeView {
+    pub(crate) name: String,
+    pub(crate) about: Option<String>,
+}
+
+impl ConnectProposalView {
+    pub(crate) fn of(id: String, it: &ConnectProposal) -> Self {
+        let (approval, consent) = (&it.approval, &it.consent);
+        Self {
+            proposal: id,
+            connector: approval.connector.clone(),
+            version: approval.version.clone(),
+            digest: approval.digest,
+            name: it.connection.name.clone(),
+            account_before: it.account_before.clone(),
+            app: it.connection.app.clone(),
+            origins: consent.origins.clone(),
+            placements: consent.placements.clone(),
+            places: it.places.clone(),
+            sign_in: consent.sign_in.clone(),
+            named_later: it.named_later.clone(),
+            open_hosts: consent.open_hosts.clone(),
+            private_origins: it.private_origins.clone(),
+            readable: it.readable.clone(),
+            short_secrets: it.short_secrets.clone(),
+            scopes: it
+                .scopes
+                .iter()
+                .map(|(name, about)| ScopeView { name: name.clone(), about: about.clone() })
+                .collect(),
+            grant: it.grant,
+            sends_away: it.sends_away(),
+        }
+    }
+}
+
+/// An operation.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct OperationView {
+    pub(crate) id: String,
+    /// The connector's words.
+    pub(crate) title: String,
+    /// The connector's words.
+    pub(crate) description: String,
+    pub(crate) effect: Effect,
+}
+
+impl From<&Operation> for OperationView {
+    fn from(it: &Operation) -> Self {
+        Self { id: it.id.clone(), title: it.title.clone(), description: it.description.clone(), effect: it.effect }
+    }
+}
+
+/// An operation with its JSON Schemas.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct OperationDetail {
+    #[serde(flatten)]
+    pub(crate) operation: OperationView,
+    #[schema(value_type = Object)]
+    pub(crate) input: Value,
+    #[schema(value_type = Object)]
+    pub(crate) output: Value,
+}
+
+impl From<&Operation> for OperationDetail {
+    fn from(it: &Operation) -> Self {
+        Self { operation: it.into(), input: it.input.document().clone(), output: it.output.document().clone() }
+    }
+}
+
+/// An app; its secrets are not in it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct AppView {
+    pub(crate) connector: String,
+    pub(crate) name: String,
+    pub(crate) client_id: String,
+    /// What it proves itself with.
+    pub(crate) proof: String,
+    pub(crate) key_id: Option<String>,
+    pub(crate) origins: Vec<String>,
+    pub(crate) redirect_uri: Option<String>,
+    pub(crate) parameters: BTreeMap<String, String>,
+    /// Whether the host registered it by itself.
+    pub(crate) registered: bool,
+    /// RFC 3339.
+    pub(crate) created: String,
+}
+
+impl From<&App> for AppView {
+    fn from(it: &App) -> Self {
+        Self {
+            connector: it.connector.clone(),
+            name: it.name.clone(),
+            client_id: it.client_id.clone(),
+            proof: proof(it).into(),
+            key_id: it.key_id.clone(),
+            origins: it.origins.iter().map(ToString::to_string).collect(),
+            redirect_uri: it.redirect_uri.as_ref().map(ToString::to_string),
+            parameters: it.parameters.clone(),
+            registered: it.registered,
+            created: it.created.clone(),
+        }
+    }
+}
+
+/// What an app proves itself with.
+fn proof(app: &App) -> &'static str {
+    let has = |name: &str| app.secrets.contains_key(name);
+    match () {
+        () if has(PRIVATE_KEY) => "private key",
+        () if has(CERTIFICATE[0]) => "client certificate",
+        () if has(CLIENT_SECRET) => "client secret",
+        () => "nothing (a public client)",
+    }
+}
+
+/// A caller key, without what it is shown as.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct CallerView {
+    pub(crate) name: String,
+    pub(crate) permissions: BTreeSet<Permission>,
+    /// What operations that it calls may do.
+    pub(crate) effects: BTreeSet<Effect>,
+    /// The ids of the connections that it reaches; none for all.
+    pub(crate) connections: Option<BTreeSet<Uuid>>,
+    /// RFC 3339.
+    pub(crate) created: String,
+    pub(crate) created_by: String,
+    /// RFC 3339; none for until it is revoked.
+    pub(crate) expires: Option<String>,
+}
+
+impl From<&CallerKey> for CallerView {
+    fn from(it: &CallerKey) -> Self {
+        Self {
+            name: it.name.clone(),
+            permissions: it.permissions.clone(),
+            effects: it.effects.clone(),
+            connections: it.connections.clone(),
+            created: it.created.clone(),
+            created_by: it.created_by.clone(),
+            expires: it.expires.clone(),
+        }
+    }
+}
+
+/// An environment.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct EnvironmentView {
+    pub(crate) name: String,
+    /// RFC 3339; empty for the one that was always there.
+    pub(crate) created: String,
+}
+
+impl From<&Environment> for EnvironmentView {
+    fn from(it: &Environment) -> Self {
+        Self { name: it.name.clone(), created: it.created.clone() }
+    }
+}
