@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 const DEFAULT: &str = "default";
 
 /// What was looked at, and what was found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Checked {
     /// How many records the store has.
     pub records: usize,
@@ -35,7 +35,7 @@ pub struct Checked {
 }
 
 /// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// A sentence.
     pub what: String,

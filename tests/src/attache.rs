@@ -5,7 +5,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        OnceLock,
+        mpsc::{self, Receiver},
+    },
     thread,
 };
 
@@ -14,9 +17,23 @@ use tempfile::TempDir;
 
 /// A machine with nothing on it but the command line: home, configuration and data directory are fresh.
 pub struct Attache {
+    /// Ends before its data directory goes.
+    served: OnceLock<Served>,
     folder: TempDir,
     binary: PathBuf,
     variables: Vec<(String, String)>,
+}
+
+/// The environment variable that has commands go through a host that runs, where the story does not start one itself.
+const SERVED: &str = "ATTACHE_TESTS_SERVED";
+
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// How a command ended.
@@ -57,7 +74,8 @@ impl Outcome {
 impl Attache {
     /// A fresh machine. `binary` is the command under test: `env!("CARGO_BIN_EXE_attache-under-test")`.
     pub fn new(binary: &str) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), binary: binary.into(), variables: Vec::new() }
+        let folder = tempfile::tempdir().unwrap();
+        Self { served: OnceLock::new(), folder, binary: binary.into(), variables: Vec::new() }
     }
 
     /// The folder that everything of it is in.
@@ -112,18 +130,36 @@ impl Attache {
         command
     }
 
+    /// Where [`SERVED`] is set, a host runs from the first command on, and all go through its socket.
+    fn serve_where_wanted(&self) {
+        if env::var_os(SERVED).is_none() {
+            return;
+        }
+        self.served.get_or_init(|| {
+            let serve = ["serve", "--listen", "127.0.0.1:0"];
+            let mut host = self.command(&serve).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            let mut url = String::new();
+            BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
+            assert!(url.starts_with("http"), "the host did not start: {url}");
+            Served(host)
+        });
+    }
+
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Outcome {
+        self.serve_where_wanted();
         outcome(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Begins a command.
     pub fn begin(&self, arguments: &[&str]) -> Running {
+        self.serve_where_wanted();
         Running::new(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Runs a command that reads standard input.
     pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Outcome {
+        self.serve_where_wanted();
         let mut command = self.command(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // A command that does not read all of it is free not to.

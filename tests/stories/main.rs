@@ -2,6 +2,7 @@
 //! there are any.
 
 mod adding;
+mod api;
 mod audit;
 mod azure;
 mod basic;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::oauth::SECRET;
 
 /// Where the application's people come back to. Nothing listens there.
-const RETURN: &str = "http://127.0.0.1:1/connected";
+pub const RETURN: &str = "http://127.0.0.1:1/connected";
 
 struct Story {
     attache: Attache,
@@ -40,18 +40,18 @@ fn story(more: &[&str]) -> Story {
     let base = oidc.peer.base();
     let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
     attache.run(&app).done();
-    let host = serve(&attache, more);
+    let (host, _) = serve(&attache, more);
     Story { attache, oidc, host }
 }
 
-/// Starts a host.
-fn serve(attache: &Attache, more: &[&str]) -> Child {
+/// Starts a host, and gives its URL.
+pub fn serve(attache: &Attache, more: &[&str]) -> (Child, String) {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--return-url", RETURN];
     let mut host = attache.command(&[&fixed, more].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
     assert!(url.starts_with("http"), "it did not start: {url}");
-    host
+    (host, url.trim().to_owned())
 }
 
 impl Story {
@@ -128,7 +128,7 @@ fn a_link_may_lead_to_a_page_in_the_middle_of_a_login() {
     let (base, authority) = (peer.base(), peer.authority());
     let app = ["--set", "key=the-consumer", "--secret", "key-secret=env:KEY_SECRET", "--origin", &base];
     attache.run(&[&["app", "set", "visits"], &app[..]].concat()).done();
-    let mut host = serve(&attache, &[]);
+    let (mut host, _) = serve(&attache, &[]);
     let to = format!("base={base}");
     let link = ["session", "create", "visits", "--auth", "of-app", "--set", &to, "--allow-private", &authority];
     let link = attache.run(&[&link, &["--owner", "alice", "--return-url", RETURN][..]].concat()).done();

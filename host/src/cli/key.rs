@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Answer, Context};
 use crate::{
-    error::Result,
+    error::{Kind, Result},
     host::Host,
     store::{KeySource, Rotated},
 };
@@ -50,6 +50,11 @@ impl Key {
             }
             Key::Rotate { to } => {
                 let to = to.map(|to| to.parse::<KeySource>()).transpose()?.map(absolute);
+                if !context.client()?.is_here() {
+                    return Err(Kind::Denied
+                        .error("A host runs on this data directory, and everything of it is sealed anew by a rotation.")
+                        .hint("Stop the host, rotate the key, and start it again with the new one."));
+                }
                 let rotated = Host::open(&context.settings)?.rotate_key(to.as_ref(), &context.caller)?;
                 Ok(told(&rotated, to.is_some()))
             }

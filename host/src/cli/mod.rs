@@ -190,9 +190,7 @@ impl Context {
     /// Opens the host for as long as `work` takes: never while a person is asked.
     async fn with_host<T>(&self, work: impl AsyncFnOnce(&Host) -> Result<T>) -> Result<T> {
         if self.server.is_some() {
-            return Err(Kind::Usage
-                .error("This is done on the host's own machine only.")
-                .hint("Run it there, without `--server`."));
+            return Err(only_there());
         }
         let host = Host::open(&self.settings)?;
         let result = work(&host).await;
@@ -222,6 +220,10 @@ impl Context {
     fn environment(&self) -> &str {
         &self.settings.environment.value
     }
+}
+
+fn only_there() -> Error {
+    Kind::Usage.error("This is done on the host's own machine only.").hint("Run it there, without `--server`.")
 }
 
 /// Runs the command line of this process and gives its exit code.
@@ -257,6 +259,10 @@ fn work(arguments: Arguments, given: Given) -> Result<Answer> {
 }
 
 async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
+    let is_local = matches!(verb, Verb::Key(_) | Verb::Store(_) | Verb::Config(_) | Verb::Serve(_));
+    if is_local && context.server.is_some() {
+        return Err(only_there());
+    }
     match verb {
         Verb::Build(verb) => verb.run(),
         Verb::Connector(verb) => verb.run(context).await,

@@ -23,7 +23,7 @@ impl Store {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         let Store::Check = self;
         let working = progress("Looking through everything that is kept");
-        let checked = context.with_host(async |host| host.check_store()).await;
+        let checked = context.client()?.post::<Checked>(&["store", "check"], &json!({})).await;
         working.finish_and_clear();
         let checked = checked?;
         let told: Vec<String> =

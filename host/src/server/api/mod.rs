@@ -19,6 +19,7 @@ mod environments;
 mod problem;
 mod proposals;
 mod sessions;
+mod store;
 mod views;
 
 use std::sync::Arc;
@@ -155,6 +156,7 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .routes(routes!(sessions::confirm))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
+        .routes(routes!(store::check))
         .routes(routes!(callers::list, callers::create))
         .routes(routes!(callers::revoke))
         .routes(routes!(environments::list, environments::create))

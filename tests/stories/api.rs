@@ -1,0 +1,277 @@
+//! The HTTP API: applications come in with a caller key and reach what it is for; the command line is another caller of it.
+
+use std::{collections::BTreeMap, process::Child};
+
+use attache_tests::{Attache, Outcome, service::Service};
+use reqwest::{Method, blocking::Client};
+use serde_json::{Value, json};
+
+use crate::{connect, serving, with_echo};
+
+/// A host that runs, with the echo guest connected to a service.
+struct Story {
+    attache: Attache,
+    service: Service,
+    url: String,
+    host: Child,
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        let _ = self.host.kill();
+        let _ = self.host.wait();
+    }
+}
+
+/// What came back.
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    json: Value,
+}
+
+fn story() -> Story {
+    let (attache, service) = (with_echo(), Service::plain());
+    connect(&attache, "header", &service, &[]).done();
+    let (host, url) = serving::serve(&attache, &[]);
+    Story { attache, service, url, host }
+}
+
+impl Story {
+    /// Makes a key.
+    #[track_caller]
+    fn key(&self, name: &str, more: &[&str]) -> String {
+        let create = [&["caller", "create", name], more].concat();
+        self.attache.run(&create).done().trim().to_owned()
+    }
+
+    fn ask(&self, key: Option<&str>, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let mut request = Client::new().request(Method::from_bytes(method.as_bytes()).unwrap(), url);
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let answer = request.send().unwrap();
+        let headers = answer.headers().iter();
+        let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        let status = answer.status().as_u16();
+        let text = answer.text().unwrap();
+        let json = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+        Answer { status, headers, json }
+    }
+
+    fn get(&self, key: &str, path: &str) -> Answer {
+        self.ask(Some(key), "GET", path, None)
+    }
+
+    fn call(&self, key: &str, connection: &str, operation: &str, input: &Value) -> Answer {
+        self.ask(Some(key), "POST", &format!("/v1/connections/{connection}/operations/{operation}"), Some(input))
+    }
+
+    /// What sends a request to the service.
+    fn input(&self) -> Value {
+        json!({ "url": format!("{}/x", self.service.base()) })
+    }
+
+    /// The command line, asking this host as somebody elsewhere does.
+    fn run_elsewhere(&self, key: &str, arguments: &[&str]) -> Outcome {
+        let mut elsewhere = Attache::new(env!("CARGO_BIN_EXE_attache-under-test"));
+        elsewhere.set("ATTACHE_CALLER_KEY", key);
+        elsewhere.run(&[&["--server", &self.url], arguments].concat())
+    }
+}
+
+#[test]
+fn an_application_calls_an_operation_with_its_key() {
+    let story = story();
+    let key = story.key("reports", &["--allow", "write"]);
+    let seen = story.call(&key, "echo", "send", &story.input());
+    assert_eq!((seen.status, &seen.json["status"]), (200, &json!(200)), "{}", seen.json);
+    let id = story.get(&key, "/v1/connections/echo").json["connection"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(story.call(&key, &id, "send", &story.input()).status, 200, "by its id");
+    let lines = story.attache.run(&["audit", "list", "--output", "json", "--event", "call-ended"]).json();
+    assert_eq!(lines[0]["caller"], "key:reports", "{lines}");
+    assert!(!lines.to_string().contains(&key));
+}
+
+#[test]
+fn a_key_that_opens_nothing_is_answered_alike_whatever_is_wrong_with_it() {
+    let story = story();
+    let key = story.key("gone", &[]);
+    story.attache.run(&["caller", "revoke", "gone"]).done();
+    let over = story.key("over", &["--expires", "2020-01-01T00:00:00Z"]);
+    let (id, _) = story.key("other", &[]).rsplit_once('_').map(|(id, secret)| (id.to_owned(), secret.len())).unwrap();
+    let forged = format!("{id}_{}", "A".repeat(43));
+    let mut answers = Vec::new();
+    for shown in [key.as_str(), &over, &forged, "attache_x_y", "anything"] {
+        let refused = story.get(shown, "/v1/connections");
+        assert_eq!(refused.status, 401, "{shown}");
+        assert!(refused.headers["www-authenticate"].starts_with("Bearer"), "{:?}", refused.headers);
+        answers.push(refused.json);
+    }
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+    assert_eq!(story.ask(None, "GET", "/v1/connections", None).status, 401);
+}
+
+#[test]
+fn a_key_is_shown_once_and_kept_as_a_hash() {
+    let story = story();
+    let key = story.key("reports", &[]);
+    let secret = key.rsplit_once('_').unwrap().1;
+    let listed = story.attache.run(&["caller", "list", "--output", "json"]).done();
+    assert!(listed.contains("reports") && !listed.contains(secret), "{listed}");
+    assert!(attache_tests::Canary::new(secret).is_not_below(story.attache.folder()) > 3);
+}
+
+#[test]
+fn a_key_does_what_it_is_for_and_nothing_else() {
+    let story = story();
+    let reads = story.key("reads", &[]);
+    let refused = story.call(&reads, "echo", "send", &story.input());
+    assert_eq!((refused.status, &refused.json["kind"]), (403, &json!("denied")), "{}", refused.json);
+    assert_eq!(story.call(&reads, "echo", "connection", &json!({})).status, 200);
+    assert!(!story.service.received().iter().any(|it| it.line.contains("/x")), "nothing left");
+    for (method, path) in [("GET", "/v1/audit"), ("GET", "/v1/callers"), ("DELETE", "/v1/connections/echo")] {
+        assert_eq!(story.ask(Some(&reads), method, path, None).status, 403, "{method} {path}");
+    }
+    let administers = story.key("administers", &["--may", "administer"]);
+    assert_eq!(story.get(&administers, "/v1/audit").status, 200);
+    // What is of no environment is the operator's.
+    let everything = json!({ "name": "mine" });
+    assert_eq!(story.ask(Some(&administers), "POST", "/v1/environments", Some(&everything)).status, 403);
+    assert_eq!(story.ask(Some(&administers), "POST", "/v1/audit/verification", None).status, 403);
+    // Nobody gives away more than they have.
+    let more = json!({ "name": "more", "permissions": ["call"], "effects": ["destructive"] });
+    assert_eq!(story.ask(Some(&administers), "POST", "/v1/callers", Some(&more)).status, 403);
+}
+
+#[test]
+fn a_connection_that_a_key_does_not_reach_is_not_there() {
+    let story = story();
+    connect(&story.attache, "header", &story.service, &["--name", "other"]).done();
+    let key = story.key("one", &["--connection", "echo", "--may", "call", "--may", "connect"]);
+    let listed = story.get(&key, "/v1/connections");
+    assert_eq!(listed.json["items"].as_array().unwrap().len(), 1, "{}", listed.json);
+    let id = story.get(&story.key("all", &[]), "/v1/connections/other").json["connection"]["id"].clone();
+    for (named, path) in [("other", "/v1/connections/{}"), ("other", "/v1/consents/{}")] {
+        let foreign = story.get(&key, &path.replace("{}", named));
+        let unknown = story.get(&key, &path.replace("{}", "never"));
+        assert_eq!((foreign.status, unknown.status), (404, 404), "{path}");
+        assert_eq!(foreign.json.to_string().replace("other", "never"), unknown.json.to_string());
+    }
+    assert_eq!(story.get(&key, &format!("/v1/connections/{}", id.as_str().unwrap())).status, 404);
+    let made = json!({ "connector": "echo", "name": "mine", "auth-option": "none" });
+    assert_eq!(story.ask(Some(&key), "POST", "/v1/connections/proposals", Some(&made)).status, 403);
+}
+
+#[test]
+fn on_no_route_does_a_key_of_another_environment_find_anything() {
+    let story = story();
+    story.attache.run(&["environment", "create", "other"]).done();
+    let key = story.key("theirs", &["--may", "administer", "--environment", "other"]);
+    story.key("ours", &[]);
+    let document = story.get(&key, "/v1/openapi.json").json;
+    let mut asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, described) in methods.as_object().unwrap() {
+            let body = described["requestBody"].is_object().then(|| body_for(path));
+            let fill = |connector: &str, connection: &str, name: &str| {
+                path.replace("{connector}", connector)
+                    .replace("{connection}", connection)
+                    .replace("{operation}", "connection")
+                    .replace("{name}", name)
+                    .replace("{id}", "x")
+                    .replace("{authorization}", "x")
+            };
+            let ask = |path: &str| story.ask(Some(&key), &method.to_uppercase(), path, body.as_ref());
+            let theirs = ask(&fill("echo", "echo", "ours"));
+            let nobodys = ask(&fill("none", "none", "none"));
+            assert_eq!(theirs.status, nobodys.status, "{method} {path}: {} {}", theirs.json, nobodys.json);
+            let same = |json: &Value| json.to_string().replace("echo", "none").replace("ours", "none");
+            assert_eq!(same(&theirs.json), same(&nobodys.json), "{method} {path}");
+            // Naming the environment finds nothing either.
+            let named = ask(&format!("{}?environment=default", fill("echo", "echo", "ours")));
+            assert!([403, 404].contains(&named.status), "{method} {path}: {} {}", named.status, named.json);
+            asked += 1;
+        }
+    }
+    assert!(asked > 25, "{asked}");
+    let ours = story.attache.run(&["connection", "list", "--output", "json"]).json();
+    assert_eq!((ours.as_array().unwrap().len(), &ours[0]["state"]), (1, &json!("connected")));
+    assert_eq!(story.attache.run(&["caller", "list", "--output", "json"]).json().as_array().unwrap().len(), 1);
+}
+
+/// What a route is sent that wants something.
+fn body_for(path: &str) -> Value {
+    match path {
+        "/v1/connectors/approvals" | "/v1/connections" | "/v1/device-authorizations" => json!({ "proposal": "x" }),
+        "/v1/connections/proposals" => json!({ "connector": "echo", "auth-option": "none" }),
+        "/v1/connect-sessions" => {
+            json!({ "connector": "echo", "auth-option": "none", "owner": "x", "return-url": serving::RETURN })
+        }
+        "/v1/connect-sessions/confirmations" => json!({ "code": "x", "owner": "x" }),
+        "/v1/connectors/{connector}" => json!({ "isolation": "connection" }),
+        "/v1/callers" => json!({ "name": "x", "permissions": [] }),
+        "/v1/environments" => json!({ "name": "x" }),
+        _ => json!({}),
+    }
+}
+
+#[test]
+fn every_failure_is_a_problem_with_the_kind_of_the_command_line() {
+    let story = story();
+    let key = story.key("all", &["--may", "administer", "--may", "call", "--allow", "write"]);
+    let input = json!({ "wrong": 1 });
+    for (answer, status, kind) in [
+        (story.get(&key, "/v1/nowhere"), 404, "not-found"),
+        (story.ask(Some(&key), "PATCH", "/v1/connections", None), 405, "usage"),
+        (story.get(&key, "/v1/connections?limit=0"), 400, "usage"),
+        (story.get(&key, "/v1/connections?limit=x"), 400, "usage"),
+        (story.call(&key, "echo", "nothing", &json!({})), 404, "not-found"),
+        (story.call(&key, "echo", "send", &input), 422, "invalid-input"),
+        (story.ask(Some(&key), "POST", "/v1/callers", Some(&input)), 422, "invalid-input"),
+        (story.ask(Some(&key), "POST", "/v1/callers", None), 400, "usage"),
+        (story.call(&key, "echo", "fail", &json!({ "with": "rate-limited" })), 429, "rate-limited"),
+    ] {
+        assert_eq!((answer.status, &answer.json["kind"]), (status, &json!(kind)), "{}", answer.json);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert_eq!(answer.json["status"], status);
+        assert!(answer.json["detail"].as_str().unwrap().ends_with('.'), "{}", answer.json);
+    }
+}
+
+#[test]
+fn a_long_list_comes_in_parts() {
+    let story = story();
+    for name in ["a", "b", "c", "d"] {
+        connect(&story.attache, "header", &story.service, &["--name", name]).done();
+    }
+    let key = story.key("all", &[]);
+    let mut names = Vec::new();
+    let mut path = "/v1/connections?limit=2".to_owned();
+    loop {
+        let part = story.get(&key, &path).json;
+        names.extend(part["items"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()));
+        let Some(next) = part["next"].as_str() else { break };
+        path = format!("/v1/connections?limit=2&after={next}");
+    }
+    assert_eq!(names, ["a", "b", "c", "d", "echo"]);
+}
+
+#[test]
+fn the_command_line_asks_a_host_elsewhere_with_a_key() {
+    let story = story();
+    let key = story.key("elsewhere", &["--may", "call", "--may", "connect", "--allow", "write"]);
+    let listed = story.run_elsewhere(&key, &["connection", "list"]).done();
+    assert!(listed.contains("echo"), "{listed}");
+    let input = story.input().to_string();
+    let seen = story.run_elsewhere(&key, &["call", "echo", "send", "--input", &input, "--output", "json"]).json();
+    assert_eq!(seen["status"], 200);
+    story.run_elsewhere(&key, &["audit", "list"]).refused(5, "This key may not administer");
+    story.run_elsewhere("attache_x_y", &["connection", "list"]).refused(5, "opens nothing");
+    story.run_elsewhere(&key, &["key", "rotate"]).refused(2, "on the host's own machine");
+    story.attache.run(&["--server", "http://attache.example.com", "connection", "list"]).refused(2, "in the clear");
+}
