@@ -183,6 +183,11 @@ impl Host {
                 .error("A key that may do nothing is of no use.")
                 .hint("Say what it is for: call, connect or administer."));
         }
+        if new.connections.is_some() && new.permissions.contains(&Permission::Administer) {
+            return Err(Kind::Usage
+                .error("Who administers an environment reaches all of it.")
+                .hint("Leave out the connections, or the permission `administer`."));
+        }
         if self.keys(&new.environment)?.iter().any(|key| key.name == new.name) {
             return Err(Kind::AlreadyExists
                 .error(format!("There is a key `{}` already.", new.name))
@@ -221,8 +226,8 @@ impl Host {
     /// `not-found`; those of the store.
     pub fn keys(&self, environment: &str) -> Result<Vec<CallerKey>> {
         self.book(environment)?;
-        let all = self.vault.list::<CallerKey>(&Place::new([FOLDER])?)?.into_iter().map(|(_, key)| key);
-        let mut own: Vec<CallerKey> = all.filter(|key| key.environment == environment).collect();
+        let mut own = self.all_keys()?;
+        own.retain(|key| key.environment == environment);
         own.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(own)
     }
@@ -239,6 +244,16 @@ impl Host {
         })?;
         self.audit.write(&Event::key_revoked(environment, name, caller))?;
         self.vault.commit(Changes::new().delete(&key_place(key.id)?))
+    }
+
+    /// Where the keys of an environment are.
+    pub(crate) fn key_places(&self, environment: &str) -> Result<Vec<Place>> {
+        let own = self.all_keys()?.into_iter().filter(|key| key.environment == environment);
+        own.map(|key| key_place(key.id)).collect()
+    }
+
+    fn all_keys(&self) -> Result<Vec<CallerKey>> {
+        Ok(self.vault.list::<CallerKey>(&Place::new([FOLDER])?)?.into_iter().map(|(_, key)| key).collect())
     }
 
     /// The key that somebody shows.

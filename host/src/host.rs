@@ -155,7 +155,8 @@ impl Host {
     /// # Errors
     /// `not-found`, `denied`.
     pub fn remove_environment(&self, name: &str) -> Result<()> {
-        Book::remove_environment(&self.vault, name)
+        // One of the same name that is made later is another, and opens to nobody's old key.
+        Book::remove_environment(&self.vault, name, &self.key_places(name)?)
     }
 
     /// The audit's file.

@@ -204,6 +204,22 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
     assert_eq!(story.attache.run(&["caller", "list", "--output", "json"]).json().as_array().unwrap().len(), 1);
 }
 
+#[test]
+fn a_key_of_an_environment_that_was_removed_does_not_open_another_of_its_name() {
+    let story = story();
+    let create = || story.attache.run(&["environment", "create", "other"]).done();
+    create();
+    let key = story.key("theirs", &["--environment", "other"]);
+    assert_eq!(story.get(&key, "/v1/connections").status, 200);
+    story.attache.run(&["environment", "remove", "other"]).done();
+    create();
+    assert_eq!(story.get(&key, "/v1/connections").status, 401);
+    story
+        .attache
+        .run(&["caller", "create", "x", "--may", "administer", "--connection", "echo"])
+        .refused(2, "all of it");
+}
+
 /// What a route is sent that wants something.
 fn body_for(path: &str) -> Value {
     match path {

@@ -23,7 +23,7 @@ use crate::{
     host::Host,
     secret::Secret,
     server::{
-        api::{Api, List, Operator, Proposals},
+        api::{Api, List, Operator, Proposals, Written},
         control::{CALLER, socket},
     },
     settings::Settings,
@@ -249,13 +249,8 @@ fn answer(status: StatusCode, bytes: &[u8]) -> Result<Value> {
     if status.is_success() {
         return if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(bytes).map_err(|_| garbled()) };
     }
-    let problem: Value = serde_json::from_slice(bytes).map_err(|_| garbled())?;
-    let kind = problem["kind"].as_str().and_then(Kind::of_name).ok_or_else(garbled)?;
-    let error = kind.error(problem["detail"].as_str().ok_or_else(garbled)?);
-    Err(match problem["hint"].as_str() {
-        Some(hint) => error.hint(hint),
-        None => error,
-    })
+    let problem: Written = serde_json::from_slice(bytes).map_err(|_| garbled())?;
+    Err(problem.error())
 }
 
 fn read<T: DeserializeOwned>(json: Value) -> Result<T> {

@@ -29,12 +29,14 @@ use crate::{
     server::{
         api::{
             Agree, Confirm, ConnectProposalView, DeviceAnswer, DeviceView, MadeView, NewConnection, NewSession,
-            SessionView,
+            SessionState, SessionView,
         },
         consent::{Asked, ConsentServer, Desk, LASTS, Taken},
     },
 };
 
+/// How often the host is asked what came of a sign-in.
+const POLL: Duration = Duration::from_millis(500);
 /// How long the last page may take to reach the browser.
 const LAST_PAGE: Duration = Duration::from_secs(2);
 
@@ -130,8 +132,9 @@ async fn through_the_host(
         .fallback(async || ConsentServer::no_page());
     say_where(&link, arguments);
     serve_until(listener, routes, arguments, async {
-        let Some((code, told)) = waiting.recv().await else {
-            return Err(Kind::Internal.error("The sign-in ended without a word."));
+        let (code, told) = tokio::select! {
+            came = waiting.recv() => came.ok_or_else(|| Kind::Internal.error("The sign-in ended without a word."))?,
+            failed = failure(client, &opened.id) => return Err(failed),
         };
         let confirm = Confirm { code, owner: context.caller.clone() };
         let made = client.post::<MadeView>(&["connect-sessions", "confirmations"], &confirm).await;
@@ -139,6 +142,17 @@ async fn through_the_host(
         made
     })
     .await
+}
+
+/// Waits until the host says that nothing came of a session.
+async fn failure(client: &Client, session: &str) -> Error {
+    loop {
+        tokio::time::sleep(POLL).await;
+        // What cannot be asked now may be later; the time is over some day.
+        if let Ok(SessionState { problem: Some(problem), .. }) = client.get(&["connect-sessions", session], &[]).await {
+            return problem.error();
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -207,10 +221,6 @@ async fn in_a_browser(
         Some(uri) => uri.join("/").map_err(|_| unusable(uri))?,
         None => address_of(&listener)?,
     };
-    // Without somewhere to go, it is said here, and not on a page that a person has opened.
-    if proposal.grant.is_some() {
-        proposal.trip(&base)?;
-    }
     let (desk, mut counter) = mpsc::channel(1);
     let server = ConsentServer::new(base, redirect_uri, Arc::new(Counter(desk)))?;
     let (_, link) = server.open(Asked { proposal, owner: None, return_url: None })?;

@@ -83,7 +83,12 @@ impl ConnectProposal {
 
     /// Whether this caller proposed it, there.
     pub fn is_of(&self, caller: &str, environment: &str) -> bool {
-        self.caller == caller && self.environment == environment
+        self.asked_by() == (caller, environment)
+    }
+
+    /// Who proposed it, and in which environment.
+    pub fn asked_by(&self) -> (&str, &str) {
+        (&self.caller, &self.environment)
     }
 
     /// What the connector calls itself; its own words.

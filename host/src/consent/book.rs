@@ -56,8 +56,8 @@ impl<'a> Book<'a> {
         Ok(environment)
     }
 
-    /// Removes an environment that has nothing in it.
-    pub fn remove_environment(vault: &Vault, name: &str) -> Result<()> {
+    /// Removes an environment that has nothing in it, with what belongs to it elsewhere.
+    pub fn remove_environment(vault: &Vault, name: &str, elsewhere: &[Place]) -> Result<()> {
         let book = Book::open(vault, name)?;
         if name == DEFAULT {
             return Err(Kind::Denied.error("The environment `default` is always there."));
@@ -71,9 +71,11 @@ impl<'a> Book<'a> {
                 .hint(format!("Remove them first: `attache --environment {name} connection list`.")));
         }
         // Consents that were revoked stay as long as the environment does.
-        let left = vault.places_below(&Place::new(["environment", name])?)?.into_iter();
+        let left = vault.places_below(&Place::new(["environment", name])?)?;
         vault.commit(
-            left.fold(Changes::new().delete(&environment_place(name)?), |changes, place| changes.delete(&place)),
+            left.iter()
+                .chain(elsewhere)
+                .fold(Changes::new().delete(&environment_place(name)?), |changes, place| changes.delete(place)),
         )
     }
 

@@ -46,7 +46,8 @@ pub(crate) use self::{
     connectors::{Approve, ConnectorDetail, ConnectorProposal, Isolate},
     devices::{DeviceAnswer, DeviceView},
     environments::NewEnvironment,
-    sessions::{Confirm, NewSession, SessionView},
+    problem::Written,
+    sessions::{Confirm, NewSession, SessionState, SessionView},
     views::{
         AppView, CallerView, ConnectProposalView, ConnectionDetail, ConnectionView, ConnectorView, EndedView,
         EnvironmentView, MadeView, OperationDetail, OperationView,

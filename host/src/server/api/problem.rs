@@ -8,7 +8,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{Error, Kind};
@@ -21,9 +21,9 @@ pub struct Problem {
 }
 
 /// How it is written.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
-pub(super) struct Written {
+pub(crate) struct Written {
     /// `urn:attache:problem:` and the kind.
     r#type: String,
     /// What sort of failure it is, in a word that stays the same.
@@ -37,6 +37,29 @@ pub(super) struct Written {
     /// What would mend it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+}
+
+impl Written {
+    pub(super) fn of(error: &Error, status: StatusCode) -> Self {
+        let kind = error.kind().name();
+        Self {
+            r#type: format!("urn:attache:problem:{kind}"),
+            title: kind.replace('-', " "),
+            status: status.as_u16(),
+            detail: error.message().to_owned(),
+            kind: kind.to_owned(),
+            hint: error.mend().map(str::to_owned),
+        }
+    }
+
+    /// The failure that was written down.
+    pub(crate) fn error(self) -> Error {
+        let error = Kind::of_name(&self.kind).unwrap_or(Kind::Internal).error(self.detail);
+        match self.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
 }
 
 /// What a handler gives.
@@ -91,16 +114,7 @@ pub(super) fn not_allowed() -> Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self { error, status } = self;
-        let kind = error.kind().name();
-        let written = Written {
-            r#type: format!("urn:attache:problem:{kind}"),
-            title: kind.replace('-', " "),
-            status: status.as_u16(),
-            detail: error.message().to_owned(),
-            kind: kind.to_owned(),
-            hint: error.mend().map(str::to_owned),
-        };
-        let mut response = (status, Json(written)).into_response();
+        let mut response = (status, Json(Written::of(&error, status))).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"attache\""));

@@ -19,8 +19,8 @@ use crate::{
 
 /// How long a person may read.
 const LASTS: Duration = Duration::from_secs(10 * 60);
-/// How many wait at a time; a connector's holds its bytes.
-const MOST: usize = 64;
+/// How many wait at a time for one caller; a connector's holds its bytes.
+const MOST: usize = 16;
 
 /// See the module.
 #[derive(Default)]
@@ -54,7 +54,8 @@ impl Proposals {
         let mut all = lock(&self.0);
         let now = Instant::now();
         all.retain(|_, waiting| waiting.until > now);
-        if all.len() >= MOST {
+        let own = |waiting: &&Waiting| waiting.caller == asker.caller && waiting.environment == asker.environment;
+        if all.values().filter(own).count() >= MOST {
             return Err(Kind::RateLimited.error("Too much waits to be agreed to.").hint("Try again in some minutes."));
         }
         let waiting =

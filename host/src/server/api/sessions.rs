@@ -12,7 +12,7 @@ use super::{
     asked::{At, Body, Place},
     asker::Asker,
     connections::{NewConnection, may_make},
-    problem::{Answered, Written},
+    problem::{Answered, Written, status_of},
     views::MadeView,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     connect::CONFIRM_WITHIN,
     error::{Kind, Result},
     origin::Origin,
-    server::consent::{Asked, LASTS},
+    server::consent::{Asked, LASTS, Progress},
     text,
 };
 
@@ -58,8 +58,11 @@ pub(crate) struct SessionView {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct SessionState {
-    /// `open`, `begun`, or `over`: used, or run out.
+    /// `open`, `begun`, `came-back` (with what is to be confirmed), `failed`, or `gone`: run out, or never there.
     pub(crate) state: String,
+    /// Why nothing came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<Written>,
 }
 
 /// Who came back.
@@ -121,8 +124,14 @@ pub(super) async fn show(
     At(id): At<String>,
 ) -> Answered<Json<SessionState>> {
     may_make(&asker)?;
-    let state = pages(&api)?.server.state(&id, &asker.caller, &asker.environment);
-    Ok(Json(SessionState { state: state.into() }))
+    let (state, problem) = match pages(&api)?.server.progress(&id, &asker.caller, &asker.environment) {
+        Progress::Open => ("open", None),
+        Progress::Begun => ("begun", None),
+        Progress::CameBack => ("came-back", None),
+        Progress::Failed(error) => ("failed", Some(Written::of(&error, status_of(error.kind())))),
+        Progress::Gone => ("gone", None),
+    };
+    Ok(Json(SessionState { state: state.into(), problem }))
 }
 
 /// Makes the connection of somebody who came back.

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use url::Url;
 
 use self::sessions::Sessions;
-pub use self::sessions::{Asked, LASTS};
+pub use self::sessions::{Asked, LASTS, Progress};
 use super::page::page;
 use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
@@ -96,14 +96,18 @@ impl ConsentServer {
                 .error(format!("The app has people sent back to {elsewhere}, and this host listens at {}.", self.redirect_uri))
                 .hint("Register this one with the provider, and set it with `attache app set CONNECTOR --redirect-uri URI`."));
         }
+        // Without somewhere to go, it is said here, and not on a page that a person has opened.
+        if asked.proposal.grant.is_some() {
+            asked.proposal.trip(&self.redirect_uri)?;
+        }
         let name = self.sessions.open(asked)?;
         let link = below(&self.base, &format!("connect/{name}"));
         Ok((sessions::public_name(&name), link))
     }
 
-    /// How far a session is that this caller opened: `open`, `begun`, or `over`.
-    pub fn state(&self, public_name: &str, caller: &str, environment: &str) -> &'static str {
-        self.sessions.state(public_name, caller, environment)
+    /// How far a session is that this caller opened.
+    pub fn progress(&self, public_name: &str, caller: &str, environment: &str) -> Progress {
+        self.sessions.progress(public_name, caller, environment)
     }
 
     /// Its routes.
@@ -220,8 +224,11 @@ async fn came_back(
 
 async fn finish(server: &ConsentServer, came: CameBack, headers: &HeaderMap) -> Result<Taken> {
     let browser = server.browser(headers)?.unwrap_or_default();
-    let (asked, trip) = server.sessions.end(&came, browser)?;
-    server.desk.take(asked, SignedIn::CameBack { trip, came }).await
+    let (name, asked, trip) = server.sessions.end(&came, browser)?;
+    let proposal = asked.proposal.clone();
+    let taken = server.desk.take(asked, SignedIn::CameBack { trip, came }).await;
+    server.sessions.note(&name, &proposal, taken.as_ref().map(|_| ()).map_err(Clone::clone));
+    taken
 }
 
 fn refuse(error: &Error) -> Response {

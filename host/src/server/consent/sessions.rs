@@ -39,6 +39,8 @@ pub struct Asked {
 /// Sessions that are under way.
 pub(super) struct Sessions {
     all: Mutex<HashMap<String, Session>>,
+    /// Those that somebody came back with, for whoever opened them.
+    over: Mutex<HashMap<String, Over>>,
     /// Ties a form to the browser that was shown it.
     key: hmac::Key,
 }
@@ -51,6 +53,28 @@ struct Session {
     begun: Option<Begun>,
 }
 
+struct Over {
+    caller: String,
+    environment: String,
+    until: Instant,
+    outcome: Result<()>,
+}
+
+/// How far a session is.
+#[derive(Debug)]
+pub enum Progress {
+    /// Nobody agreed yet.
+    Open,
+    /// Somebody agreed, and is on their way.
+    Begun,
+    /// They came back, with what is to be confirmed.
+    CameBack,
+    /// They came back, and nothing came of it.
+    Failed(Error),
+    /// It ran out, or never was.
+    Gone,
+}
+
 struct Begun {
     browser: String,
     trip: Trip,
@@ -60,7 +84,7 @@ impl Sessions {
     pub(super) fn new() -> Result<Self> {
         let mut key = [0; 32];
         fill(&mut key)?;
-        Ok(Self { all: Mutex::default(), key: hmac::Key::new(hmac::HMAC_SHA256, &key) })
+        Ok(Self { all: Mutex::default(), over: Mutex::default(), key: hmac::Key::new(hmac::HMAC_SHA256, &key) })
     }
 
     /// Opens one, and gives its name, which nobody can guess.
@@ -78,8 +102,27 @@ impl Sessions {
         Ok(name)
     }
 
-    /// How far one is that this caller opened. One that is foreign is over.
-    pub(super) fn state(&self, public_name: &str, caller: &str, environment: &str) -> &'static str {
+    /// Keeps what came of one, for whoever opened it.
+    pub(super) fn note(&self, name: &str, proposal: &ConnectProposal, outcome: Result<()>) {
+        let mut over = lock(&self.over);
+        let now = Instant::now();
+        over.retain(|_, over| over.until > now);
+        if over.len() < MOST {
+            let (caller, environment) = proposal.asked_by();
+            let (caller, environment) = (caller.to_owned(), environment.to_owned());
+            over.insert(public_name(name), Over { caller, environment, until: now + LASTS, outcome });
+        }
+    }
+
+    /// How far one is that this caller opened. One that is foreign is gone.
+    pub(super) fn progress(&self, public_name: &str, caller: &str, environment: &str) -> Progress {
+        if let Some(over) = lock(&self.over).get(public_name)
+            && over.caller == caller
+            && over.environment == environment
+            && over.until > Instant::now()
+        {
+            return over.outcome.clone().map_or_else(Progress::Failed, |()| Progress::CameBack);
+        }
         let all = lock(&self.all);
         let is_it = |(name, session): &(&String, &Session)| {
             public_name == self::public_name(name)
@@ -87,9 +130,9 @@ impl Sessions {
                 && session.asked.proposal.is_of(caller, environment)
         };
         match all.iter().find(is_it) {
-            Some((_, Session { begun: Some(_), .. })) => "begun",
-            Some(_) => "open",
-            None => "over",
+            Some((_, Session { begun: Some(_), .. })) => Progress::Begun,
+            Some(_) => Progress::Open,
+            None => Progress::Gone,
         }
     }
 
@@ -138,8 +181,8 @@ impl Sessions {
         Ok(url)
     }
 
-    /// Ends the session that this callback belongs to, and gives what was asked and where the person was sent.
-    pub(super) fn end(&self, came: &CameBack, browser: &str) -> Result<(Asked, Trip)> {
+    /// Ends the session that this callback belongs to, and gives its name, what was asked and where the person was sent.
+    pub(super) fn end(&self, came: &CameBack, browser: &str) -> Result<(String, Asked, Trip)> {
         let mut all = lock(&self.all);
         let now = Instant::now();
         let on_trip = all.iter().find(|(_, session)| session.ends > now && session.is_on_trip(came));
@@ -148,7 +191,7 @@ impl Sessions {
         session.belongs_to(browser)?;
         let Session { asked, begun, .. } = all.remove(&name).ok_or_else(gone)?;
         let begun = begun.ok_or_else(gone)?;
-        Ok((asked, begun.trip))
+        Ok((name, asked, begun.trip))
     }
 }
 
