@@ -21,6 +21,7 @@ use url::Url;
 use super::{
     consent::{Asked, ConsentServer, Desk, Taken},
     control::{self, Control},
+    mcp::{Door, NoKeys},
 };
 use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
@@ -77,13 +78,18 @@ pub async fn serve(
     };
     let desk = Arc::new(Keeper(host.clone()));
     let consent = ConsentServer::new(base.clone(), None, desk)?;
+    let mcp = Door::new(host.clone(), Arc::new(NoKeys), None, &base);
     let (socket, path) = open_socket(&host)?;
     let control = Control::new(host.clone(), consent.clone(), how.return_urls);
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let routes = control.routes().into_make_service_with_connect_info::<control::Peer>();
     let serving = [
-        tokio::spawn(axum::serve(pages, consent.routes()).with_graceful_shutdown(over(ended.clone())).into_future()),
+        tokio::spawn(
+            axum::serve(pages, consent.routes().merge(mcp.routes()))
+                .with_graceful_shutdown(over(ended.clone()))
+                .into_future(),
+        ),
         tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future()),
     ];
     let caring = [
@@ -105,6 +111,8 @@ pub async fn serve(
     }
     // A renewal that has left goes on in a task of its own, until the host is closed.
     caring.iter().for_each(tokio::task::JoinHandle::abort);
+    // Clients that wait for changes would wait on.
+    mcp.close();
     drop(ending);
     for mut served in serving {
         match tokio::time::timeout(LAST_ANSWERS, &mut served).await {
