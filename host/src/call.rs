@@ -10,13 +10,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    audit::{About, Event, Subject},
+    audit::{About, Audit, Event, Subject},
     consent::{Connection, Isolation},
     digest::Digest,
     egress::{Access, Preview, Request, Session},
     error::{Error, Kind, Result},
     host::{Host, Ready},
-    manifest::{Manifest, Operation},
+    manifest::{Effect, Effects, Manifest, Operation},
     runtime::{Component, Failure, GuestRequest, GuestResponse, Invoked, SendError, Tenant, WayOut},
     sync::lock,
     text,
@@ -46,12 +46,18 @@ impl Host {
     /// # Errors
     /// Every kind: what is missing or refused on the way, what the service or the connector failed with.
     pub async fn call(&self, call: &Call) -> Result<Value> {
-        let prepared = self.prepare(call)?;
-        let subject = prepared.subject.clone();
-        let started = Instant::now();
+        self.call_within(call, Effects::all()).await
+    }
+
+    /// The same for a caller who may only call operations of these effects.
+    ///
+    /// # Errors
+    /// As for [`Host::call`], and `denied` for an operation of another effect.
+    pub async fn call_within(&self, call: &Call, allowed: Effects) -> Result<Value> {
+        let prepared = self.prepare(call, allowed)?;
+        let mut ending = Ending::of(&self.audit, &prepared.subject);
         let result = self.run(prepared).await;
-        let outcome = result.as_ref().map_or_else(|error| error.kind().name(), |_| "done");
-        self.audit.note(&Event::call_ended(&subject, outcome, started.elapsed()))?;
+        ending.note(result.as_ref().map_or_else(|error| error.kind().name(), |_| "done"))?;
         result
     }
 
@@ -60,7 +66,7 @@ impl Host {
     /// # Errors
     /// As for [`Host::call`]; `connector-failed` where the operation ends without a request.
     pub async fn dry_run(&self, call: &Call) -> Result<Preview> {
-        let prepared = self.prepare(call)?;
+        let prepared = self.prepare(call, Effects::all())?;
         let ready = &prepared.ready;
         let component = self.component(&ready.loaded, ready.digest).await?;
         let session = self.session(&prepared)?.dry_run();
@@ -80,9 +86,10 @@ impl Host {
     }
 
     /// Consent, then the manifest: everything that can be refused before the connector runs.
-    fn prepare(&self, call: &Call) -> Result<Prepared> {
+    fn prepare(&self, call: &Call, allowed: Effects) -> Result<Prepared> {
         let ready = self.ready(&call.environment, &call.connection)?;
         let operation = operation(&ready.loaded.manifest, &call.operation)?.clone();
+        allowed.permit(&operation)?;
         ready.grants(&operation)?;
         let input = accept_input(&operation, &call.input, self.settings.limits.value.input_bytes)?;
         let subject = subject(&call.environment, &ready.connection, ready.digest, &call.operation, &call.caller);
@@ -117,6 +124,7 @@ impl Host {
             self.transport()?.clone(),
             self.audit.clone(),
             prepared.subject.clone(),
+            prepared.operation.effect,
         ))
     }
 
@@ -128,13 +136,45 @@ impl Host {
         access: Arc<Access>,
         subject: Subject,
     ) -> Result<String> {
-        let session = Session::new(access.clone(), self.transport()?.clone(), self.audit.clone(), subject);
+        // Whether a connection is good is a question.
+        let (transport, audit) = (self.transport()?.clone(), self.audit.clone());
+        let session = Session::new(access.clone(), transport, audit, subject, Effect::Read);
         let fault = session.fault();
         let way_out = Box::new(ToService { session, option: connection.option.clone(), scopes: Vec::new(), access });
         match component.check(&connection.connector, way_out).await? {
             Invoked::Returned(Ok(account)) => Ok(text::foreign(account.trim(), 200)),
             Invoked::Returned(Err(failure)) => Err(report(failure, &fault)),
             Invoked::Stopped => Err(Kind::Internal.error("A check was stopped.")),
+        }
+    }
+}
+
+/// Writes down how a call ended, also where whoever asked has gone: then it is dropped in the middle.
+struct Ending<'a> {
+    audit: &'a Audit,
+    subject: Subject,
+    started: Instant,
+    noted: bool,
+}
+
+impl<'a> Ending<'a> {
+    fn of(audit: &'a Audit, subject: &Subject) -> Self {
+        Self { audit, subject: subject.clone(), started: Instant::now(), noted: false }
+    }
+
+    fn note(&mut self, outcome: &str) -> Result<()> {
+        self.noted = true;
+        self.audit.note(&Event::call_ended(&self.subject, outcome, self.started.elapsed()))
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if !self.noted
+            && let Err(unwritable) = self.note("cancelled")
+        {
+            // Nobody is there to be told; the next call will not pass the audit.
+            tracing::error!(error = %unwritable, "the audit cannot be written");
         }
     }
 }

@@ -234,6 +234,11 @@ impl Embedded {
         });
     }
 
+    /// The host, for something that listens.
+    pub(crate) fn shared(&self) -> Arc<Host> {
+        self.host.clone()
+    }
+
     /// The host itself.
     pub fn host(&self) -> &Host {
         &self.host

@@ -8,6 +8,7 @@ mod browser;
 mod canary;
 mod embedded;
 pub mod fuzz;
+pub mod mcp;
 pub mod peers;
 pub mod service;
 pub mod simulate;

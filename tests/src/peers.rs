@@ -83,7 +83,7 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn installed(path: &str, what: &str) -> PathBuf {
+pub(crate) fn installed(path: &str, what: &str) -> PathBuf {
     let path = target().join("peers").join(path);
     assert!(path.exists(), "{what} is not installed: run `./dev prepare --peers`");
     path

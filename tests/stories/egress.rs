@@ -221,3 +221,42 @@ fn the_proxy_of_the_environment_is_not_used() {
     assert_eq!(send(&attache, json!({ "url": service.base() }))["status"], 200);
     assert!(proxy.received().is_empty());
 }
+
+#[test]
+fn an_operation_that_is_declared_read_neither_changes_nor_takes_away() {
+    let service = Service::plain();
+    let attache = with_tools(&service);
+    let before = service.received().len();
+    let to = |method: &str, headers: Value| json!({ "url": service.base(), "method": method, "headers": headers });
+    for (method, headers) in [
+        ("PUT", json!([])),
+        ("PATCH", json!([])),
+        ("DELETE", json!([])),
+        ("delete", json!([])),
+        ("POST", json!([["X-HTTP-Method-Override", "DELETE"]])),
+    ] {
+        let seen = attache.call("work", "look", &to(method, headers.clone()));
+        assert_eq!(seen["error"], "denied", "{method} {headers}: {seen}");
+        assert!(seen["sentence"].as_str().unwrap().contains("declared `read`"), "{seen}");
+        let shown = attache.run(&["call", "work", "look", "--input", &to(method, headers).to_string(), "--dry-run"]);
+        shown.refused(5, "declared `read`");
+    }
+    assert_eq!(service.received().len(), before);
+    let audit = attache.run(&["--output", "json", "audit", "list", "--connection", "work"]).json();
+    let denied = audit.as_array().unwrap().iter().filter(|line| line["event"] == "request-denied").count();
+    assert_eq!(denied, 5, "{audit}");
+    // A question may be asked by POST; what is declared to change may.
+    assert_eq!(attache.call("work", "look", &to("POST", json!([])))["status"], 200);
+    assert_eq!(attache.call("work", "change", &to("PUT", json!([])))["status"], 200);
+    assert_eq!(attache.call("work", "destroy", &to("DELETE", json!([])))["status"], 200);
+}
+
+/// A machine with a guest that has an operation of each effect.
+fn with_tools(service: &Service) -> Attache {
+    let attache = crate::machine();
+    attache.add("tools");
+    let (base, authority) = (format!("base={}", service.base()), service.authority());
+    let what = ["connect", "tools", "--name", "work", "--auth", "none", "--set", &base, "--allow-private", &authority];
+    attache.run(&[&what[..], &["--yes"]].concat()).done();
+    attache
+}

@@ -24,6 +24,8 @@ mod http;
 mod isolation;
 mod keys;
 mod limits;
+mod mcp;
+mod mcp_http;
 mod oauth;
 mod prompts;
 mod providers;

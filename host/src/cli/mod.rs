@@ -19,8 +19,8 @@ mod consent;
 mod demo;
 mod environment;
 mod given;
-
 mod key;
+mod mcp;
 mod print;
 mod prompt;
 mod schema;
@@ -159,6 +159,8 @@ enum Verb {
     Session(session::Session),
     /// Run the host: the Consent Server's pages, and what keeps connections alive
     Serve(serve::Serve),
+    /// Offer operations as tools to an MCP client that starts this command
+    Mcp(mcp::Mcp),
     /// Show on this machine, in a minute, what Attaché does
     Demo(demo::Demo),
     /// Print a shell's completions
@@ -280,6 +282,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Simulate(verb) => verb.run().await,
         Verb::Session(verb) => verb.run(context).await,
         Verb::Serve(verb) => verb.run(context).await,
+        Verb::Mcp(verb) => verb.run(context).await,
         Verb::Demo(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),
     }
@@ -331,6 +334,8 @@ fn start_logging() {
 fn print_answer(answer: &Answer, format: Format) -> ExitCode {
     let mut text = match format {
         Format::Text => answer.text.clone(),
+        // One that has nothing to say prints nothing.
+        Format::Json if answer.json.is_null() => String::new(),
         Format::Json => answer.json.to_string(),
     };
     if !text.is_empty() && !text.ends_with('\n') {

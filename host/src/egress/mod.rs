@@ -8,6 +8,7 @@
 
 mod challenge;
 mod credentials;
+mod effect;
 mod headers;
 mod policy;
 mod preview;
@@ -34,7 +35,7 @@ use crate::{
     audit::{Audit, Event, Subject},
     credential::{self, Attached, Existing},
     error::{Error, Kind, Result},
-    manifest::{Attachment, Values, jwt::Jwt, template::Moment},
+    manifest::{Attachment, Effect, Values, jwt::Jwt, template::Moment},
     origin::Origin,
     sync::lock,
     transport::{self, Outgoing, PoolKey, Transport},
@@ -98,15 +99,23 @@ pub struct Session {
     transport: Arc<Transport>,
     audit: Arc<Audit>,
     subject: Subject,
+    /// What the operation is declared to do.
+    effect: Effect,
     /// The last request that the host refused or could not deliver: what the caller is told if the call fails.
     fault: Arc<Mutex<Option<Error>>>,
     preview: Option<Arc<Mutex<Option<Preview>>>>,
 }
 
 impl Session {
-    /// For one call of one connection.
-    pub fn new(access: Arc<Access>, transport: Arc<Transport>, audit: Arc<Audit>, subject: Subject) -> Self {
-        Self { access, transport, audit, subject, fault: Arc::default(), preview: None }
+    /// For one call of one connection, of an operation that is declared to do this.
+    pub fn new(
+        access: Arc<Access>,
+        transport: Arc<Transport>,
+        audit: Arc<Audit>,
+        subject: Subject,
+        effect: Effect,
+    ) -> Self {
+        Self { access, transport, audit, subject, effect, fault: Arc::default(), preview: None }
     }
 
     /// Instead of sending the first request, shows it.
@@ -152,6 +161,9 @@ impl Session {
         let mut method = parse_method(&request.method)?;
         let mut url = parse_url(&request.url)?;
         let mut headers = headers::from_guest(&request.headers)?;
+        // Once is enough: a redirect keeps the method, or makes GET of it.
+        effect::permit(self.effect, &method, &headers)
+            .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
         let mut body = Bytes::from(request.body.unwrap_or_default());
         let mut hop = 0;
         // One renewal and one repetition for a request of the guest's, however many hops refuse it.

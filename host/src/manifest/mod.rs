@@ -9,6 +9,7 @@ mod attachment;
 pub mod audience;
 mod check;
 pub mod declared;
+mod effects;
 pub mod jwt;
 pub mod login;
 pub mod oauth2;
@@ -20,6 +21,7 @@ mod values;
 
 pub use attachment::{Attachment, Oauth1, Oauth1Method, Sigv4};
 pub use declared::{Effect, ValueKind};
+pub use effects::Effects;
 pub use login::Login;
 pub use oauth2::Oauth2;
 pub use operation::Operation;

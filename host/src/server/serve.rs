@@ -22,6 +22,7 @@ use super::{
     api::{Api, Pages},
     consent::{Asked, ConsentServer, Desk, Taken},
     control,
+    mcp::Door,
 };
 use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
@@ -78,9 +79,10 @@ pub async fn serve(
     };
     let desk = Arc::new(Keeper(host.clone()));
     let consent = ConsentServer::new(base.clone(), None, desk)?;
+    let mcp = Door::new(host.clone(), host.clone(), None, &base);
     let (socket, path) = open_socket(&host)?;
     let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), how.return_urls)));
-    let public = consent.routes().merge(api.routes()).fallback(async || ConsentServer::no_page());
+    let public = consent.routes().merge(api.routes()).merge(mcp.routes()).fallback(async || ConsentServer::no_page());
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let routes = control::by_operator(api.routes()).into_make_service_with_connect_info::<control::Peer>();
@@ -107,6 +109,8 @@ pub async fn serve(
     }
     // A renewal that has left goes on in a task of its own, until the host is closed.
     caring.iter().for_each(tokio::task::JoinHandle::abort);
+    // Clients that wait for changes would wait on.
+    mcp.close();
     drop(ending);
     for mut served in serving {
         match tokio::time::timeout(LAST_ANSWERS, &mut served).await {

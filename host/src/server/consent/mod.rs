@@ -242,7 +242,8 @@ fn refuse(error: &Error) -> Response {
     page(status, &pages::Refused::of(error))
 }
 
-fn below(base: &Url, path: &str) -> Url {
+/// A path of this server, wherever its base is.
+pub(super) fn below(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
     url

@@ -1,0 +1,151 @@
+//! `/mcp`: who is let in over Streamable HTTP. A key is asked for before anything is read; the SDK checks `Host` and `Origin`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Request, State},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use rmcp::transport::streamable_http_server::{
+    StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
+};
+use serde_json::json;
+use url::Url;
+
+use super::{Client, Links, Offer};
+use crate::{
+    error::{Error, Kind, Result},
+    host::Host,
+    server::consent::below,
+    sync::lock,
+};
+
+/// Who knows caller keys.
+pub trait Keys: Send + Sync {
+    /// What the key's holder is offered. The key itself is neither kept nor logged.
+    ///
+    /// # Errors
+    /// `denied` where it is no key, or none any longer.
+    fn offer(&self, bearer: &str) -> Result<Offer>;
+}
+
+/// Sessions that one key may have open; each costs memory, and they end by themselves when nothing comes for five minutes.
+const MOST_SESSIONS: usize = 100;
+
+/// What a request may have around an operation's input.
+const ENVELOPE: u64 = 64 * 1_024;
+
+/// The way in.
+pub struct Door {
+    host: Arc<Host>,
+    keys: Arc<dyn Keys>,
+    links: Option<Arc<dyn Links>>,
+    path: String,
+    config: StreamableHttpServerConfig,
+    /// By holder. One key's sessions are not among another's, so that knowing a session's id is of no use.
+    sessions: Mutex<HashMap<String, Arc<LocalSessionManager>>>,
+}
+
+impl Door {
+    /// One that clients find under `base`, as the operator says.
+    pub fn new(host: Arc<Host>, keys: Arc<dyn Keys>, links: Option<Arc<dyn Links>>, base: &Url) -> Arc<Self> {
+        let port = base.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+        let own = base.host_str().unwrap_or_default();
+        let loopback = ["localhost", "127.0.0.1", "[::1]"];
+        let names = loopback
+            .map(str::to_owned)
+            .into_iter()
+            .chain([base[url::Position::BeforeHost..url::Position::AfterPort].to_owned()]);
+        let origins = loopback
+            .map(|name| format!("http://{name}:*"))
+            .into_iter()
+            .chain([format!("{}://{own}{port}", base.scheme())]);
+        let mut config = StreamableHttpServerConfig::default()
+            .with_allowed_hosts(names)
+            .with_allowed_origins(origins)
+            .enforce_origin_validation();
+        let input = host.settings.limits.value.input_bytes;
+        config.max_request_body_bytes = usize::try_from(input + ENVELOPE).unwrap_or(usize::MAX);
+        let path = below(base, "mcp").path().to_owned();
+        Arc::new(Self { host, keys, links, path, config, sessions: Mutex::default() })
+    }
+
+    /// Its route.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        Router::new().route(&self.path, any(enter)).with_state(self.clone())
+    }
+
+    /// Ends what is under way.
+    pub fn close(&self) {
+        self.config.cancellation_token.cancel();
+    }
+
+    /// What whoever asks is offered.
+    fn admit(&self, headers: &HeaderMap) -> Result<Offer, Box<Response>> {
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (scheme, key) = given.and_then(|given| given.split_once(' ')).unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            let error = Kind::Denied.error("A caller key is needed.").hint("Send it as `Authorization: Bearer KEY`.");
+            return Err(Box::new(refused(&error, r#"Bearer realm="attache""#)));
+        }
+        self.keys.offer(key.trim()).map_err(|error| match error.kind() {
+            Kind::Denied | Kind::NotFound => {
+                Box::new(refused(&error, r#"Bearer realm="attache", error="invalid_token""#))
+            }
+            _ => Box::new(told(StatusCode::SERVICE_UNAVAILABLE, &error)),
+        })
+    }
+
+    /// The sessions of a holder; those of holders who have none any longer are forgotten.
+    fn sessions_of(&self, holder: &str) -> Arc<LocalSessionManager> {
+        let mut all = lock(&self.sessions);
+        all.retain(|_, sessions| {
+            Arc::strong_count(sessions) > 1
+                || sessions.sessions.try_read().map_or(true, |sessions| !sessions.is_empty())
+        });
+        all.entry(holder.to_owned()).or_default().clone()
+    }
+}
+
+async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response {
+    let offer = match door.admit(request.headers()) {
+        Ok(offer) => Arc::new(offer),
+        Err(response) => return *response,
+    };
+    // What is handed on is logged when everything is; the key is not.
+    request.headers_mut().remove(AUTHORIZATION);
+    request.extensions_mut().insert(offer.clone());
+    let sessions = door.sessions_of(&offer.holder);
+    let opens_one = request.method() == Method::POST && !request.headers().contains_key("mcp-session-id");
+    if opens_one && sessions.sessions.read().await.len() >= MOST_SESSIONS {
+        let error = Kind::RateLimited.error(format!("This key has {MOST_SESSIONS} sessions open.")).hint(
+            "End those that are not needed (DELETE); they end by themselves after five minutes without a message.",
+        );
+        return told(StatusCode::TOO_MANY_REQUESTS, &error);
+    }
+    let client = Client::of(door.host.clone(), offer, door.links.clone());
+    let service = StreamableHttpService::new(move || Ok(client.clone()), sessions, door.config.clone());
+    let mut response = service.handle(request).await.map(Body::new);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn refused(error: &Error, challenge: &'static str) -> Response {
+    let mut response = told(StatusCode::UNAUTHORIZED, error);
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
+}
+
+fn told(status: StatusCode, error: &Error) -> Response {
+    (status, Json(json!({ "error": error.to_json() }))).into_response()
+}

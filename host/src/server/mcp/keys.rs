@@ -1,0 +1,26 @@
+//! What the holder of a caller key is offered.
+
+use super::{Keys, Offer};
+use crate::{callers::Permission, error::Result, host::Host, manifest::Effects};
+
+impl Keys for Host {
+    fn offer(&self, bearer: &str) -> Result<Offer> {
+        let key = self.key_shown(bearer)?;
+        key.permits(Permission::Call)?;
+        let connections = match &key.connections {
+            None => None,
+            Some(only) => {
+                let book = self.book(&key.environment)?;
+                let found = only.iter().filter_map(|id| book.connection_of_id(*id).transpose());
+                Some(found.map(|connection| Ok(connection?.name)).collect::<Result<Vec<_>>>()?)
+            }
+        };
+        Ok(Offer {
+            effects: key.effects.iter().fold(Effects::read(), |effects, effect| effects.and(*effect)),
+            caller: key.caller(),
+            holder: key.id.to_string(),
+            environment: key.environment,
+            connections,
+        })
+    }
+}

@@ -1,0 +1,253 @@
+//! `/mcp`: agents with a caller key, over Streamable HTTP.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    sync::Arc,
+};
+
+use attache::{
+    Error, Kind,
+    consent::Isolation,
+    manifest::{Effect, Effects},
+    server::mcp::{Links, Offer},
+};
+use attache_tests::{
+    Embedded,
+    mcp::{McpClient, Sdk, TestKeys, inspect, listen},
+    service::Service,
+};
+use reqwest::blocking::{Client, Response};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::{
+    KEY, machine,
+    mcp::{Slow, error, lists_and_calls, outcome, soon},
+};
+
+struct Story {
+    embedded: Embedded,
+    keys: Arc<TestKeys>,
+    url: Url,
+}
+
+/// A host with the connection `work`, and a key that may read.
+fn story(service: &Service) -> Story {
+    story_with(service, None)
+}
+
+fn story_with(service: &Service, links: Option<Arc<dyn Links>>) -> Story {
+    let embedded = Embedded::new("tools", Isolation::Call);
+    embedded.connect("work", "header", service, &[("!key", KEY)]).unwrap();
+    let keys = Arc::new(TestKeys::default());
+    keys.give("reader", None, Effects::read());
+    let url = listen(&embedded, keys.clone(), links);
+    Story { embedded, keys, url }
+}
+
+impl Story {
+    fn client(&self, sdk: Sdk) -> McpClient {
+        McpClient::http(sdk, self.url.as_str(), "reader")
+    }
+
+    fn revoke(&self) {
+        self.embedded.block_on(self.embedded.host().revoke_consent("default", "work", "tester")).unwrap();
+    }
+
+    /// Posts a message as no official client would.
+    fn post(&self, headers: &[(&str, &str)], message: &Value) -> Response {
+        let mut request = Client::new().post(self.url.clone());
+        let accepts = [("accept", "application/json, text/event-stream"), ("content-type", "application/json")];
+        for (name, value) in accepts.iter().chain(headers) {
+            request = request.header(*name, *value);
+        }
+        request.body(message.to_string()).send().unwrap()
+    }
+}
+
+fn hello() -> Value {
+    let params =
+        json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "s", "version": "1" } });
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params })
+}
+
+#[test]
+fn every_official_client_lists_and_calls_tools() {
+    let service = Service::plain();
+    let story = story(&service);
+    for sdk in Sdk::ALL {
+        lists_and_calls(&mut story.client(sdk), &service);
+    }
+}
+
+#[test]
+fn the_inspector_lists_and_calls_tools() {
+    let service = Service::plain();
+    let story = story(&service);
+    let over = Ok((story.url.as_str(), "reader"));
+    let tools = inspect(over, &["--method", "tools/list"]);
+    assert_eq!(tools["tools"][0]["name"], "work_look", "{tools}");
+    let url = format!("url={}/here", service.base());
+    let seen = inspect(over, &["--method", "tools/call", "--tool-name", "work_look", "--tool-arg", &url]);
+    assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+}
+
+#[test]
+fn without_a_key_nobody_is_let_in() {
+    let story = story(&Service::plain());
+    let refused = story.post(&[], &hello());
+    assert_eq!(refused.status(), 401);
+    assert_eq!(refused.headers()["www-authenticate"], r#"Bearer realm="attache""#);
+    for given in ["Bearer nobody's", "Bearer ", "Bearer"] {
+        let refused = story.post(&[("authorization", given)], &hello());
+        assert_eq!(refused.status(), 401, "{given}");
+    }
+    let refused = story.post(&[("authorization", "Bearer nobody's")], &hello());
+    assert_eq!(refused.headers()["www-authenticate"], r#"Bearer realm="attache", error="invalid_token""#);
+    let refused: Value = serde_json::from_str(&refused.text().unwrap()).unwrap();
+    assert_eq!(refused["error"]["kind"], "denied", "{refused}");
+    let welcome = story.post(&[("authorization", "bearer reader")], &hello());
+    assert_eq!(welcome.status(), 200);
+}
+
+#[test]
+fn a_host_that_runs_and_has_no_keys_lets_nobody_in() {
+    let machine = machine();
+    let mut host = machine.command(&["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let url = Url::parse(url.trim()).unwrap().join("mcp").unwrap();
+    let answer = Client::new().post(url).header("authorization", "Bearer x").body("{}").send().unwrap();
+    assert_eq!(answer.status(), 401);
+    host.kill().unwrap();
+    host.wait().unwrap();
+}
+
+#[test]
+fn a_page_elsewhere_and_a_name_that_was_rebound_are_refused() {
+    let story = story(&Service::plain());
+    let port = story.url.port().unwrap();
+    let asks = |name: &str, value: &str| {
+        story.post(&[("authorization", "Bearer reader"), (name, value)], &hello()).status().as_u16()
+    };
+    for elsewhere in ["https://evil.example", "null", "http://evil.example:80", "http://127.0.0.1.evil.example"] {
+        assert_eq!(asks("origin", elsewhere), 403, "{elsewhere}");
+    }
+    let own = format!("http://127.0.0.1:{port}");
+    for own in [own.as_str(), "http://localhost:6274"] {
+        assert_eq!(asks("origin", own), 200, "{own}");
+    }
+    let rebound = format!("evil.example:{port}");
+    for other in ["evil.example", &rebound, "attache.example.com"] {
+        assert_eq!(asks("host", other), 403, "{other}");
+    }
+    assert_eq!(asks("host", &format!("localhost:{port}")), 200);
+}
+
+#[test]
+fn a_session_is_of_no_use_with_another_key() {
+    let service = Service::plain();
+    let story = story(&service);
+    story.keys.give("other", Some(&[]), Effects::all());
+    let opened = story.post(&[("authorization", "Bearer reader")], &hello());
+    let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    drop(opened);
+    let list = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" });
+    let lists = |key: &str| {
+        let key = format!("Bearer {key}");
+        let answer = story.post(&[("authorization", &key), ("mcp-session-id", &session)], &list);
+        (answer.status().as_u16(), answer.text().unwrap())
+    };
+    assert_eq!(lists("other").0, 404);
+    let (status, mine) = lists("reader");
+    assert!(status == 200 && mine.contains("work_look") && !mine.contains("work_change"), "{mine}");
+    // What a key allows is asked each time.
+    story.keys.give("reader", None, [Effect::Write].into_iter().collect());
+    assert!(lists("reader").1.contains("work_change"));
+    story.keys.give("reader", Some(&["nothing"]), Effects::all());
+    assert!(!lists("reader").1.contains("work_"));
+    story.keys.take("reader");
+    assert_eq!(lists("reader").0, 401);
+}
+
+#[test]
+fn a_message_that_is_too_large_is_not_read() {
+    let story = story(&Service::plain());
+    let mut large = hello();
+    large["params"]["padding"] = "x".repeat(8 << 20).into();
+    let refused = story.post(&[("authorization", "Bearer reader")], &large);
+    assert_eq!(refused.status(), 413);
+}
+
+#[test]
+fn clients_are_told_when_their_tools_are_others() {
+    for sdk in Sdk::ALL {
+        let service = Service::plain();
+        let story = story(&service);
+        let mut client = story.client(sdk);
+        if sdk == Sdk::Python {
+            client.listen();
+        }
+        assert_eq!(client.names().len(), 3);
+        story.embedded.connect("second", "header", &service, &[("!key", KEY)]).unwrap();
+        assert_eq!(client.notice(), json!({ "changed": true }));
+        assert!(client.names().contains(&"second_look".to_owned()));
+        story.revoke();
+        assert_eq!(client.notice(), json!({ "changed": true }));
+        assert_eq!(client.names().iter().filter(|name| name.starts_with("work_")).count(), 0);
+    }
+}
+
+#[test]
+fn a_call_that_is_given_up_ends_and_the_audit_says_so() {
+    let slow = Slow::start();
+    let story = story(&slow.service);
+    for sdk in Sdk::ALL {
+        let mut client = story.client(sdk);
+        client.begin("work_look", slow.input());
+        slow.asked();
+        client.cancel();
+        let audit = story.embedded.host().audit_path();
+        soon("the call never ended", || outcome(&audit).as_deref() == Some("cancelled"));
+        let seen = client.call("work_look", json!({ "url": slow.service.base() }));
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+    }
+    slow.release();
+}
+
+/// Makes links that lead nowhere.
+struct OneLink;
+
+const LINK: &str = "https://attache.example.com/connect/abc";
+
+#[async_trait::async_trait]
+impl Links for OneLink {
+    async fn link(&self, offer: &Offer, connection: &str, _: &[String]) -> Result<Option<Url>, Error> {
+        if offer.caller == "key:reader" && connection == "work" {
+            return Ok(LINK.parse().ok());
+        }
+        Err(Kind::Denied.error("Not for you."))
+    }
+}
+
+#[test]
+fn a_consent_that_is_missing_comes_back_as_the_link_that_mends_it() {
+    for sdk in Sdk::ALL {
+        let service = Service::plain();
+        let story = story_with(&service, Some(Arc::new(OneLink)));
+        story.revoke();
+        // One that can show a link to a person does, and is told once more what came of it.
+        let mut client = McpClient::http_with_links(sdk, story.url.as_str(), "reader");
+        let refused = client.call("work_look", json!({ "url": service.base() }));
+        let asked = client.notice();
+        assert_eq!((&asked["asked"]["mode"], &asked["asked"]["url"]), (&json!("url"), &json!(LINK)), "{asked}");
+        let refused = error(&refused);
+        assert_eq!(refused["link"], LINK, "{refused}");
+        assert!(refused["hint"].as_str().unwrap().contains(LINK), "{refused}");
+        drop(client);
+        // One that cannot says it in its answer.
+        let refused = error(&story.client(sdk).call("work_look", json!({ "url": service.base() })));
+        assert_eq!(refused["link"], LINK, "{refused}");
+    }
+}
