@@ -40,24 +40,31 @@ Examples:
   attache connect http --auth oauth2 --set base-url=https://api.example.com --set issuer=https://login.example.com
   attache connect http --auth none --set base-url=http://127.0.0.1:8080 --allow-private 127.0.0.1:8080";
 
+/// What is said of a connection wherever one is asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct WantedArguments {
+    /// A parameter that the connector can read
+    #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
+    pub(super) set: Vec<(String, String)>,
+    /// A private address that this connection may reach
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) allow_private: Vec<String>,
+    /// Which of your apps to sign in through, where the connector has several
+    #[arg(long, value_name = "APP")]
+    pub(super) app: Option<String>,
+    /// Ask for this scope too, beside those that every connection needs
+    #[arg(long, value_name = "SCOPE")]
+    pub(super) scope: Vec<String>,
+}
+
 /// What `connect` and `connection reconnect` take alike.
 #[derive(Debug, clap::Args)]
 pub(super) struct ValueArguments {
-    /// A parameter that the connector can read
-    #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    wanted: WantedArguments,
     /// A secret parameter and where it is: env:NAME, file:PATH, or - for standard input
     #[arg(long = "secret", value_name = "K=SOURCE", value_parser = given::pair)]
     secret: Vec<(String, String)>,
-    /// A private address that this connection may reach
-    #[arg(long, value_name = "HOST:PORT")]
-    allow_private: Vec<String>,
-    /// Which of your apps to sign in through, where the connector has several
-    #[arg(long, value_name = "APP")]
-    app: Option<String>,
-    /// Ask for this scope too, beside those that every connection needs
-    #[arg(long, value_name = "SCOPE")]
-    scope: Vec<String>,
     #[command(flatten)]
     sign_in: SignInArguments,
     /// Agree without being asked
@@ -94,11 +101,12 @@ pub(super) async fn connect(
     mut request: ConnectRequest,
     arguments: ValueArguments,
 ) -> Result<Answer> {
-    let allowed = PrivateAllowed::parse(&arguments.allow_private)?;
+    let wanted = arguments.wanted;
+    let allowed = PrivateAllowed::parse(&wanted.allow_private)?;
     request.private = request.private.iter().chain(allowed.iter()).cloned().collect();
-    request.parameters.extend(arguments.set);
-    request.app = arguments.app;
-    request.scopes = arguments.scope;
+    request.parameters.extend(wanted.set);
+    request.app = wanted.app;
+    request.scopes = wanted.scope;
     request.grant = arguments.sign_in.grant();
     for (name, secret) in given::secrets(arguments.secret)? {
         request.secrets.insert(name, secret);
