@@ -24,6 +24,7 @@ mod isolation;
 mod keys;
 mod limits;
 mod oauth;
+mod mutual_tls;
 mod prompts;
 mod providers;
 mod readme;

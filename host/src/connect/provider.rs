@@ -202,7 +202,7 @@ impl Host {
                 ))
                 .hint("Give the endpoints one by one if that is meant.")),
         };
-        Discovered::of(issuer.expose(), &way, &permits, settings.pkce, subject).await
+        Discovered::of(issuer.expose(), &way, &permits, settings, subject).await
     }
 }
 

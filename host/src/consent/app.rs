@@ -65,6 +65,11 @@ impl App {
                 known.join(", ")
             ))
             .hint(format!(
+    /// Whether it proves itself in the TLS handshake.
+    pub(crate) fn shows_certificate(&self) -> bool {
+        self.secrets.contains_key(CERTIFICATE[0])
+    }
+
                 "If that is where the provider is, `attache app set {} --name {} --origin {origin}` allows it.",
                 self.connector, self.name
             )))
