@@ -7,7 +7,7 @@ use crate::{
     apps::AppRequest,
     consent::{
         self,
-        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY},
+        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
     },
     error::{Kind, Result},
 };
@@ -43,6 +43,7 @@ Examples:
   attache app set github --client-id Iv1.8a61f9b3a7aba766
   attache app set x --client-id abc --client-secret env:X_CLIENT_SECRET
   attache app set http --client-id abc --client-secret file:secret --origin https://login.example.com
+  attache app set http --client-id abc --client-secret env:SECRET --client-auth client_secret_jwt --origin https://login.example.com
   attache app set http --name signed --client-id abc --private-key file:key.pem --key-id 2026 --origin https://login.example.com
 
 Client secrets, assertions, codes and refresh tokens go to the app's origins and nowhere else. A connector whose
@@ -61,6 +62,9 @@ pub(super) struct Set {
     /// Where the client secret is: env:NAME, file:PATH, or - for standard input
     #[arg(long, value_name = "SOURCE")]
     client_secret: Option<String>,
+    /// How the app proves that it has the client secret; as connector and provider say unless given
+    #[arg(long, value_name = "METHOD", conflicts_with_all = ["private_key", "client_certificate"])]
+    client_auth: Option<SecretAuth>,
     /// Where a private key in PEM is, that the app proves itself with (RFC 7523)
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["client_secret", "client_certificate"])]
     private_key: Option<String>,
@@ -113,6 +117,7 @@ impl Set {
             name: self.name,
             client_id: self.client_id,
             key_id: self.key_id,
+            client_auth: self.client_auth,
             origins: self.origin,
             redirect_uri: self.redirect_uri,
             parameters: self.set.into_iter().collect(),
@@ -190,6 +195,7 @@ fn summary(app: &consent::App) -> Value {
         "key-id": app.key_id,
         "origins": app.origins,
         "redirect-uri": app.redirect_uri,
+        "client-auth": app.client_auth,
         "parameters": app.parameters,
         "registered": app.registered,
         "created": app.created,
@@ -204,4 +210,7 @@ fn proof(app: &consent::App) -> &'static str {
         () if has(CLIENT_SECRET) => "client secret",
         () => "nothing (a public client)",
     }
+        () if has(CLIENT_SECRET) && app.client_auth == Some(SecretAuth::ClientSecretJwt) => {
+            "an assertion signed with the client secret"
+        }
 }

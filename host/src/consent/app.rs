@@ -20,6 +20,20 @@ pub const PRIVATE_KEY: &str = "private_key";
 /// A certificate in PEM and its key: the app proves itself in the TLS handshake (RFC 8705, 2).
 pub const CERTIFICATE: [&str; 2] = ["client_certificate", "client_certificate_key"];
 
+/// How an app proves that it has its client secret, as the provider's registration calls it (RFC 7591, 2; OpenID Connect
+/// Core, 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum SecretAuth {
+    /// In the content of each request
+    ClientSecretPost,
+    /// By HTTP Basic
+    ClientSecretBasic,
+    /// By an assertion that is signed with it (HS256), so that it never leaves
+    ClientSecretJwt,
+}
+
 /// The operator's registration with a provider.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct App {
@@ -31,6 +45,9 @@ pub struct App {
     pub client_id: String,
     /// Which key of those that the provider knows, where the app proves itself with one.
     pub key_id: Option<String>,
+    /// How it proves that it has its client secret, where the operator says so.
+    #[serde(default)]
+    pub client_auth: Option<SecretAuth>,
     /// Where its secrets, assertions, codes and refresh tokens may go, and nowhere else.
     pub origins: BTreeSet<Origin>,
     /// Where the provider sends people back to; a free port of loopback unless given.

@@ -85,6 +85,7 @@ pub(crate) async fn register(
         name: text::foreign(connector, 64),
         client_id: registered.client_id,
         key_id: None,
+        client_auth: None,
         origins,
         redirect_uri: None,
         parameters: BTreeMap::new(),
