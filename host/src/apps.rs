@@ -63,7 +63,7 @@ impl Host {
         let before = book.apps(&approval.connector)?.into_iter().find(|app| app.name == name);
         let mut app = match (before, request.client_id) {
             (Some(before), None) => before,
-            (Some(before), Some(client_id)) => App { client_id: checked_id(client_id)?, registered: false, ..before },
+            (Some(before), Some(client_id)) => App { client_id: checked_id(client_id)?, registered_at: None, ..before },
             (None, Some(client_id)) => App {
                 connector: approval.connector.clone(),
                 name,
@@ -74,7 +74,7 @@ impl Host {
                 redirect_uri: None,
                 parameters: BTreeMap::new(),
                 secrets: BTreeMap::new(),
-                registered: false,
+                registered_at: None,
                 created: now(),
             },
             (None, None) => {

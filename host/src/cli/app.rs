@@ -161,8 +161,10 @@ async fn show(context: &Context, connector: &str, name: Option<&str>) -> Result<
     text += &print::section("its secrets may go to", app.origins.iter().map(ToString::to_string));
     text += &print::section("people come back to", app.redirect_uri.iter().map(ToString::to_string));
     text += &print::section("parameters", app.parameters.iter().map(|(name, value)| format!("{name} = {value}")));
-    let by = if app.registered { "registered by Attaché itself" } else { "set" };
-    text += &format!("  {by} {}\n", app.created);
+    text += &match &app.registered_at {
+        Some(endpoint) => format!("  registered by Attaché itself at {endpoint}, {}\n", app.created),
+        None => format!("  set {}\n", app.created),
+    };
     Ok(Answer::new(summary(&app), text))
 }
 
@@ -193,11 +195,12 @@ fn summary(app: &consent::App) -> Value {
         "client-id": app.client_id,
         "proof": proof(app),
         "key-id": app.key_id,
+        "client-auth": app.client_auth,
         "origins": app.origins,
         "redirect-uri": app.redirect_uri,
-        "client-auth": app.client_auth,
         "parameters": app.parameters,
-        "registered": app.registered,
+        "registered": app.registered_at.is_some(),
+        "registered-at": app.registered_at,
         "created": app.created,
     })
 }
@@ -207,10 +210,10 @@ fn proof(app: &consent::App) -> &'static str {
     match () {
         () if has(PRIVATE_KEY) => "private key",
         () if has(CERTIFICATE[0]) => "client certificate",
-        () if has(CLIENT_SECRET) => "client secret",
-        () => "nothing (a public client)",
-    }
         () if has(CLIENT_SECRET) && app.client_auth == Some(SecretAuth::ClientSecretJwt) => {
             "an assertion signed with the client secret"
         }
+        () if has(CLIENT_SECRET) => "client secret",
+        () => "nothing (a public client)",
+    }
 }

@@ -57,13 +57,27 @@ pub struct App {
     /// Its secrets, and those among the parameters.
     #[serde(with = "crate::secret::in_sealed_record")]
     pub secrets: BTreeMap<String, Secret>,
-    /// Whether the host registered it by itself (RFC 7591).
-    pub registered: bool,
+    /// Where the host registered it by itself (RFC 7591); none where the operator did.
+    #[serde(default)]
+    pub registered_at: Option<Url>,
     /// RFC 3339.
     pub created: String,
 }
 
 impl App {
+    /// Whether it is a registration with the provider that registers there and has these origins. To any other it is unknown.
+    pub(crate) fn is_of(&self, registration: &Url, provider: &BTreeSet<Origin>) -> bool {
+        match &self.registered_at {
+            Some(registered_at) => registered_at == registration,
+            None => !self.origins.is_disjoint(provider),
+        }
+    }
+
+    /// Whether it proves itself in the TLS handshake.
+    pub(crate) fn shows_certificate(&self) -> bool {
+        self.secrets.contains_key(CERTIFICATE[0])
+    }
+
     /// Refuses a URL that none of this app's secrets may go to.
     ///
     /// # Errors
@@ -82,11 +96,6 @@ impl App {
                 known.join(", ")
             ))
             .hint(format!(
-    /// Whether it proves itself in the TLS handshake.
-    pub(crate) fn shows_certificate(&self) -> bool {
-        self.secrets.contains_key(CERTIFICATE[0])
-    }
-
                 "If that is where the provider is, `attache app set {} --name {} --origin {origin}` allows it.",
                 self.connector, self.name
             )))
