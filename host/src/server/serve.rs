@@ -106,8 +106,9 @@ pub async fn serve(
     // A renewal that has left goes on in a task of its own, until the host is closed.
     caring.iter().for_each(tokio::task::JoinHandle::abort);
     drop(ending);
+    let last = tokio::time::Instant::now() + LAST_ANSWERS;
     for mut served in serving {
-        match tokio::time::timeout(LAST_ANSWERS, &mut served).await {
+        match tokio::time::timeout_at(last, &mut served).await {
             Ok(Ok(Err(error))) => tracing::error!(%error, "a listener failed"),
             Ok(_) => {}
             // Somebody holds half a request.
