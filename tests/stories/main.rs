@@ -2,6 +2,7 @@
 //! there are any.
 
 mod adding;
+mod agreed;
 mod audit;
 mod azure;
 mod basic;
@@ -23,8 +24,8 @@ mod http;
 mod isolation;
 mod keys;
 mod limits;
-mod oauth;
 mod mutual_tls;
+mod oauth;
 mod prompts;
 mod providers;
 mod readme;
