@@ -8,7 +8,7 @@ use crate::{
     audit::Event,
     consent::{
         self, App,
-        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, fixed_origins, needs_app},
+        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth, fixed_origins, needs_app},
         now,
         oauth2::algorithm_of,
     },
@@ -34,6 +34,8 @@ pub struct AppRequest {
     pub client_id: Option<String>,
     /// Which key the provider knows it by.
     pub key_id: Option<String>,
+    /// How it proves that it has its client secret; as connector and provider say unless given.
+    pub client_auth: Option<SecretAuth>,
     /// Where its secrets may go, beside what the connector names.
     pub origins: Vec<String>,
     /// Where the provider sends people back to.
@@ -61,7 +63,7 @@ impl Host {
         let before = book.apps(&approval.connector)?.into_iter().find(|app| app.name == name);
         let mut app = match (before, request.client_id) {
             (Some(before), None) => before,
-            (Some(before), Some(client_id)) => App { client_id: checked_id(client_id)?, registered: false, ..before },
+            (Some(before), Some(client_id)) => App { client_id: checked_id(client_id)?, registered_at: None, ..before },
             (None, None) if manifest.options.iter().any(|option| option.scheme.oauth2().is_some()) => {
                 return Err(Kind::Usage
                     .error(format!("The app `{name}` is new, so it needs the client id that the provider gave."))
@@ -73,11 +75,12 @@ impl Host {
                 name,
                 client_id: client_id.map(checked_id).transpose()?.unwrap_or_default(),
                 key_id: None,
+                client_auth: None,
                 origins: BTreeSet::new(),
                 redirect_uri: None,
                 parameters: BTreeMap::new(),
                 secrets: BTreeMap::new(),
-                registered: false,
+                registered_at: None,
                 created: now(),
             },
         };
@@ -94,6 +97,14 @@ impl Host {
             app.redirect_uri = Some(checked_redirect(uri)?);
         }
         take_proofs(&mut app, &manifest, request.secrets)?;
+        if request.client_auth.is_some() {
+            if !app.secrets.contains_key(CLIENT_SECRET) {
+                return Err(Kind::Usage
+                    .error(format!("The app `{}` has no client secret to prove.", app.name))
+                    .hint("Give it with `--client-secret env:NAME`, `file:PATH` or `-`."));
+            }
+            app.client_auth = request.client_auth;
+        }
         for (name, value) in request.parameters {
             let parameter = parameter_of_app(&manifest, &name)?;
             if parameter.is_secret() {
@@ -183,6 +194,7 @@ fn take_proofs(app: &mut App, manifest: &Manifest, secrets: BTreeMap<String, Sec
     if PROOFS.iter().any(|name| secrets.contains_key(*name)) {
         PROOFS.iter().for_each(|name| drop(app.secrets.remove(*name)));
         app.key_id = None;
+        app.client_auth = app.client_auth.filter(|_| secrets.contains_key(CLIENT_SECRET));
     }
     for (name, secret) in secrets {
         if !PROOFS.contains(&name.as_str()) {

@@ -9,6 +9,8 @@
 //   withhold         scopes that the person does not grant
 //   denial           what the provider says when the person denies
 //   clients          more of them
+//   issuer           what it calls itself where nginx stands before it; clients may then prove themselves by certificate
+//   aliases          below which nginx asks for certificates, where that is not the issuer
 // POST /test/forget ends every access token; POST /test/revoke ends every grant, as a person does in the settings of the account.
 
 import { createHash } from 'node:crypto';
@@ -20,7 +22,7 @@ const { default: Provider } = createRequire(`${process.env.PEERS}/`)('oidc-provi
 
 const port = Number(process.argv[2]);
 const config = JSON.parse(process.argv[3] ?? '{}');
-const issuer = `http://127.0.0.1:${port}`;
+const issuer = config.issuer ?? `http://127.0.0.1:${port}`;
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const mark = (value) => createHash('sha256').update(value).digest('hex').slice(0, 16);
 
@@ -45,6 +47,23 @@ const clients = [
   ...(config.clients ?? []),
 ];
 
+// What nginx says of the certificate that somebody showed it (RFC 8705).
+const alias = (path) => `${config.aliases}${path}`;
+const certificates = {
+  clientAuthMethods: ['client_secret_post', 'client_secret_basic', 'tls_client_auth', 'none'],
+  discovery: config.aliases && {
+    mtls_endpoint_aliases: { token_endpoint: alias('/token'), revocation_endpoint: alias('/token/revocation') },
+  },
+};
+const mTLS = {
+  enabled: Boolean(config.issuer),
+  tlsClientAuth: true,
+  getCertificate: (ctx) => ctx.get('x-client-certificate') && decodeURIComponent(ctx.get('x-client-certificate')),
+  certificateAuthorized: (ctx) => ctx.get('x-client-verified') === 'SUCCESS',
+  certificateSubjectMatches: (ctx, property, expected) =>
+    property === 'tls_client_auth_subject_dn' && ctx.get('x-client-subject') === expected,
+};
+
 const provider = new Provider(issuer, {
   clients,
   clockTolerance: 0,
@@ -62,6 +81,7 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
     introspection: { enabled: true },
     registration: { enabled: true },
+    mTLS,
     resourceIndicators: {
       enabled: true,
       defaultResource: () => undefined,
@@ -69,8 +89,11 @@ const provider = new Provider(issuer, {
       getResourceServerInfo: () => ({ scope: 'api:read api:write', accessTokenFormat: 'opaque' }),
     },
   },
+  ...(config.issuer && certificates),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
 });
+
+provider.proxy = Boolean(config.issuer);
 
 // Every request to the provider, with what was presented.
 provider.use(async (ctx, next) => {
@@ -87,7 +110,8 @@ provider.use(async (ctx, next) => {
   }
   print({
     method: ctx.method, path: ctx.path, status: ctx.status, grant: body.grant_type, client: ctx.oidc?.client?.clientId,
-    resource: body.resource, presented, given, error: ctx.body?.error,
+    resource: body.resource, presented, given, error: ctx.body?.error, host: ctx.host, fields: Object.keys(body),
+    certificate: ctx.get('x-client-subject') || undefined, authorization: ctx.get('authorization').split(' ')[0] || undefined,
   });
   if (config.slow && body.grant_type === 'refresh_token') await setTimeout(config.slow);
 });

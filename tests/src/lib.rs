@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr)]
 
 mod attache;
+pub mod authority;
 mod browser;
 mod canary;
 mod embedded;

@@ -13,7 +13,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::attache::target;
+use crate::{
+    attache::target,
+    authority::{Authority, Certified},
+};
 
 /// How long a service may take to start on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -302,31 +305,56 @@ pub fn moto() -> Moto {
 
 /// nginx that wants a user name and a password, and answers 200 with a JSON text to who has them.
 pub fn nginx_basic(user: &str, password: &str) -> Peer {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let at = folder.path().display();
+    fs::write(folder.path().join("htpasswd"), format!("{user}:{}\n", hashed(password))).unwrap();
+    let servers = format!(
+        "# No `return` here: it would answer before the password is looked at.\n\
+         server {{ listen 127.0.0.1:{port}; location / {{ auth_basic \"test\"; auth_basic_user_file {at}/htpasswd;\n\
+         default_type application/json; root {at}/www; try_files /user.json =404; add_header X-User $remote_user; }} }}"
+    );
+    fs::create_dir(folder.path().join("www")).unwrap();
+    fs::write(folder.path().join("www/user.json"), format!("{{\"user\": \"{user}\"}}")).unwrap();
+    nginx(port, folder, &servers)
+}
+
+/// nginx that ends TLS before what listens on a port of this machine. On the second of two ports it asks whoever comes for a
+/// certificate of the authority, and tells of it in headers; on the first it asks nobody.
+pub fn nginx_tls(authority: &Authority, ports: [u16; 2], before: u16) -> Peer {
+    let Certified { certificate, key } = authority.server();
+    let asks = format!("ssl_client_certificate {}; ssl_verify_client optional;", authority.certificate().display());
+    let servers = [(ports[0], ""), (ports[1], asks.as_str())].map(|(port, asks)| {
+        format!(
+            "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {}; {asks}\n\
+             location / {{ proxy_pass http://127.0.0.1:{before}; proxy_set_header Host $http_host;\n\
+             proxy_set_header X-Forwarded-Proto https; proxy_set_header X-Client-Certificate $ssl_client_escaped_cert;\n\
+             proxy_set_header X-Client-Verified $ssl_client_verify; proxy_set_header X-Client-Subject $ssl_client_s_dn; }} }}",
+            certificate.display(),
+            key.display()
+        )
+    });
+    nginx(ports[1], tempfile::tempdir().unwrap(), &servers.join("\n"))
+}
+
+fn nginx(port: u16, folder: TempDir, servers: &str) -> Peer {
     let nginx = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"]
         .into_iter()
         .find(|path| Path::new(path).exists());
     let nginx =
         nginx.expect("nginx is not installed: run `apt-get install nginx-light`, or `./dev prepare --debian --peers`");
-    let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
     let at = folder.path().display();
-    fs::write(folder.path().join("htpasswd"), format!("{user}:{}\n", hashed(password))).unwrap();
     fs::write(
         folder.path().join("nginx.conf"),
         format!(
-            "# No `return` here: it would answer before the password is looked at.\n\
-             daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\n\
+            "daemon off; pid {at}/pid; error_log {at}/error.log; worker_processes 1;\n\
              events {{ worker_connections 64; }}\n\
              http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/f;\n\
-             uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
-             server {{ listen 127.0.0.1:{port}; location / {{ auth_basic \"test\"; auth_basic_user_file {at}/htpasswd;\n\
-             default_type application/json; root {at}/www; try_files /user.json =404; add_header X-User $remote_user; }} }} }}\n"
+             uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n{servers} }}\n"
         ),
     )
     .unwrap();
-    fs::create_dir(folder.path().join("www")).unwrap();
-    fs::write(folder.path().join("www/user.json"), format!("{{\"user\": \"{user}\"}}")).unwrap();
-    // Workers run as another user where the tests run as root, and must read the password file.
+    // Workers run as another user where the tests run as root, and must read what is in the folder.
     let open = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
     fs::set_permissions(folder.path(), open).unwrap();
     let mut command = Command::new(nginx);

@@ -1,6 +1,6 @@
 //! What scripts rely on: exit codes, JSON on the right stream, pipes that close.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use serde_json::{Value, json};
 
@@ -84,17 +84,27 @@ fn the_settings_say_where_each_value_came_from() {
 
 #[test]
 fn the_demo_shows_the_point_and_leaves_nothing_behind() {
-    let attache = machine();
-    let outcome = attache.run(&["demo", "--connector", &attache_tests::connector("weather")]);
+    let mut attache = machine();
+    let temporary = attache.folder().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    attache.set("TMPDIR", temporary.to_str().unwrap());
+    let weather = attache_tests::connector("weather");
+    attache_tests::connector("http");
+    let connectors = Path::new(&weather).parent().unwrap().to_str().unwrap();
+    let outcome = attache.run(&["demo", "--connectors", connectors]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
     for part in [
         "sends the credential to  {base-url}",
         "the key that you stored, whole",
         "asked with the key *****",
+        "and enter the code",
+        "status 200, authorization: *****",
+        "once for a token, once for a new one",
         "lines, whole",
     ] {
         assert!(outcome.err.contains(part), "expected “{part}” in:\n{}", outcome.err);
     }
     assert!(!attache.data().exists() && !attache.key_file().exists());
-    machine().run(&["demo"]).refused(3, "connectors/weather is not here");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    machine().run(&["demo"]).refused(3, "The sources of the connectors are not here");
 }

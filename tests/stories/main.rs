@@ -2,6 +2,7 @@
 //! there are any.
 
 mod adding;
+mod agreed;
 mod api;
 mod audit;
 mod azure;
@@ -26,6 +27,7 @@ mod keys;
 mod limits;
 mod mcp;
 mod mcp_http;
+mod mutual_tls;
 mod oauth;
 mod prompts;
 mod providers;

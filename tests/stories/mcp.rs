@@ -86,7 +86,7 @@ pub(crate) fn soon(otherwise: &str, is_so: impl Fn() -> bool) {
 /// How the last call in an audit ended, if it has.
 pub(crate) fn outcome(audit: &Path) -> Option<String> {
     let text = fs::read_to_string(audit).unwrap();
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let ended = lines.rfind(|line| line["event"] == "call-ended")?;
     Some(ended["outcome"].as_str().unwrap().to_owned())
 }

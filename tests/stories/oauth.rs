@@ -309,6 +309,55 @@ fn an_app_signs_with_a_private_key_that_the_provider_knows() {
 }
 
 #[test]
+fn an_app_signs_with_its_client_secret_and_never_sends_it() {
+    let client = json!({
+        "client_id": "signing", "client_secret": SECRET, "redirect_uris": ["http://127.0.0.1/callback"],
+        "application_type": "native", "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
+        "token_endpoint_auth_method": "client_secret_jwt",
+    });
+    let mut story = bare(&json!({ "clients": [client] }));
+    story.attache.set("WEB_SECRET", SECRET);
+    story.app(&["--client-id", "signing", "--client-secret", "env:WEB_SECRET"]);
+    // Its metadata says that it takes other ways too, of other clients.
+    let mut running = story.begin("discovered", &[]);
+    let (browser, page) = at_provider(&running.said("http://127.0.0.1"));
+    browser.submit(&page, &[("decision", "yes")]);
+    running.ended().refused(6, "`invalid_client`");
+    story.app(&["--client-auth", "client_secret_jwt"]);
+    story.connect("discovered", &[]);
+    story.oidc.forget_access_tokens();
+    assert_eq!(story.send("/api/me")["status"], 200);
+    story.attache.run(&["consent", "revoke", "oauth"]).done();
+    let proved: Vec<_> = story.oidc.asked().into_iter().map(|it| it.0).filter(|it| it["client"] == "signing").collect();
+    let proved = proved.iter().filter(|it| it["path"] != "/auth" && it["status"] == 200);
+    let presented = proved.map(|it| {
+        let fields = it["fields"].as_array().unwrap();
+        assert!(it["authorization"].is_null() && !fields.contains(&json!("client_secret")), "{it}");
+        it["presented"]["client_assertion"].as_str().unwrap()
+    });
+    let presented: std::collections::BTreeSet<_> = presented.collect();
+    assert_eq!(presented.len(), 4, "one each for the code, the renewal and both revocations");
+    let shown = story.attache.run(&["app", "show", "oauth", "--output", "json"]).json();
+    assert_eq!(shown["client-auth"], "client_secret_jwt");
+}
+
+#[test]
+fn how_a_secret_is_proved_is_said_of_apps_that_have_one() {
+    let mut story = bare(&json!({}));
+    story.attache.set("WEB_SECRET", SECRET);
+    let set = |more: &[&str]| {
+        let base = story.oidc.peer.base();
+        story.attache.run(&[&["app", "set", "oauth", "--client-id", "web", "--origin", &base], more].concat())
+    };
+    set(&["--client-auth", "client_secret_jwt"]).refused(2, "has no client secret");
+    set(&["--client-auth", "private_key_jwt"]).refused(2, "client_secret_basic");
+    set(&["--client-secret", "env:WEB_SECRET", "--client-auth", "client_secret_basic"]).done();
+    // A new secret is proved as the one before.
+    let shown = |outcome: attache_tests::Outcome| outcome.json()["client-auth"].clone();
+    assert_eq!(shown(set(&["--client-secret", "env:WEB_SECRET", "--output", "json"])), "client_secret_basic");
+}
+
+#[test]
 fn the_host_registers_itself_where_the_connector_says_where() {
     let story = bare(&json!({}));
     story.connect("urls", &[]);

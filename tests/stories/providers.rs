@@ -4,11 +4,13 @@
 use attache::{Kind, apps::AppRequest, consent::Isolation, secret::Secret, transport::PrivateAllowed};
 use attache_tests::{
     Browser, CALLBACK, Embedded,
-    peers::{mock_oidc, oidc},
+    peers::{Oidc, mock_oidc, oidc},
     service::Service,
     simulate::{CLIENT, Simulated},
 };
 use serde_json::{Value, json};
+
+use crate::oauth::SECRET;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_attache-under-test");
 
@@ -268,6 +270,37 @@ fn a_secret_of_the_app_goes_to_no_place_that_a_person_types() {
     assert!(refused.message().contains("a secret of the operator's app"), "{refused}");
     assert!(elsewhere.received().is_empty());
     assert_eq!(simulated.asked("revoke").len(), 2, "what was got and not kept is given back");
+}
+
+#[test]
+fn the_host_registers_itself_anew_with_every_provider() {
+    // Regression: the client that one provider had given was presented to the next.
+    let (embedded, one, other) = (Embedded::new("oauth", Isolation::Call), oidc(&json!({})), oidc(&json!({})));
+    let connect = |name: &str, oidc: &Oidc| {
+        let agree = |browser: &Browser, page| browser.submit(&page, &[("decision", "yes")]);
+        embedded.sign_in(name, "urls", &oidc.peer.base(), agree).unwrap().connection.app.unwrap()
+    };
+    let apps = [connect("a", &one), connect("b", &other), connect("c", &one), connect("d", &other)];
+    assert_eq!(apps, ["oauth", "oauth-2", "oauth", "oauth-2"]);
+    for (oidc, name) in [(&one, "oauth"), (&other, "oauth-2")] {
+        let registrations = oidc.asked().iter().filter(|it| it.0["path"] == "/reg").count();
+        assert_eq!(registrations, 1);
+        let app = embedded.host().book("default").unwrap().app("oauth", Some(name)).unwrap();
+        let origins: Vec<String> = app.origins.iter().map(ToString::to_string).collect();
+        assert_eq!(origins, [oidc.peer.base()], "its secret goes to no other provider");
+    }
+}
+
+#[test]
+fn an_app_that_the_operator_registered_is_used_with_its_own_provider_only() {
+    let (embedded, one, other) = (Embedded::new("oauth", Isolation::Call), oidc(&json!({})), oidc(&json!({})));
+    embedded.set_app(("web", SECRET), &one.peer.base());
+    for (oidc, registrations) in [(&one, 0), (&other, 1)] {
+        let agree = |browser: &Browser, page| browser.submit(&page, &[("decision", "yes")]);
+        embedded.sign_in(&format!("with-{registrations}"), "urls", &oidc.peer.base(), agree).unwrap();
+        assert_eq!(oidc.asked().iter().filter(|it| it.0["path"] == "/reg").count(), registrations);
+    }
+    assert_eq!(one.tokens("authorization_code")[0].0["client"], "web");
 }
 
 #[test]

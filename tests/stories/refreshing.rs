@@ -257,6 +257,45 @@ fn a_service_cannot_be_reached_with_a_token_of_a_consent_that_was_revoked_meanwh
     assert!(book.captured(id).unwrap().is_none() && book.credential(id).unwrap().is_none());
 }
 
+#[test]
+fn a_connection_that_is_connected_anew_hands_out_nothing_that_it_had() {
+    let (embedded, simulated) = at_simulated(&[]);
+    let url = format!("{}/api/me", simulated.url());
+    simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 401 }));
+    simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 1, "hold": "after" }));
+    let anew = "was ended or connected anew in the meantime";
+    let called = || {
+        let seen = embedded.call("me", "send", json!({ "url": url }));
+        seen.map_or_else(|error| error.message().to_owned(), |seen| seen["sentence"].as_str().unwrap_or("").to_owned())
+    };
+    thread::scope(|scope| {
+        let calling = scope.spawn(called);
+        simulated.wait_until_held(1);
+        let connecting = scope.spawn(|| embedded.sign_in("me", "plain", simulated.url(), |_, page| page));
+        // Whoever comes before that waits for the renewal; whoever comes after it is told at once.
+        let (began, mut waiting) = (Instant::now(), vec![calling]);
+        loop {
+            let (newcomer, came) = (scope.spawn(called), Instant::now());
+            while !newcomer.is_finished() && came.elapsed() < Duration::from_secs(1) {
+                thread::yield_now();
+            }
+            waiting.push(newcomer);
+            if waiting.last().is_some_and(thread::ScopedJoinHandle::is_finished) {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "nobody is told");
+        }
+        simulated.release();
+        connecting.join().unwrap().unwrap();
+        // Nobody gets what the renewal brought, however long they waited for it.
+        for waited in waiting {
+            let told = waited.join().unwrap();
+            assert!(told.contains(anew), "{told}");
+        }
+    });
+    assert_eq!(me(&embedded, simulated.url())["status"], 200);
+}
+
 /// Where a host was killed.
 #[derive(Debug, Default)]
 struct Kills {

@@ -1,8 +1,9 @@
 //! `attache serve`: an application lets its own people connect, and confirms who came back.
 
 use std::{
-    io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -87,14 +88,22 @@ impl Story {
         self.oidc.asked().iter().filter(|it| it.0["path"] == "/token/revocation").count()
     }
 
+    fn signal(&self) {
+        signal(&self.host);
+    }
+
     fn stop(&mut self) {
         stop(&mut self.host);
     }
 }
 
+fn signal(host: &Child) {
+    kill_process(Pid::from_raw(host.id() as i32).unwrap(), Signal::TERM).unwrap();
+}
+
 /// Ends the host as a service manager does.
 fn stop(host: &mut Child) {
-    kill_process(Pid::from_raw(host.id() as i32).unwrap(), Signal::TERM).unwrap();
+    signal(host);
     assert!(host.wait().unwrap().success());
 }
 
@@ -218,6 +227,38 @@ fn the_socket_is_its_owners_alone_and_without_a_host_there_is_none() {
     attache.add("oauth");
     let link = ["session", "create", "oauth", "--auth", "discovered", "--owner", "alice", "--return-url", RETURN];
     attache.run(&link).refused(2, "attache serve");
+}
+
+#[test]
+fn a_host_that_is_told_to_stop_does_not_wait_for_the_rest_of_a_request() {
+    let mut story = story(&[]);
+    let link = story.link();
+    let page = story.come_back(&link);
+    story.confirm(&code_of(&page), "alice").done();
+    let mut socket = UnixStream::connect(story.attache.data().join("attache.sock")).unwrap();
+    let head = "POST /v1/connect-sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    socket.write_all(format!("{head}Content-Length: 1000\r\n\r\n{{").as_bytes()).unwrap();
+    let pages = url::Url::parse(&link).unwrap().socket_addrs(|| None).unwrap();
+    let mut pages = TcpStream::connect(&pages[..]).unwrap();
+    pages.write_all(b"POST /connect HTTP/1.1\r\nHost: ").unwrap();
+    let began = Instant::now();
+    story.signal();
+    let ended = loop {
+        if let Some(ended) = story.host.try_wait().unwrap() {
+            break ended;
+        }
+        assert!(began.elapsed() < Duration::from_secs(18), "it waits for what never comes");
+        std::thread::yield_now();
+    };
+    assert!(ended.success(), "{ended}");
+    // Whoever holds the other half finds that nobody listens any longer, and everything is in its place.
+    let checked = story.attache.run(&["store", "check", "--output", "json"]).json();
+    assert_eq!(checked["findings"], json!([]), "{checked}");
+    story.attache.run(&["audit", "verify"]).done();
+    let input = json!({ "url": format!("{}/api/me", story.oidc.peer.base()) });
+    assert_eq!(story.attache.call("oauth", "send", &input)["status"], 200);
+    assert!(!story.attache.data().join("attache.sock").exists());
+    drop((socket, pages));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Answer, Context, client::Client, given, print, prompt};
 use crate::{
-    consent::app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY},
+    consent::app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
     error::{Kind, Result},
     server::api::{AppView, NewApp},
 };
@@ -40,6 +40,7 @@ Examples:
   attache app set github --client-id Iv1.8a61f9b3a7aba766
   attache app set x --client-id abc --client-secret env:X_CLIENT_SECRET
   attache app set http --client-id abc --client-secret file:secret --origin https://login.example.com
+  attache app set http --client-id abc --client-secret env:SECRET --client-auth client_secret_jwt --origin https://login.example.com
   attache app set http --name signed --client-id abc --private-key file:key.pem --key-id 2026 --origin https://login.example.com
 
 Client secrets, assertions, codes and refresh tokens go to the app's origins and nowhere else. A connector whose
@@ -58,6 +59,9 @@ pub(super) struct Set {
     /// Where the client secret is: env:NAME, file:PATH, or - for standard input
     #[arg(long, value_name = "SOURCE")]
     client_secret: Option<String>,
+    /// How the app proves that it has the client secret; as connector and provider say unless given
+    #[arg(long, value_name = "METHOD", conflicts_with_all = ["private_key", "client_certificate"])]
+    client_auth: Option<SecretAuth>,
     /// Where a private key in PEM is, that the app proves itself with (RFC 7523)
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["client_secret", "client_certificate"])]
     private_key: Option<String>,
@@ -107,6 +111,7 @@ impl Set {
         let asked = NewApp {
             client_id: self.client_id,
             key_id: self.key_id,
+            client_auth: self.client_auth,
             origins: self.origin,
             redirect_uri: self.redirect_uri,
             parameters: self.set.into_iter().collect(),
@@ -148,8 +153,10 @@ async fn show(context: &Context, connector: &str, name: Option<&str>) -> Result<
     text += &print::section("its secrets may go to", &app.origins);
     text += &print::section("people come back to", &app.redirect_uri);
     text += &print::section("parameters", app.parameters.iter().map(|(name, value)| format!("{name} = {value}")));
-    let by = if app.registered { "registered by Attaché itself" } else { "set" };
-    text += &format!("  {by} {}\n", app.created);
+    text += &match &app.registered_at {
+        Some(endpoint) => format!("  registered by Attaché itself at {endpoint}, {}\n", app.created),
+        None => format!("  set {}\n", app.created),
+    };
     Ok(Answer::new(json!(app), text))
 }
 

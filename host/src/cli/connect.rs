@@ -45,24 +45,31 @@ Examples:
   attache connect http --auth oauth2 --set base-url=https://api.example.com --set issuer=https://login.example.com
   attache connect http --auth none --set base-url=http://127.0.0.1:8080 --allow-private 127.0.0.1:8080";
 
+/// What is said of a connection wherever one is asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct WantedArguments {
+    /// A parameter that the connector can read
+    #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
+    pub(super) set: Vec<(String, String)>,
+    /// A private address that this connection may reach
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) allow_private: Vec<String>,
+    /// Which of your apps to sign in through, where the connector has several
+    #[arg(long, value_name = "APP")]
+    pub(super) app: Option<String>,
+    /// Ask for this scope too, beside those that every connection needs
+    #[arg(long, value_name = "SCOPE")]
+    pub(super) scope: Vec<String>,
+}
+
 /// What `connect` and `connection reconnect` take alike.
 #[derive(Debug, clap::Args)]
 pub(super) struct ValueArguments {
-    /// A parameter that the connector can read
-    #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    wanted: WantedArguments,
     /// A secret parameter and where it is: env:NAME, file:PATH, or - for standard input
     #[arg(long = "secret", value_name = "K=SOURCE", value_parser = given::pair)]
     secret: Vec<(String, String)>,
-    /// A private address that this connection may reach
-    #[arg(long, value_name = "HOST:PORT")]
-    allow_private: Vec<String>,
-    /// Which of your apps to sign in through, where the connector has several
-    #[arg(long, value_name = "APP")]
-    app: Option<String>,
-    /// Ask for this scope too, beside those that every connection needs
-    #[arg(long, value_name = "SCOPE")]
-    scope: Vec<String>,
     #[command(flatten)]
     sign_in: SignInArguments,
     /// Agree without being asked
@@ -102,12 +109,13 @@ pub(super) async fn connect(
     known: &Known,
     arguments: ValueArguments,
 ) -> Result<Answer> {
+    let wanted = arguments.wanted;
     // What is no address is refused before anything is asked for.
-    PrivateAllowed::parse(&arguments.allow_private)?;
-    asked.private = arguments.allow_private;
-    asked.parameters.extend(arguments.set);
-    asked.app = arguments.app;
-    asked.scopes = arguments.scope;
+    PrivateAllowed::parse(&wanted.allow_private)?;
+    asked.private = wanted.allow_private;
+    asked.parameters.extend(wanted.set);
+    asked.app = wanted.app;
+    asked.scopes = wanted.scope;
     asked.grant = arguments.sign_in.grant();
     asked.secrets.extend(given::texts(given::secrets(arguments.secret)?)?);
     ask_for_missing(option, &mut asked, known)?;

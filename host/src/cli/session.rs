@@ -3,7 +3,7 @@
 use serde_json::json;
 use url::Url;
 
-use super::{Answer, Context, given};
+use super::{Answer, Context, connect::WantedArguments};
 use crate::{
     error::Result,
     server::api::{Confirm, MadeView, NewConnection, NewSession, SessionView},
@@ -52,18 +52,8 @@ pub(super) struct Create {
     /// Goes along to there
     #[arg(long, value_name = "TEXT")]
     state: Option<String>,
-    /// A parameter that the connector can read
-    #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
-    set: Vec<(String, String)>,
-    /// A private address that this connection may reach
-    #[arg(long, value_name = "HOST:PORT")]
-    allow_private: Vec<String>,
-    /// Which of your apps to sign in through, where the connector has several
-    #[arg(long, value_name = "APP")]
-    app: Option<String>,
-    /// Ask for this scope too, beside those that every connection needs
-    #[arg(long, value_name = "SCOPE")]
-    scope: Vec<String>,
+    #[command(flatten)]
+    wanted: WantedArguments,
     /// Make a connection that there is good again, rather than a new one
     #[arg(long)]
     again: bool,
@@ -79,10 +69,10 @@ impl Session {
                         connector: create.connector,
                         name: create.name,
                         auth_option: Some(create.auth).filter(|auth| !auth.is_empty()),
-                        parameters: create.set.into_iter().collect(),
-                        private: create.allow_private,
-                        app: create.app,
-                        scopes: create.scope,
+                        parameters: create.wanted.set.into_iter().collect(),
+                        private: create.wanted.allow_private,
+                        app: create.wanted.app,
+                        scopes: create.wanted.scope,
                         again: create.again,
                         ..NewConnection::default()
                     },

@@ -15,6 +15,17 @@ use crate::{
     secret::Secret,
 };
 
+/// What a provider gave to a connection and is told to end.
+pub(super) struct Given<'a> {
+    pub(super) connection: &'a Connection,
+    /// What was typed, for the URLs and the client that depend on it.
+    pub(super) credential: Option<Credential>,
+    pub(super) captured: &'a Captured,
+    /// The origins that the account's owner agreed to sign in at.
+    pub(super) agreed: &'a [String],
+    pub(super) subject: &'a Subject,
+}
+
 /// What came of ending a connection.
 pub struct Ended {
     /// What the provider made of it; none where it had given nothing.
@@ -86,20 +97,14 @@ impl Host {
         };
         let credential = book.credential(connection.id)?;
         let agreed = book.consent(connection.id)?.map(|consent| consent.sign_in).unwrap_or_default();
-        self.end_upstream(book, connection, credential, &captured, &agreed, subject).await
+        let given = Given { connection, credential, captured: &captured, agreed: &agreed, subject };
+        self.end_upstream(book, given).await
     }
 
     /// Tells the provider to end what it gave to a connection. Whether it does is no error.
-    pub(super) async fn end_upstream(
-        &self,
-        book: &Book<'_>,
-        connection: &Connection,
-        credential: Option<Credential>,
-        captured: &Captured,
-        agreed: &[String],
-        subject: &Subject,
-    ) -> Result<Ended> {
-        let upstream = match self.revoke_upstream(book, connection, credential, captured, agreed, subject).await {
+    pub(super) async fn end_upstream(&self, book: &Book<'_>, given: Given<'_>) -> Result<Ended> {
+        let subject = given.subject;
+        let upstream = match self.revoke_upstream(book, given).await {
             Ok(upstream) => upstream,
             // The connector is gone, or the app: then nobody can be told any longer.
             Err(error) => Some(Revoked::Failed(error)),
@@ -110,15 +115,8 @@ impl Host {
         Ok(Ended { upstream })
     }
 
-    async fn revoke_upstream(
-        &self,
-        book: &Book<'_>,
-        connection: &Connection,
-        credential: Option<Credential>,
-        captured: &Captured,
-        agreed: &[String],
-        subject: &Subject,
-    ) -> Result<Option<Revoked>> {
+    async fn revoke_upstream(&self, book: &Book<'_>, given: Given<'_>) -> Result<Option<Revoked>> {
+        let Given { connection, credential, captured, agreed, subject } = given;
         let approval = book.approval(&connection.connector)?;
         let manifest = self.manifest(&approval)?;
         let option = find_option(&manifest, &connection.option)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{ConnectProposal, Ended, Made, SignedIn};
+use super::{ConnectProposal, Ended, Made, SignedIn, end::Given};
 use crate::{
     audit::{Event, Subject},
     call,
@@ -111,8 +111,14 @@ impl Host {
         self.audit.write(&Event::not_confirmed(subject, why))?;
         let drafted = &pending.drafted;
         let Some(captured) = &drafted.captured else { return Ok(Ended { upstream: None }) };
-        let (credential, agreed) = (Some(drafted.credential.clone()), &drafted.consent.sign_in);
-        self.end_upstream(book, &drafted.connection, credential, captured, agreed, subject).await
+        let given = Given {
+            connection: &drafted.connection,
+            credential: Some(drafted.credential.clone()),
+            captured,
+            agreed: &drafted.consent.sign_in,
+            subject,
+        };
+        self.end_upstream(book, given).await
     }
 }
 

@@ -173,8 +173,8 @@ impl Host {
         self.way(option, proposal.app.clone().map(Arc::new), &proposal.connection, None)
     }
 
-    /// The app that an auth option needs: the one that is named, the only one there is, or one that the host registers itself
-    /// where the connector says where.
+    /// The app that an auth option needs: the one that is named, or the only one there is. Where the connector says where the
+    /// host can register itself, what is of another provider does not count, and without any other it does.
     pub(super) async fn app_for(
         &self,
         book: &Book<'_>,
@@ -194,23 +194,21 @@ impl Host {
         let Some((settings, endpoint)) = registers.filter(|_| named.is_none()) else {
             return book.app(&connection.connector, named).map(Some);
         };
-        if !book.apps(&connection.connector)?.is_empty() {
-            return book.app(&connection.connector, None).map(Some);
-        }
         let endpoint = endpoint
             .fill(typed, &Moment::now())
             .map_err(|why| Kind::InvalidInput.error(format!("Where to register cannot be filled in: {why}.")))?;
+        let endpoint = endpoint.expose().clone();
         let origins = oauth2::origins(settings, typed)?;
+        let mut known = book.apps(&connection.connector)?.into_iter().filter(|app| app.is_of(&endpoint, &origins));
+        match (known.next(), known.next()) {
+            (None, _) => {}
+            (only, None) => return Ok(only),
+            (Some(_), Some(_)) => return book.app(&connection.connector, None).map(Some),
+        }
         let way = self.way(option, None, connection, None)?;
-        let app = oauth2::register(
-            &connection.connector,
-            endpoint.expose().clone(),
-            &settings.grants,
-            origins,
-            &way,
-            subject,
-        )
-        .await?;
+        let registered =
+            oauth2::register(&connection.connector, endpoint, &settings.grants, origins, &way, subject).await?;
+        let app = App { name: free_name(&book.apps(&connection.connector)?, registered.name), ..registered };
         self.audit.write(&Event::app_registered(subject, &app.name))?;
         book.put_app(&app)?;
         Ok(Some(app))
@@ -251,8 +249,15 @@ impl Host {
                 ))
                 .hint("Give the endpoints one by one if that is meant.")),
         };
-        Discovered::of(issuer.expose(), &way, &permits, settings.pkce, subject).await
+        Discovered::of(issuer.expose(), &way, &permits, settings, subject).await
     }
+}
+
+/// A name that no other app has.
+fn free_name(apps: &[App], wanted: String) -> String {
+    let numbered = (2..).map(|number| format!("{wanted}-{number}"));
+    let mut names = std::iter::once(wanted.clone()).chain(numbered);
+    names.find(|name| apps.iter().all(|app| app.name != *name)).unwrap_or(wanted)
 }
 
 /// How a first token is asked for.

@@ -20,6 +20,20 @@ pub const PRIVATE_KEY: &str = "private_key";
 /// A certificate in PEM and its key: the app proves itself in the TLS handshake (RFC 8705, 2).
 pub const CERTIFICATE: [&str; 2] = ["client_certificate", "client_certificate_key"];
 
+/// How an app proves that it has its client secret, as the provider's registration calls it (RFC 7591, 2; OpenID Connect
+/// Core, 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum SecretAuth {
+    /// In the content of each request
+    ClientSecretPost,
+    /// By HTTP Basic
+    ClientSecretBasic,
+    /// By an assertion that is signed with it (HS256), so that it never leaves
+    ClientSecretJwt,
+}
+
 /// The operator's registration with a provider.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct App {
@@ -31,6 +45,9 @@ pub struct App {
     pub client_id: String,
     /// Which key of those that the provider knows, where the app proves itself with one.
     pub key_id: Option<String>,
+    /// How it proves that it has its client secret, where the operator says so.
+    #[serde(default)]
+    pub client_auth: Option<SecretAuth>,
     /// Where its secrets, assertions, codes and refresh tokens may go, and nowhere else.
     pub origins: BTreeSet<Origin>,
     /// Where the provider sends people back to; a free port of loopback unless given.
@@ -40,13 +57,27 @@ pub struct App {
     /// Its secrets, and those among the parameters.
     #[serde(with = "crate::secret::in_sealed_record")]
     pub secrets: BTreeMap<String, Secret>,
-    /// Whether the host registered it by itself (RFC 7591).
-    pub registered: bool,
+    /// Where the host registered it by itself (RFC 7591); none where the operator did.
+    #[serde(default)]
+    pub registered_at: Option<Url>,
     /// RFC 3339.
     pub created: String,
 }
 
 impl App {
+    /// Whether it is a registration with the provider that registers there and has these origins. To any other it is unknown.
+    pub(crate) fn is_of(&self, registration: &Url, provider: &BTreeSet<Origin>) -> bool {
+        match &self.registered_at {
+            Some(registered_at) => registered_at == registration,
+            None => !self.origins.is_disjoint(provider),
+        }
+    }
+
+    /// Whether it proves itself in the TLS handshake.
+    pub(crate) fn shows_certificate(&self) -> bool {
+        self.secrets.contains_key(CERTIFICATE[0])
+    }
+
     /// Refuses a URL that none of this app's secrets may go to.
     ///
     /// # Errors

@@ -206,6 +206,11 @@ impl Oauth2 {
         .chain(self.calls().map(|call| ("step", &call.url)))
     }
 
+    /// Whether a certificate is shown in the TLS handshake of token requests.
+    pub fn shows_certificate(&self) -> bool {
+        self.token_attach.iter().any(|it| matches!(it, Attachment::ClientCertificate { .. }))
+    }
+
     /// Every call that is spelled out.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.after_token.iter().chain(&self.refresh)

@@ -112,8 +112,9 @@ pub async fn serve(
     // Clients that wait for changes would wait on.
     mcp.close();
     drop(ending);
+    let last = tokio::time::Instant::now() + LAST_ANSWERS;
     for mut served in serving {
-        match tokio::time::timeout(LAST_ANSWERS, &mut served).await {
+        match tokio::time::timeout_at(last, &mut served).await {
             Ok(Ok(Err(error))) => tracing::error!(%error, "a listener failed"),
             Ok(_) => {}
             // Somebody holds half a request.

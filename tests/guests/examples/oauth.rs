@@ -71,6 +71,26 @@ fn located() -> AuthOption {
     it
 }
 
+/// The same, and who it is for is looked up there.
+fn located_looks_up() -> AuthOption {
+    let mut it = located();
+    it.id = "located-looks-up".into();
+    if let Scheme::Oauth2(settings) = &mut it.scheme {
+        settings.push(Its::AfterToken(vec![look_up("{instance_url}/api/me")]));
+    }
+    it
+}
+
+fn look_up(url: &str) -> Step {
+    Step::Call(Call {
+        method: "GET".into(),
+        url: url.into(),
+        attach: vec![header("Authorization", "Bearer {access_token}")],
+        body: Body::Empty,
+        capture: vec![],
+    })
+}
+
 /// No OAuth at all: what is typed is sent, in the same place.
 fn keyed() -> AuthOption {
     let mut it = oauth2("key", vec![]);
@@ -228,20 +248,9 @@ impl Manifest for Oauth {
                         Its::Capture(vec![capture("expires_in_ms", Origin::Answer("/expires_in_ms".into()))]),
                     ],
                 ),
-                oauth2(
-                    "looks-up",
-                    vec![
-                        issuer(),
-                        Its::AfterToken(vec![Step::Call(Call {
-                            method: "GET".into(),
-                            url: "{issuer}/api/me".into(),
-                            attach: vec![header("Authorization", "Bearer {access_token}")],
-                            body: Body::Empty,
-                            capture: vec![],
-                        })]),
-                    ],
-                ),
+                oauth2("looks-up", vec![issuer(), Its::AfterToken(vec![look_up("{issuer}/api/me")])]),
                 located(),
+                located_looks_up(),
                 exchanged(),
                 keyed(),
                 signed(),

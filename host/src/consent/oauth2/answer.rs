@@ -73,6 +73,12 @@ pub(super) fn read(
             400 | 401 if is_json => Failure::Refused(
                 error(Kind::ReconnectNeeded).hint("`attache connection reconnect NAME` signs in again."),
             ),
+            400..=499 if client.shows_certificate() => Failure::later(
+                error(Kind::ServiceFailed).hint(
+                    "The app's client certificate may be why: what stands before the provider looks at it first. `attache app set` replaces it.",
+                ),
+                wait,
+            ),
             _ => Failure::later(error(Kind::ServiceFailed).hint("It is asked again later."), wait),
         });
     }

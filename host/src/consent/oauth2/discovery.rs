@@ -1,20 +1,24 @@
-//! What a provider says of itself (RFC 8414; OpenID Connect Discovery 1.0; RFC 9728 for a protected resource).
+//! What a provider says of itself (RFC 8414; OpenID Connect Discovery 1.0; RFC 8705 for endpoints that ask for a certificate;
+//! RFC 9728 for a protected resource).
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header::ACCEPT};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::Url;
 
+use super::shows_certificate;
 use crate::{
     audit::Subject,
     consent::step::Way,
     error::{Error, Kind, Result},
+    manifest::Oauth2,
     origin::Origin,
     text,
     transport::Outgoing,
 };
 
-/// What of a provider's metadata is used; kept with the connection.
+/// What of a provider's metadata is used; kept with the connection. Where a certificate is shown, endpoints are those that ask for
+/// one (RFC 8705, 5).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Discovered {
     /// As it names itself.
@@ -41,11 +45,20 @@ struct Metadata {
     token_endpoint: Option<Url>,
     device_authorization_endpoint: Option<Url>,
     revocation_endpoint: Option<Url>,
+    mtls_endpoint_aliases: Option<Aliases>,
     #[serde(default)]
     token_endpoint_auth_methods_supported: Vec<String>,
     code_challenge_methods_supported: Option<Vec<String>>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
+}
+
+/// RFC 8705, 5.
+#[derive(Default, Deserialize)]
+struct Aliases {
+    token_endpoint: Option<Url>,
+    device_authorization_endpoint: Option<Url>,
+    revocation_endpoint: Option<Url>,
 }
 
 /// RFC 9728, 2.
@@ -78,7 +91,7 @@ impl Discovered {
         issuer: &Url,
         way: &Way,
         permits: &(dyn Fn(&Url) -> Result<()> + Sync),
-        pkce: bool,
+        settings: &Oauth2,
         subject: &Subject,
     ) -> Result<Self> {
         let mut issuer = issuer.clone();
@@ -107,7 +120,7 @@ impl Discovered {
                 .hint("Check the issuer, or give the provider's URLs one by one.")
         })?;
         same(&issuer, &metadata.issuer)?;
-        if pkce
+        if settings.pkce
             && metadata.code_challenge_methods_supported.is_some_and(|methods| !methods.iter().any(|it| it == "S256"))
         {
             return Err(Kind::ServiceFailed
@@ -117,12 +130,15 @@ impl Discovered {
                 ))
                 .hint("The connector's author can set `pkce` to false where a provider cannot do better."));
         }
+        // Elsewhere nobody would ask for the certificate.
+        let aliases = metadata.mtls_endpoint_aliases.filter(|_| shows_certificate(settings, way.app.as_deref()));
+        let aliases = aliases.unwrap_or_default();
         let discovered = Self {
             issuer: Some(metadata.issuer),
             authorization: metadata.authorization_endpoint,
-            token: metadata.token_endpoint,
-            device_authorization: metadata.device_authorization_endpoint,
-            revocation: metadata.revocation_endpoint,
+            token: aliases.token_endpoint.or(metadata.token_endpoint),
+            device_authorization: aliases.device_authorization_endpoint.or(metadata.device_authorization_endpoint),
+            revocation: aliases.revocation_endpoint.or(metadata.revocation_endpoint),
             token_auth_methods: metadata.token_endpoint_auth_methods_supported,
             names_itself: metadata.authorization_response_iss_parameter_supported,
         };

@@ -153,6 +153,11 @@ impl Client {
         before.values.contains_key(REFRESH_TOKEN) || !self.settings.refresh.is_empty()
     }
 
+    /// Whether it shows a certificate in the TLS handshake.
+    fn shows_certificate(&self) -> bool {
+        shows_certificate(&self.settings, self.app.as_deref())
+    }
+
     /// Whether there is anything to ask again with.
     pub(crate) fn can_renew(&self, before: &Captured) -> bool {
         self.spends(before) || before.itself
@@ -221,6 +226,11 @@ impl Captured {
             _ => false,
         }
     }
+}
+
+/// Whether whoever asks for tokens so shows a certificate in the TLS handshake: the app its own, or one that was typed.
+fn shows_certificate(settings: &Oauth2, app: Option<&App>) -> bool {
+    settings.shows_certificate() || app.is_some_and(App::shows_certificate)
 }
 
 /// The origins of every endpoint that an app's secrets may be sent to, as these values fill them in.

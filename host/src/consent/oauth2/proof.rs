@@ -1,5 +1,5 @@
-//! How the app proves who it is to the provider: with its secret (RFC 6749, 2.3.1), with an assertion that it signs (RFC 7523,
-//! 2.2) or in the TLS handshake (RFC 8705, 2).
+//! How the app proves who it is to the provider: with its secret (RFC 6749, 2.3.1), with an assertion that it signs with a
+//! key or with that secret (RFC 7523, 2.2; OpenID Connect Core, 9), or in the TLS handshake (RFC 8705, 2).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -14,7 +14,7 @@ use super::{
     request::{Parameters, text},
 };
 use crate::{
-    consent::app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY},
+    consent::app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
     error::{Kind, Result},
     manifest::{
         Values,
@@ -29,7 +29,7 @@ use crate::{
 /// As an assertion is used at once; clocks differ by less.
 const ASSERTION_SECONDS: i64 = 60;
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// What a key may sign with, the first that fits.
+/// What a private key may sign with, the first that fits.
 const ALGORITHMS: [&str; 5] = ["RS256", "ES256", "ES384", "ES512", "EdDSA"];
 
 /// Adds the client's name and its proof.
@@ -47,14 +47,12 @@ pub(super) fn put_on(
             .hint("`attache app set CONNECTOR --client-id ID` gives one."));
     };
     let of_app = |name: &str| client.app.as_ref().and_then(|app| app.secrets.get(name));
+    // Who is meant is the provider itself, where it is known by name, else this very endpoint.
+    let audience = client.discovered.issuer.as_deref().unwrap_or(url.as_str());
     if let Some(key) = of_app(PRIVATE_KEY) {
-        // Who is meant is the provider itself, where it is known by name, else this very endpoint.
-        let audience = client.discovered.issuer.as_deref().unwrap_or(url.as_str());
         let key_id = client.app.as_ref().and_then(|app| app.key_id.as_deref());
         let assertion = assertion(key, key_id, text(&id)?, audience)?;
-        parameters.push(("client_id".into(), id));
-        parameters.push(("client_assertion_type".into(), Secret::new(ASSERTION_TYPE)));
-        parameters.push(("client_assertion".into(), assertion));
+        put_assertion(parameters, id, assertion);
         return Ok(None);
     }
     if let (Some(certificate), Some(key)) = (of_app(CERTIFICATE[0]), of_app(CERTIFICATE[1])) {
@@ -65,27 +63,44 @@ pub(super) fn put_on(
                 .hint("`attache app set` replaces it.")
         });
     }
-    match own(CLIENT_SECRET).map(|secret| (client.way_of_secret(), secret)) {
-        Some((ClientAuth::Basic, secret)) => {
+    match own(CLIENT_SECRET).and_then(|secret| Some((client.way_of_secret()?, secret))) {
+        Some((SecretAuth::ClientSecretBasic, secret)) => {
             headers.insert(AUTHORIZATION, basic(&id, &secret)?);
         }
-        Some((ClientAuth::Post, secret)) => {
+        Some((SecretAuth::ClientSecretPost, secret)) => {
             parameters.push(("client_id".into(), id));
             parameters.push((CLIENT_SECRET.into(), secret));
         }
-        Some((ClientAuth::None, _)) | None => parameters.push(("client_id".into(), id)),
+        Some((SecretAuth::ClientSecretJwt, secret)) => {
+            let assertion = sign("HS256", &secret, None, text(&id)?, audience)
+                .ok_or_else(|| Kind::ApprovalNeeded.error("The app's client secret signs nothing: it is empty."))?;
+            put_assertion(parameters, id, assertion);
+        }
+        None => parameters.push(("client_id".into(), id)),
     }
     Ok(None)
 }
 
+fn put_assertion(parameters: &mut Parameters, id: Secret, assertion: Secret) {
+    parameters.push(("client_id".into(), id));
+    parameters.push(("client_assertion_type".into(), Secret::new(ASSERTION_TYPE)));
+    parameters.push(("client_assertion".into(), assertion));
+}
+
 impl Client {
-    /// As declared; else what the provider's metadata says that it takes; else in the content.
-    fn way_of_secret(&self) -> ClientAuth {
+    /// As the operator says of the app; else as declared; else what the provider's metadata says that it takes; else in the
+    /// content. None where the secret is not to be proved.
+    fn way_of_secret(&self) -> Option<SecretAuth> {
         let takes = |name: &str| self.discovered.token_auth_methods.iter().any(|method| method == name);
-        match self.settings.client_auth {
-            Some(way) => way,
-            None if takes("client_secret_basic") && !takes("client_secret_post") => ClientAuth::Basic,
-            None => ClientAuth::Post,
+        match (self.app.as_ref().and_then(|app| app.client_auth), self.settings.client_auth) {
+            (Some(way), _) => Some(way),
+            (None, Some(ClientAuth::Post)) => Some(SecretAuth::ClientSecretPost),
+            (None, Some(ClientAuth::Basic)) => Some(SecretAuth::ClientSecretBasic),
+            (None, Some(ClientAuth::None)) => None,
+            (None, None) if takes("client_secret_post") => Some(SecretAuth::ClientSecretPost),
+            (None, None) if takes("client_secret_basic") => Some(SecretAuth::ClientSecretBasic),
+            (None, None) if takes("client_secret_jwt") => Some(SecretAuth::ClientSecretJwt),
+            (None, None) => Some(SecretAuth::ClientSecretPost),
         }
     }
 }

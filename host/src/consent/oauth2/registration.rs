@@ -58,7 +58,7 @@ pub(crate) async fn register(
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let outgoing = Outgoing::new(Method::POST, endpoint, headers, Bytes::from(asked.to_string()));
+    let outgoing = Outgoing::new(Method::POST, endpoint.clone(), headers, Bytes::from(asked.to_string()));
     let answer = way.exchange(outgoing, subject, 0).await.map_err(Failure::into_error)?;
     let refused = |why: &str| {
         Kind::ServiceFailed.error(format!("{origin} did not register an app: {why}.")).hint(format!(
@@ -85,11 +85,12 @@ pub(crate) async fn register(
         name: text::foreign(connector, 64),
         client_id: registered.client_id,
         key_id: None,
+        client_auth: None,
         origins,
         redirect_uri: None,
         parameters: BTreeMap::new(),
         secrets: secret.into_iter().collect(),
-        registered: true,
+        registered_at: Some(endpoint),
         created: now(),
     })
 }

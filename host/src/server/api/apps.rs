@@ -13,7 +13,7 @@ use super::{
     problem::{Answered, Written},
     views::AppView,
 };
-use crate::{apps::AppRequest, callers::Permission, secret::Secret};
+use crate::{apps::AppRequest, callers::Permission, consent::app::SecretAuth, secret::Secret};
 
 /// What an app is to be; what is left out stays as it was.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -24,6 +24,10 @@ pub(crate) struct NewApp {
     /// Which key the provider knows it by.
     #[serde(default)]
     pub(crate) key_id: Option<String>,
+    /// How a client secret is shown; as the provider's metadata says unless given.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub(crate) client_auth: Option<SecretAuth>,
     /// Where its secrets may go, beside what the connector names.
     #[serde(default)]
     pub(crate) origins: Vec<String>,
@@ -93,6 +97,7 @@ pub(super) async fn set(
         name: Some(name),
         client_id: asked.client_id,
         key_id: asked.key_id,
+        client_auth: asked.client_auth,
         origins: asked.origins,
         redirect_uri: asked.redirect_uri,
         parameters: asked.parameters,

@@ -12,7 +12,7 @@ use crate::{
     connect::{ConnectProposal, Ended, Made},
     consent::{
         App, Approval, Connection, Consent, Environment, Isolation,
-        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY},
+        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
         oauth2::Revoked,
     },
     digest::Digest,
@@ -274,8 +274,11 @@ pub(crate) struct AppView {
     pub(crate) origins: Vec<String>,
     pub(crate) redirect_uri: Option<String>,
     pub(crate) parameters: BTreeMap<String, String>,
-    /// Whether the host registered it by itself.
-    pub(crate) registered: bool,
+    /// How a client secret is shown, where the operator said so.
+    #[schema(value_type = Option<String>)]
+    pub(crate) client_auth: Option<SecretAuth>,
+    /// Where the host registered it by itself.
+    pub(crate) registered_at: Option<String>,
     /// RFC 3339.
     pub(crate) created: String,
 }
@@ -291,7 +294,8 @@ impl From<&App> for AppView {
             origins: it.origins.iter().map(ToString::to_string).collect(),
             redirect_uri: it.redirect_uri.as_ref().map(ToString::to_string),
             parameters: it.parameters.clone(),
-            registered: it.registered,
+            client_auth: it.client_auth,
+            registered_at: it.registered_at.as_ref().map(ToString::to_string),
             created: it.created.clone(),
         }
     }
@@ -303,6 +307,9 @@ fn proof(app: &App) -> &'static str {
     match () {
         () if has(PRIVATE_KEY) => "private key",
         () if has(CERTIFICATE[0]) => "client certificate",
+        () if has(CLIENT_SECRET) && app.client_auth == Some(SecretAuth::ClientSecretJwt) => {
+            "an assertion signed with the client secret"
+        }
         () if has(CLIENT_SECRET) => "client secret",
         () => "nothing (a public client)",
     }
