@@ -277,7 +277,9 @@ pub(crate) struct AppView {
     /// How a client secret is shown, where the operator said so.
     #[schema(value_type = Option<String>)]
     pub(crate) client_auth: Option<SecretAuth>,
-    /// Where the host registered it by itself.
+    /// Whether the host registered it by itself.
+    pub(crate) registered: bool,
+    /// Where it did.
     pub(crate) registered_at: Option<String>,
     /// RFC 3339.
     pub(crate) created: String,
@@ -295,6 +297,7 @@ impl From<&App> for AppView {
             redirect_uri: it.redirect_uri.as_ref().map(ToString::to_string),
             parameters: it.parameters.clone(),
             client_auth: it.client_auth,
+            registered: it.registered_at.is_some(),
             registered_at: it.registered_at.as_ref().map(ToString::to_string),
             created: it.created.clone(),
         }
