@@ -165,7 +165,7 @@ fn where_certificates_are_asked_for_is_an_origin_that_the_operator_allows_the_ap
     let set = [format!("base={}", story.issuer), format!("issuer={}", story.issuer)];
     let authority = story.issuer.trim_start_matches("https://");
     let connect = ["connect", "oauth", "--auth", "discovered", "--set", &set[0], "--set", &set[1]];
-    let refused = story.attache.run(&[&connect[..], &["--allow-private", authority]].concat());
+    let refused = story.attache.run(&[&connect[..], &["--allow-private", authority, "--timeout", "1"]].concat());
     refused.refused(5, &format!("may not go to {}", story.mutual));
     // An app that shows none has nothing to do with them.
     let mut attache = story.attache;

@@ -17,8 +17,8 @@ use crate::{
     transport::Outgoing,
 };
 
-/// What of a provider's metadata is used; kept with the connection. Where a certificate is shown, endpoints are those that ask for
-/// one (RFC 8705, 5).
+/// What of a provider's metadata is used; kept with the connection. Where a certificate is shown, its endpoints are those
+/// that ask for one (RFC 8705, 5).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Discovered {
     /// As it names itself.
