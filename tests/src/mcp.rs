@@ -65,12 +65,12 @@ impl McpClient {
         let mut command = match sdk {
             Sdk::Python | Sdk::PythonLegacy => {
                 let mut command = Command::new(installed("python/bin/python", "the Python of the peers"));
-                command.arg(scripts.join("mcp.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+                command.arg(scripts.join("mcp_client.py")).env("PYTHONDONTWRITEBYTECODE", "1");
                 command
             }
             Sdk::Npm => {
                 let mut command = Command::new(installed("npm/node_modules/.bin/node", "Node.js for the peers"));
-                command.arg(scripts.join("mcp.mjs"));
+                command.arg(scripts.join("mcp_client.mjs"));
                 command.env("PEERS", installed("npm/node_modules", "MCP's SDK"));
                 command
             }

@@ -56,11 +56,11 @@ impl Slow {
         Self { service, released }
     }
 
-    /// Waits until it was asked for what is slow.
+    /// Waits until it was asked for what is slow so many times.
     #[track_caller]
-    pub(crate) fn asked(&self) {
-        let asked = || self.service.received().iter().any(|request| request.line.contains("/slow"));
-        soon("the service was never asked", asked);
+    pub(crate) fn asked(&self, times: usize) {
+        let asked = || self.service.received().iter().filter(|request| request.line.contains("/slow")).count();
+        soon("the service was never asked", || asked() == times);
     }
 
     pub(crate) fn release(&self) {
@@ -203,13 +203,13 @@ fn only_what_reads_is_offered_unless_the_command_line_allows_more() {
 fn a_call_that_is_given_up_ends_and_the_audit_says_so() {
     let slow = Slow::start();
     let attache = connected(&slow.service);
-    for sdk in Sdk::ALL {
+    for (before, sdk) in Sdk::ALL.into_iter().enumerate() {
         let mut client = McpClient::stdio(sdk, &attache, &[]);
         client.begin("work_look", slow.input());
-        slow.asked();
+        slow.asked(before + 1);
         client.cancel();
         let audit = attache.data().join("audit.log");
-        soon("the call never ended", || outcome(&audit).as_deref() == Some("cancelled"));
+        soon(&format!("the call of {sdk:?} never ended"), || outcome(&audit).as_deref() == Some("cancelled"));
         // The client is still there, and is answered.
         let seen = client.call("work_look", json!({ "url": slow.service.base() }));
         assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
@@ -277,10 +277,11 @@ fn a_secret_is_in_no_message_and_nothing_but_messages_is_on_standard_output() {
         answer(if request.line.contains("/bad") { 401 } else { 200 }, &[("X-Key", &key)], &format!("key {key}"))
     });
     let mut attache = machine();
-    attache.set("STORY_KEY", &canary.secret).set("ATTACHE_LOG", "trace");
+    attache.set("STORY_KEY", &canary.secret);
     attache.add("tools");
     connect(&attache, "work", &service);
     let mut mcp = attache.command(&["--output", "json", "mcp", "--allow", "write"]);
+    mcp.env("ATTACHE_LOG", "trace");
     let log = fs::File::create(attache.folder().join("log")).unwrap();
     let mut mcp = mcp.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let (mut input, mut lines) = (mcp.stdin.take().unwrap(), BufReader::new(mcp.stdout.take().unwrap()).lines());

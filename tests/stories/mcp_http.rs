@@ -38,7 +38,7 @@ fn story(service: &Service) -> Story {
 }
 
 fn story_with(service: &Service, links: Option<Arc<dyn Links>>) -> Story {
-    let embedded = Embedded::new("tools", Isolation::Call);
+    let embedded = Embedded::with("tools", Isolation::Call, |settings| settings.limits.value.input_bytes = 100_000);
     embedded.connect("work", "header", service, &[("!key", KEY)]).unwrap();
     let keys = Arc::new(TestKeys::default());
     keys.give("reader", None, Effects::read());
@@ -174,10 +174,12 @@ fn a_session_is_of_no_use_with_another_key() {
 #[test]
 fn a_message_that_is_too_large_is_not_read() {
     let story = story(&Service::plain());
-    let mut large = hello();
-    large["params"]["padding"] = "x".repeat(8 << 20).into();
-    let refused = story.post(&[("authorization", "Bearer reader")], &large);
-    assert_eq!(refused.status(), 413);
+    let padded = |bytes: usize| {
+        let mut message = hello();
+        message["params"]["padding"] = "x".repeat(bytes).into();
+        story.post(&[("authorization", "Bearer reader")], &message).status().as_u16()
+    };
+    assert_eq!((padded(100_000), padded(200_000)), (200, 413));
 }
 
 #[test]
@@ -203,13 +205,13 @@ fn clients_are_told_when_their_tools_are_others() {
 fn a_call_that_is_given_up_ends_and_the_audit_says_so() {
     let slow = Slow::start();
     let story = story(&slow.service);
-    for sdk in Sdk::ALL {
+    for (before, sdk) in Sdk::ALL.into_iter().enumerate() {
         let mut client = story.client(sdk);
         client.begin("work_look", slow.input());
-        slow.asked();
+        slow.asked(before + 1);
         client.cancel();
         let audit = story.embedded.host().audit_path();
-        soon("the call never ended", || outcome(&audit).as_deref() == Some("cancelled"));
+        soon(&format!("the call of {sdk:?} never ended"), || outcome(&audit).as_deref() == Some("cancelled"));
         let seen = client.call("work_look", json!({ "url": slow.service.base() }));
         assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
     }

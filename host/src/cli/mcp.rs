@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use rmcp::ServiceExt;
+use rmcp::{ServiceExt, transport::async_rw::AsyncRwTransport};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,7 +12,7 @@ use crate::{
     error::{Kind, Result},
     host::Host,
     manifest::Effect,
-    server::mcp::{Client, Offer},
+    server::mcp::{Client, Offer, longest_message},
 };
 
 #[derive(Debug, clap::Args)]
@@ -61,7 +61,7 @@ impl Mcp {
             holder: String::new(),
         };
         let host = Arc::new(Host::open(&context.settings)?);
-        let outcome = serve(Client::new(host.clone(), offer, None)?).await;
+        let outcome = serve(Client::new(host.clone(), offer, None)?, longest_message(&host)).await;
         let closed = host.close();
         outcome.and(closed)?;
         // Nothing but MCP goes to standard output.
@@ -70,12 +70,14 @@ impl Mcp {
 }
 
 /// Until the client has gone, or the process is told to end.
-async fn serve(client: Client) -> Result<()> {
+async fn serve(client: Client, longest: usize) -> Result<()> {
     let unheard = |error: std::io::Error| Kind::Internal.error(format!("There are no signals: {error}."));
     let mut terminated = signal(SignalKind::terminate()).map_err(unheard)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let (input, output) = rmcp::transport::stdio();
+    let transport = AsyncRwTransport::new_server(input, output).with_max_line_length(longest);
     let serving = async {
-        let service = client.serve(rmcp::transport::stdio()).await.map_err(|error| {
+        let service = client.serve(transport).await.map_err(|error| {
             Kind::Usage
                 .error(format!("What came on standard input is not how MCP begins: {error}."))
                 .hint("An MCP client starts this command; `attache mcp --help` shows how.")

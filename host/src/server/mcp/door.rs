@@ -22,7 +22,7 @@ use rmcp::transport::streamable_http_server::{
 use serde_json::json;
 use url::Url;
 
-use super::{Client, Links, Offer};
+use super::{Client, Links, Offer, longest_message};
 use crate::{
     error::{Error, Kind, Result},
     host::Host,
@@ -41,9 +41,6 @@ pub trait Keys: Send + Sync {
 
 /// Sessions that one key may have open; each costs memory, and they end by themselves when nothing comes for five minutes.
 const MOST_SESSIONS: usize = 100;
-
-/// What a request may have around an operation's input.
-const ENVELOPE: u64 = 64 * 1_024;
 
 /// The way in.
 pub struct Door {
@@ -74,8 +71,7 @@ impl Door {
             .with_allowed_hosts(names)
             .with_allowed_origins(origins)
             .enforce_origin_validation();
-        let input = host.settings.limits.value.input_bytes;
-        config.max_request_body_bytes = usize::try_from(input + ENVELOPE).unwrap_or(usize::MAX);
+        config.max_request_body_bytes = longest_message(&host);
         let path = below(base, "mcp").path().to_owned();
         Arc::new(Self { host, keys, links, path, config, sessions: Mutex::default() })
     }

@@ -18,7 +18,15 @@ use url::Url;
 pub use client::Client;
 pub use door::{Door, Keys};
 
-use crate::{error::Result, manifest::Effects};
+use crate::{error::Result, host::Host, manifest::Effects};
+
+/// What a message may have around an operation's input.
+const ENVELOPE: u64 = 64 * 1_024;
+
+/// No message is longer that could be a call.
+pub fn longest_message(host: &Host) -> usize {
+    usize::try_from(host.settings.limits.value.input_bytes.saturating_add(ENVELOPE)).unwrap_or(usize::MAX)
+}
 
 /// What one client may see and call.
 #[derive(Debug, Clone)]
