@@ -64,9 +64,9 @@ impl Host {
     /// Runs an operation up to its first request, which is shown and not sent.
     ///
     /// # Errors
-    /// As for [`Host::call`]; `connector-failed` where the operation ends without a request.
-    pub async fn dry_run(&self, call: &Call) -> Result<Preview> {
-        let prepared = self.prepare(call, Effects::all())?;
+    /// As for [`Host::call_within`]; `connector-failed` where the operation ends without a request.
+    pub async fn dry_run(&self, call: &Call, allowed: Effects) -> Result<Preview> {
+        let prepared = self.prepare(call, allowed)?;
         let ready = &prepared.ready;
         let component = self.component(&ready.loaded, ready.digest).await?;
         let session = self.session(&prepared)?.dry_run();

@@ -15,7 +15,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     host::Host,
-    manifest::Effect,
+    manifest::{Effect, Effects},
     secret::Secret,
     store::{Changes, Place},
     text,
@@ -100,17 +100,9 @@ impl CallerKey {
         self.connections.as_ref().is_none_or(|connections| connections.contains(&connection))
     }
 
-    /// Whether operations that it calls may do that.
-    ///
-    /// # Errors
-    /// `denied`.
-    pub fn allows(&self, effect: Effect) -> Result<()> {
-        if self.effects.contains(&effect) {
-            return Ok(());
-        }
-        Err(Kind::Denied
-            .error(format!("This key may not call operations whose effect is `{}`.", effect.name()))
-            .hint(format!("`attache caller create NAME --allow {}` makes one that may.", effect.name())))
+    /// What operations that it calls may do.
+    pub fn allowed(&self) -> Effects {
+        self.effects.iter().copied().collect()
     }
 
     fn is_over(&self, now: Timestamp) -> bool {

@@ -10,6 +10,7 @@ use attache::{
     connect::{ConnectProposal, ConnectRequest, Made, SignedIn, Trip},
     consent::{CameBack, Connection, Isolation},
     egress::Preview,
+    manifest::Effects,
     secret::Secret,
     settings::{Given, Settings, Source, Sourced},
     transport::PrivateAllowed,
@@ -195,7 +196,7 @@ impl Embedded {
 
     /// Shows an operation's first request.
     pub fn dry_run(&self, connection: &str, operation: &str, input: Value) -> Result<Preview, Error> {
-        self.runtime.block_on(self.host.dry_run(&call("tester", connection, operation, input)))
+        self.runtime.block_on(self.host.dry_run(&call("tester", connection, operation, input), Effects::all()))
     }
 
     /// Calls an operation many times at once, and gives what came of each.

@@ -157,16 +157,22 @@ fn every_official_client_lists_and_calls_tools() {
     assert!(callers.as_array().unwrap().iter().any(|line| line["caller"] == "mcp:tester"), "{callers}");
 }
 
-#[test]
-fn the_inspector_lists_and_calls_tools() {
-    let service = Service::plain();
-    let attache = connected(&service);
-    let over = Err((&attache, &["--connection", "work"][..]));
+/// The inspector's command line, at an end of either sort.
+#[track_caller]
+pub(crate) fn the_inspector_does(over: Result<(&str, &str), (&Attache, &[&str])>, service: &Service) {
     let tools = inspect(over, &["--method", "tools/list"]);
     assert_eq!(tools["tools"][0]["name"], "work_look", "{tools}");
     let url = format!("url={}/here", service.base());
     let seen = inspect(over, &["--method", "tools/call", "--tool-name", "work_look", "--tool-arg", &url]);
     assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+}
+
+#[test]
+fn the_inspector_lists_and_calls_tools() {
+    let service = Service::plain();
+    let attache = connected(&service);
+    let over = Err((&attache, &["--connection", "work"][..]));
+    the_inspector_does(over, &service);
 }
 
 #[test]

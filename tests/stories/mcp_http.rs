@@ -14,7 +14,7 @@ use attache::{
 };
 use attache_tests::{
     Embedded,
-    mcp::{McpClient, Sdk, TestKeys, inspect, listen},
+    mcp::{McpClient, Sdk, TestKeys, listen},
     service::Service,
 };
 use reqwest::blocking::{Client, Response};
@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::{
     KEY, machine,
-    mcp::{Slow, error, lists_and_calls, outcome, soon},
+    mcp::{Slow, error, lists_and_calls, outcome, soon, the_inspector_does},
 };
 
 struct Story {
@@ -86,11 +86,7 @@ fn the_inspector_lists_and_calls_tools() {
     let service = Service::plain();
     let story = story(&service);
     let over = Ok((story.url.as_str(), "reader"));
-    let tools = inspect(over, &["--method", "tools/list"]);
-    assert_eq!(tools["tools"][0]["name"], "work_look", "{tools}");
-    let url = format!("url={}/here", service.base());
-    let seen = inspect(over, &["--method", "tools/call", "--tool-name", "work_look", "--tool-arg", &url]);
-    assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+    the_inspector_does(over, &service);
 }
 
 #[test]

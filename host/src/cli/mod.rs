@@ -261,7 +261,7 @@ fn work(arguments: Arguments, given: Given) -> Result<Answer> {
 }
 
 async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
-    let is_local = matches!(verb, Verb::Key(_) | Verb::Store(_) | Verb::Config(_) | Verb::Serve(_));
+    let is_local = matches!(verb, Verb::Key(_) | Verb::Store(_) | Verb::Config(_) | Verb::Serve(_) | Verb::Mcp(_));
     if is_local && context.server.is_some() {
         return Err(only_there());
     }

@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Kind},
     manifest::{
         Login, Parameter, ValueKind, Values,
+        declared::CaptureFrom,
         login::{REDIRECT_URI, STATE, Visit},
         template::Moment,
     },
@@ -103,7 +104,7 @@ impl Visiting {
         }
         let parameters = came.parameters()?;
         for capture in &visit.capture {
-            let crate::manifest::declared::CaptureFrom::Callback(name) = &capture.at else { continue };
+            let CaptureFrom::Callback(name) = &capture.at else { continue };
             let found = parameters.get(name).filter(|value| !value.is_empty());
             if let (None, false) = (found, capture.is_expiry()) {
                 return Err(parameters

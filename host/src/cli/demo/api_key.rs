@@ -15,6 +15,7 @@ use crate::{
     connect::{ConnectRequest, SignedIn},
     error::{Kind, Result},
     host::Host,
+    manifest::Effects,
     secret::Secret,
     sync::lock,
     transport::PrivateAllowed,
@@ -61,7 +62,7 @@ pub(super) async fn show(host: &Host, connector: Vec<u8>) -> Result<Value> {
 
     step("5", "Something calls the connection: an application, a script, an AI agent.");
     let forecast = call("weather", "forecast", json!({ "city": "Oslo" }));
-    let preview = host.dry_run(&forecast).await?;
+    let preview = host.dry_run(&forecast, Effects::all()).await?;
     let output = host.call(&forecast).await?;
     let received = service.last_request();
     if received.get("x-api-key").and_then(Value::as_str) != Some(key.as_str()) {

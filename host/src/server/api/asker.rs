@@ -15,7 +15,7 @@ use crate::{
     consent::Connection,
     error::{Error, Kind, Result},
     host::Host,
-    manifest::Effect,
+    manifest::Effects,
 };
 
 /// Somebody who may do whatever the operator may: put on a request by whoever knows, never by the request itself.
@@ -53,9 +53,9 @@ impl Asker {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Whether operations of this effect may be called.
-    pub(super) fn allows(&self, effect: Effect) -> Result<()> {
-        self.key.as_ref().map_or(Ok(()), |key| key.allows(effect))
+    /// What operations that are called may do.
+    pub(super) fn allowed(&self) -> Effects {
+        self.key.as_ref().map_or_else(Effects::all, CallerKey::allowed)
     }
 
     /// Whether it is the operator, who alone sees what is of no environment.

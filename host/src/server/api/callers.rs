@@ -74,8 +74,10 @@ pub(super) async fn create(
         Ok(expires) => expires,
         Err(_) => return Err(Kind::InvalidInput.error("`expires` is to be a time as RFC 3339 writes it.").into()),
     };
-    for effect in &asked.effects {
-        asker.allows(*effect)?;
+    if let Some(more) = asked.effects.iter().find(|effect| !asker.allowed().allow(**effect)) {
+        return Err(Kind::Denied
+            .error(format!("This key may not call operations whose effect is `{}`, so it lets nobody.", more.name()))
+            .into());
     }
     let (key, shown) = api.host.create_key(NewKey {
         environment: asker.environment,

@@ -17,7 +17,6 @@ use super::{
 use crate::{
     call::{self, Call},
     callers::Permission,
-    consent::Connection,
     egress::Destination,
     error::Result,
     manifest::Manifest,
@@ -47,7 +46,7 @@ pub(super) async fn operations(
     asker: Asker,
     At(named): At<String>,
 ) -> Answered<Json<Vec<OperationView>>> {
-    let (_, manifest) = known(&api, &asker, &named)?;
+    let manifest = known(&api, &asker, &named)?;
     Ok(Json(manifest.operations.iter().map(|it| it.as_ref().into()).collect()))
 }
 
@@ -60,7 +59,7 @@ pub(super) async fn operation(
     asker: Asker,
     At((named, operation)): At<(String, String)>,
 ) -> Answered<Json<OperationDetail>> {
-    let (_, manifest) = known(&api, &asker, &named)?;
+    let manifest = known(&api, &asker, &named)?;
     Ok(Json(call::operation(&manifest, &operation)?.as_ref().into()))
 }
 
@@ -75,7 +74,7 @@ pub(super) async fn call(
     Body(input): Body<Value>,
 ) -> Answered<Json<Value>> {
     let call = asked(&api, &asker, &named, operation, input)?;
-    Ok(Json(api.host.call(&call).await?))
+    Ok(Json(api.host.call_within(&call, asker.allowed()).await?))
 }
 
 /// Runs an operation up to its first request, which is shown and not sent.
@@ -89,7 +88,7 @@ pub(super) async fn preview(
     Body(input): Body<Value>,
 ) -> Answered<Json<PreviewView>> {
     let call = asked(&api, &asker, &named, operation, input)?;
-    let preview = api.host.dry_run(&call).await?;
+    let preview = api.host.dry_run(&call, asker.allowed()).await?;
     let destination = match preview.destination {
         Destination::Audience => "audience",
         Destination::Open => "open host",
@@ -105,8 +104,8 @@ pub(super) async fn preview(
 }
 
 fn asked(api: &Api, asker: &Asker, named: &str, operation: String, input: Value) -> Result<Call> {
-    let (connection, manifest) = known(api, asker, named)?;
-    asker.allows(call::operation(&manifest, &operation)?.effect)?;
+    asker.may(Permission::Call)?;
+    let connection = asker.connection(&api.host, named)?;
     Ok(Call {
         environment: asker.environment.clone(),
         connection: connection.name,
@@ -116,9 +115,8 @@ fn asked(api: &Api, asker: &Asker, named: &str, operation: String, input: Value)
     })
 }
 
-fn known(api: &Api, asker: &Asker, named: &str) -> Result<(Connection, Manifest)> {
+fn known(api: &Api, asker: &Asker, named: &str) -> Result<Manifest> {
     asker.may(Permission::Call)?;
     let connection = asker.connection(&api.host, named)?;
-    let manifest = api.host.manifest(&api.host.book(&asker.environment)?.approval(&connection.connector)?)?;
-    Ok((connection, manifest))
+    api.host.manifest(&api.host.book(&asker.environment)?.approval(&connection.connector)?)
 }

@@ -46,6 +46,8 @@ pub(super) struct Sessions {
 }
 
 struct Session {
+    /// What it is called by those who may not use its link.
+    public_name: String,
     asked: Asked,
     ends: Instant,
     beginnings: usize,
@@ -98,7 +100,10 @@ impl Sessions {
                 .error("Too many people are on their way to connect something.")
                 .hint("Try again in some minutes."));
         }
-        all.insert(name.clone(), Session { asked, ends: now + LASTS, beginnings: 0, begun: None });
+        all.insert(
+            name.clone(),
+            Session { public_name: public_name(&name), asked, ends: now + LASTS, beginnings: 0, begun: None },
+        );
         Ok(name)
     }
 
@@ -124,13 +129,13 @@ impl Sessions {
             return over.outcome.clone().map_or_else(Progress::Failed, |()| Progress::CameBack);
         }
         let all = lock(&self.all);
-        let is_it = |(name, session): &(&String, &Session)| {
-            public_name == self::public_name(name)
+        let is_it = |session: &&Session| {
+            session.public_name == public_name
                 && session.ends > Instant::now()
                 && session.asked.proposal.is_of(caller, environment)
         };
-        match all.iter().find(is_it) {
-            Some((_, Session { begun: Some(_), .. })) => Progress::Begun,
+        match all.values().find(is_it) {
+            Some(Session { begun: Some(_), .. }) => Progress::Begun,
             Some(_) => Progress::Open,
             None => Progress::Gone,
         }

@@ -1,7 +1,7 @@
 //! What the holder of a caller key is offered.
 
 use super::{Keys, Offer};
-use crate::{callers::Permission, error::Result, host::Host, manifest::Effects};
+use crate::{callers::Permission, error::Result, host::Host};
 
 impl Keys for Host {
     fn offer(&self, bearer: &str) -> Result<Offer> {
@@ -16,7 +16,7 @@ impl Keys for Host {
             }
         };
         Ok(Offer {
-            effects: key.effects.iter().fold(Effects::read(), |effects, effect| effects.and(*effect)),
+            effects: key.allowed(),
             caller: key.caller(),
             holder: key.id.to_string(),
             environment: key.environment,
