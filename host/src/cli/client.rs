@@ -1,7 +1,7 @@
 //! How verbs ask the host. Where one runs on the data directory, through its socket; with `--server`, over the network, with a
 //! caller key; else this process is the host, which has the store open for as long as one answer takes. The API is the same.
 
-use std::{io::ErrorKind, os::unix::net::UnixStream, sync::Arc};
+use std::{os::unix::net::UnixStream, sync::Arc};
 
 use axum::{
     Extension,
@@ -214,12 +214,10 @@ impl Client {
     }
 }
 
-/// Whether a host runs on the data directory. A socket that nobody listens at was left behind.
+/// Whether a host runs on the data directory. A socket that nobody listens at was left behind; one that cannot be asked for is
+/// explained by whoever then opens the store.
 fn somebody_serves(settings: &Settings) -> bool {
-    match UnixStream::connect(socket(&settings.data_dir.value)) {
-        Ok(_) => true,
-        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused),
-    }
+    UnixStream::connect(socket(&settings.data_dir.value)).is_ok()
 }
 
 fn http_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
