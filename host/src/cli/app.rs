@@ -115,7 +115,7 @@ impl Set {
             key_id: self.key_id,
             origins: self.origin,
             redirect_uri: self.redirect_uri,
-            parameters: self.set.into_iter().collect(),
+            parameters: given::parameters(self.set),
             secrets: given::secrets(proofs.chain(self.secret).collect())?,
             caller: context.caller.clone(),
         };
@@ -155,7 +155,7 @@ async fn show(context: &Context, connector: &str, name: Option<&str>) -> Result<
     text += &print::section("it proves itself with", [proof(&app)]);
     text += &print::section("its secrets may go to", app.origins.iter().map(ToString::to_string));
     text += &print::section("people come back to", app.redirect_uri.iter().map(ToString::to_string));
-    text += &print::section("parameters", app.parameters.iter().map(|(name, value)| format!("{name} = {value}")));
+    text += &print::section("parameters", app.parameters.iter().map(|(name, value)| print::parameter(name, value)));
     let by = if app.registered { "registered by Attaché itself" } else { "set" };
     text += &format!("  {by} {}\n", app.created);
     Ok(Answer::new(summary(&app), text))

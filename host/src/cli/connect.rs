@@ -43,7 +43,7 @@ Examples:
 /// What `connect` and `connection reconnect` take alike.
 #[derive(Debug, clap::Args)]
 pub(super) struct ValueArguments {
-    /// A parameter that the connector can read
+    /// A parameter that the connector can read; again for each further value, where it may have several
     #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
     set: Vec<(String, String)>,
     /// A secret parameter and where it is: env:NAME, file:PATH, or - for standard input
@@ -96,7 +96,7 @@ pub(super) async fn connect(
 ) -> Result<Answer> {
     let allowed = PrivateAllowed::parse(&arguments.allow_private)?;
     request.private = request.private.iter().chain(allowed.iter()).cloned().collect();
-    request.parameters.extend(arguments.set);
+    request.parameters.extend(given::parameters(arguments.set));
     request.app = arguments.app;
     request.scopes = arguments.scope;
     request.grant = arguments.sign_in.grant();
@@ -182,12 +182,12 @@ fn ask(parameter: &Parameter, kept: bool) -> Result<Option<Secret>> {
         (None, _, true) => "; Enter for none".to_owned(),
         _ => String::new(),
     };
+    let readable = format!("{title} ({}; the connector can read this{aside})", parameter.name);
     loop {
-        let value = match parameter.is_secret() {
-            true => prompt::secret(&format!("{title} ({}{aside})", parameter.name))?,
-            false => {
-                Secret::new(prompt::line(&format!("{title} ({}; the connector can read this{aside})", parameter.name))?)
-            }
+        let value = match (parameter.is_secret(), parameter.several) {
+            (true, _) => prompt::secret(&format!("{title} ({}{aside})", parameter.name))?,
+            (false, true) => Secret::new(prompt::lines(&readable, "and (Enter when there are no more)")?),
+            (false, false) => Secret::new(prompt::line(&readable)?),
         };
         if value.is_empty() && !aside.is_empty() {
             return Ok(None);
@@ -266,7 +266,7 @@ fn shown(proposal: &ConnectProposal) -> String {
     text += &print::section("private addresses that were allowed", &proposal.private_origins);
     text += &print::section(
         "the connector can read",
-        proposal.readable.iter().map(|(name, value)| format!("{name} = {}", text::foreign(value, 200))),
+        proposal.readable.iter().map(|(name, value)| print::parameter(name, value)),
     );
     text += &print::section("too short to be recognised if the service sends it back", &proposal.short_secrets);
     text

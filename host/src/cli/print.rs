@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Answer;
-use crate::{connect::Ended, consent::oauth2::Revoked, text};
+use crate::{connect::Ended, consent::oauth2::Revoked, manifest::parameter, text};
 
 /// An item is cut after so many characters: an origin, a template or a path, and never a page.
 const LONGEST: usize = 1_000;
@@ -32,6 +32,11 @@ pub(super) fn section<T: AsRef<str>>(heading: &str, items: impl IntoIterator<Ite
     let items: Vec<String> =
         items.into_iter().map(|item| format!("    {}\n", text::foreign(item.as_ref(), LONGEST))).collect();
     if items.is_empty() { String::new() } else { format!("  {heading}\n{}", items.concat()) }
+}
+
+/// A parameter with what it was given.
+pub(super) fn parameter(name: &str, value: &str) -> String {
+    format!("{name} = {}", text::foreign(&parameter::listed(value), LONGEST))
 }
 
 /// A moment in seconds since 1970, as people and programs read it (RFC 3339).

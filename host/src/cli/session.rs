@@ -52,7 +52,7 @@ pub(super) struct Create {
     /// Goes along to there
     #[arg(long, value_name = "TEXT")]
     state: Option<String>,
-    /// A parameter that the connector can read
+    /// A parameter that the connector can read; again for each further value, where it may have several
     #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
     set: Vec<(String, String)>,
     /// A private address that this connection may reach
@@ -80,7 +80,7 @@ impl Session {
                     name: create.name.unwrap_or_else(|| create.connector.clone()),
                     connector: create.connector,
                     option: create.auth,
-                    parameters: create.set.into_iter().collect(),
+                    parameters: given::parameters(create.set),
                     private: create.allow_private,
                     app: create.app,
                     scopes: create.scope,
