@@ -30,7 +30,7 @@ pub fn url_policy(data: &[u8]) {
     let mut lines = text.lines();
     let Some(template) = lines.next().and_then(|line| Template::parse(line).ok()) else { return };
     let Ok(template) = OriginTemplate::parse(&template, &|_| None::<NameInfo>) else { return };
-    let Ok(Some(pattern)) = template.resolve(&Nothing) else { return };
+    let Some(pattern) = template.resolve(&Nothing).ok().and_then(|mut resolved| resolved.pop()) else { return };
     let private = pattern.exact().map(|origin| format!("{}:{}", origin.host(), origin.port()));
     let reachable = Reachable {
         audience: vec![pattern.clone()],

@@ -35,6 +35,7 @@ mod readme;
 mod refreshing;
 mod s3;
 mod serving;
+mod several;
 mod signing_in;
 mod simulating;
 mod simulating_quirks;

@@ -115,6 +115,28 @@ fn an_owner_is_asked_for_what_is_missing_and_the_secret_is_hidden() {
 }
 
 #[test]
+fn several_values_are_asked_for_until_there_are_no_more() {
+    let (first, second) = (Service::plain(), Service::plain());
+    let mut attache = machine();
+    attache.set("STORY_KEY", KEY);
+    attache.add("several");
+    let allowed = [first.authority(), second.authority()];
+    let mut arguments = vec!["connect", "several", "--secret", "key=env:STORY_KEY"];
+    arguments.extend(allowed.iter().flat_map(|address| ["--allow-private", address]));
+    let mut terminal = Terminal::run(&attache, &arguments);
+    terminal.expect("The hosts (hosts; the connector can read this)").type_line(&first.base());
+    terminal.expect("and (Enter when there are no more)").type_line("no url");
+    terminal.expect("and (Enter").type_line("");
+    terminal.expect("is not a URL").expect("The hosts").type_line(&first.base());
+    terminal.expect("and (Enter").type_line(&second.base());
+    terminal.expect("and (Enter").type_line("");
+    terminal.expect("Connect? [y/N]").type_line("y");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains(&format!("hosts = {}, {}", first.base(), second.base())), "{screen}");
+}
+
+#[test]
 fn a_no_makes_nothing() {
     let service = Service::plain();
     let attache = with_echo();

@@ -255,7 +255,7 @@ impl Parameter {
         self.set(auth::ParameterSetting::OfApp)
     }
 
-    /// More than one value.
+    /// More than one value, for an entry of the audience that stands for one origin each. Read, it has one on each line.
     pub fn several(self) -> Self {
         self.set(auth::ParameterSetting::Several)
     }

@@ -114,7 +114,7 @@ impl Set {
             client_auth: self.client_auth,
             origins: self.origin,
             redirect_uri: self.redirect_uri,
-            parameters: self.set.into_iter().collect(),
+            parameters: given::parameters(self.set),
             secrets: given::texts(given::secrets(proofs.chain(self.secret).collect())?)?,
         };
         let name = self.name.unwrap_or_else(|| self.connector.clone());
@@ -152,7 +152,7 @@ async fn show(context: &Context, connector: &str, name: Option<&str>) -> Result<
     text += &print::section("it proves itself with", [&app.proof]);
     text += &print::section("its secrets may go to", &app.origins);
     text += &print::section("people come back to", &app.redirect_uri);
-    text += &print::section("parameters", app.parameters.iter().map(|(name, value)| format!("{name} = {value}")));
+    text += &print::section("parameters", app.parameters.iter().map(|(name, value)| print::parameter(name, value)));
     text += &match &app.registered_at {
         Some(endpoint) => format!("  registered by Attaché itself at {endpoint}, {}\n", app.created),
         None => format!("  set {}\n", app.created),

@@ -48,7 +48,7 @@ Examples:
 /// What is said of a connection wherever one is asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct WantedArguments {
-    /// A parameter that the connector can read
+    /// A parameter that the connector can read; again for each further value, where it may have several
     #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
     pub(super) set: Vec<(String, String)>,
     /// A private address that this connection may reach
@@ -113,7 +113,7 @@ pub(super) async fn connect(
     // What is no address is refused before anything is asked for.
     PrivateAllowed::parse(&wanted.allow_private)?;
     asked.private = wanted.allow_private;
-    asked.parameters.extend(wanted.set);
+    asked.parameters.extend(given::parameters(wanted.set));
     asked.app = wanted.app;
     asked.scopes = wanted.scope;
     asked.grant = arguments.sign_in.grant();
@@ -183,12 +183,12 @@ fn ask(parameter: &Parameter, kept: bool) -> Result<Option<Secret>> {
         (None, _, true) => "; Enter for none".to_owned(),
         _ => String::new(),
     };
+    let readable = format!("{title} ({}; the connector can read this{aside})", parameter.name);
     loop {
-        let value = match parameter.is_secret() {
-            true => prompt::secret(&format!("{title} ({}{aside})", parameter.name))?,
-            false => {
-                Secret::new(prompt::line(&format!("{title} ({}; the connector can read this{aside})", parameter.name))?)
-            }
+        let value = match (parameter.is_secret(), parameter.several) {
+            (true, _) => prompt::secret(&format!("{title} ({}{aside})", parameter.name))?,
+            (false, true) => Secret::new(prompt::lines(&readable, "and (Enter when there are no more)")?),
+            (false, false) => Secret::new(prompt::line(&readable)?),
         };
         if value.is_empty() && !aside.is_empty() {
             return Ok(None);
@@ -266,7 +266,7 @@ fn shown(proposal: &ConnectProposalView) -> String {
     text += &print::section("private addresses that were allowed", &proposal.private_origins);
     text += &print::section(
         "the connector can read",
-        proposal.readable.iter().map(|(name, value)| format!("{name} = {}", text::foreign(value, 200))),
+        proposal.readable.iter().map(|(name, value)| print::parameter(name, value)),
     );
     text += &print::section("too short to be recognised if the service sends it back", &proposal.short_secrets);
     text

@@ -71,7 +71,7 @@ async fn show(context: &Context, name: &str) -> Result<Answer> {
         "{}: {} by {} ({})\n",
         connection.name, connection.account, connection.connector, connection.auth_option
     );
-    let readable = connection.parameters.iter().map(|(name, value)| format!("{name} = {value}"));
+    let readable = connection.parameters.iter().map(|(name, value)| print::parameter(name, value));
     text += &print::section("the connector can read", readable);
     if let Some(consent) = &it.consent {
         text += &print::section("the credential goes to", &consent.origins);

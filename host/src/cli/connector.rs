@@ -217,7 +217,12 @@ fn describe(manifest: &Manifest, digest: Digest, imports: &[String]) -> String {
                         "{} ({}){} — “{}”",
                         it.name,
                         it.kind.name(),
-                        if it.optional { ", optional" } else { "" },
+                        match (it.several, it.optional) {
+                            (true, true) => ", several or none",
+                            (true, false) => ", several",
+                            (false, true) => ", optional",
+                            (false, false) => "",
+                        },
                         foreign(&it.title)
                     )
                 })
@@ -226,7 +231,7 @@ fn describe(manifest: &Manifest, digest: Digest, imports: &[String]) -> String {
         shown += &print::section("asks for, and never shows the connector", named(&secret));
         shown += &print::section("asks for, and the connector can read", named(&readable));
         let reaches = if option.attach.is_empty() { "calls, with no credential" } else { "sends the credential to" };
-        shown += &print::section(reaches, option.audience.iter().map(ToString::to_string));
+        shown += &print::section(reaches, option.audience.iter().map(|origin| origin.describe()));
         shown += &print::section("as", option.attach.iter().map(|attachment| attachment.place()));
         shown += &print::section("signs in at", option.scheme.urls().iter().map(|(what, url)| format!("{what} {url}")));
         if let Some(oauth2) = option.scheme.oauth2() {

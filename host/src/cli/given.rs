@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{Kind, Result},
+    manifest::parameter,
     secret::Secret,
     text,
 };
@@ -76,6 +77,15 @@ pub(super) fn secrets(sources: Vec<(String, String)>) -> Result<BTreeMap<String,
         }
     }
     Ok(secrets)
+}
+
+/// Parameters; one that is given more than once has several values.
+pub(super) fn parameters(given: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::<String, Vec<String>>::new();
+    for (name, value) in given {
+        all.entry(name).or_default().push(value);
+    }
+    all.into_iter().map(|(name, values)| (name, parameter::together(&values))).collect()
 }
 
 /// `NAME=VALUE`.

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Answer;
-use crate::{server::api::EndedView, text};
+use crate::{manifest::parameter, server::api::EndedView, text};
 
 /// An item is cut after so many characters: an origin, a template or a path, and never a page.
 const LONGEST: usize = 1_000;
@@ -32,6 +32,11 @@ pub(super) fn section<T: AsRef<str>>(heading: &str, items: impl IntoIterator<Ite
     let items: Vec<String> =
         items.into_iter().map(|item| format!("    {}\n", text::foreign(item.as_ref(), LONGEST))).collect();
     if items.is_empty() { String::new() } else { format!("  {heading}\n{}", items.concat()) }
+}
+
+/// A parameter with what it was given.
+pub(super) fn parameter(name: &str, value: &str) -> String {
+    format!("{name} = {}", text::foreign(&parameter::listed(value), LONGEST))
 }
 
 /// What came of ending a connection, here and at the provider.

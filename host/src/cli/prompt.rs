@@ -25,6 +25,16 @@ pub(super) fn line(question: &str) -> Result<String> {
     }
 }
 
+/// Asks for lines of text until one is empty.
+pub(super) fn lines(question: &str, again: &str) -> Result<String> {
+    let mut lines = vec![line(question)?];
+    while lines.last().is_some_and(|last| !last.is_empty()) {
+        lines.push(line(again)?);
+    }
+    lines.pop();
+    Ok(lines.join("\n"))
+}
+
 /// Asks for a secret without showing it.
 pub(super) fn secret(question: &str) -> Result<Secret> {
     let typed = Zeroizing::new(rpassword::prompt_password(format!("{question} (hidden): ")).map_err(unreadable)?);

@@ -3,7 +3,7 @@
 use serde_json::json;
 use url::Url;
 
-use super::{Answer, Context, connect::WantedArguments};
+use super::{Answer, Context, connect::WantedArguments, given};
 use crate::{
     error::Result,
     server::api::{Confirm, MadeView, NewConnection, NewSession, SessionView},
@@ -69,7 +69,7 @@ impl Session {
                         connector: create.connector,
                         name: create.name,
                         auth_option: Some(create.auth).filter(|auth| !auth.is_empty()),
-                        parameters: create.wanted.set.into_iter().collect(),
+                        parameters: given::parameters(create.wanted.set),
                         private: create.wanted.allow_private,
                         app: create.wanted.app,
                         scopes: create.wanted.scope,

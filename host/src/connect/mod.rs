@@ -44,7 +44,7 @@ pub struct ConnectRequest {
     pub name: String,
     /// The auth option's id.
     pub option: String,
-    /// Parameters that are not secret.
+    /// Parameters that are not secret; one that has several values has one on each line.
     pub parameters: BTreeMap<String, String>,
     /// Those that are.
     pub secrets: BTreeMap<String, Secret>,

@@ -171,7 +171,7 @@ fn patterns(templates: &[OriginTemplate], values: &Values) -> Result<Vec<OriginP
     let scope = values.in_a_host();
     let mut all = Vec::new();
     for template in templates {
-        // An entry without a value is left out.
+        // An entry without a value is left out; one with several stands for an origin each.
         let resolved = template.resolve(&scope).map_err(|error| {
             Kind::InvalidInput.error(format!("`{template}` does not make an origin with these values: {error}."))
         })?;

@@ -52,7 +52,7 @@ impl Terms {
         };
         for option in &manifest.options {
             let of = |what: String| format!("{what} ({})", option.id);
-            terms.audience.extend(option.audience.iter().map(|origin| of(origin.to_string())));
+            terms.audience.extend(option.audience.iter().map(|origin| of(origin.describe())));
             terms.placements.extend(option.attach.iter().map(|attachment| of(attachment.describe())));
             terms.placements.extend(option.jwts.iter().map(|jwt| of(jwt.describe())));
             let readable = option.parameters.iter().filter(|parameter| !parameter.is_secret());

@@ -9,7 +9,7 @@ use super::{
     declared,
     jwt::Jwt,
     login,
-    oauth2::names_of_app,
+    oauth2::{OF_APP, names_of_app},
     template::{Template, Use},
 };
 use crate::{
@@ -133,6 +133,11 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
                 .map_err(|error| error.context(format!("its jwt `{}`", shown(&jwt.name))))
         })
         .collect::<Result<Vec<_>>>()?;
+    if matches!(declared.scheme, declared::Scheme::Oauth2(_))
+        && let Some(client) = parameters.iter().find(|it| it.several && OF_APP.contains(&it.name.as_str()))
+    {
+        return Err(invalid(format!("its parameter `{}` is the client's, which has one", client.name)));
+    }
     let scheme = match &declared.scheme {
         declared::Scheme::Direct => Scheme::Direct,
         declared::Scheme::Oauth2(settings) => Scheme::Oauth2(Box::new(
@@ -160,7 +165,7 @@ fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {
     let audience = declared
         .audience
         .iter()
-        .map(|entry| names.origin(entry).map_err(|error| error.context(format!("its audience `{}`", shown(entry)))))
+        .map(|entry| names.audience(entry).map_err(|error| error.context(format!("its audience `{}`", shown(entry)))))
         .collect::<Result<Vec<_>>>()?;
     if audience.is_empty() && !attach.is_empty() {
         return Err(denied("it attaches a credential but names no audience, and an empty audience allows nothing"));
@@ -206,6 +211,10 @@ fn check_open_hosts(declared: &declared::Connector, options: &[AuthOption]) -> R
     Ok(checked)
 }
 
+fn parse(text: &str) -> Result<Template> {
+    Template::parse(text).map_err(|error| invalid(format!("`{}` is no template: {error}", shown(text))))
+}
+
 /// The names that templates of one auth option may use.
 pub(super) struct Names<'a> {
     pub(super) parameters: &'a [Parameter],
@@ -217,14 +226,26 @@ pub(super) struct Names<'a> {
 impl Names<'_> {
     /// A template that may use secrets.
     pub(super) fn any(&self, text: &str) -> Result<Template> {
-        let template =
-            Template::parse(text).map_err(|error| invalid(format!("`{}` is no template: {error}", shown(text))))?;
+        let template = parse(text)?;
         self.allow(&template)?;
         Ok(template)
     }
 
     /// Whether a template's names exist, and may be used as it uses them.
     pub(super) fn allow(&self, template: &Template) -> Result<()> {
+        self.allow_several(template)?;
+        match template.names().find(|name| self.value_of(name).is_some_and(|value| value.several)) {
+            None => Ok(()),
+            Some(name) => Err(invalid(format!(
+                "`{}` uses `{}`, which may have several values and so stands in an audience only",
+                shown(&template.to_string()),
+                shown(name)
+            ))),
+        }
+    }
+
+    /// The same where a name may have several values.
+    fn allow_several(&self, template: &Template) -> Result<()> {
         let text = template.to_string();
         for name in template.names() {
             if !OF_REQUEST.contains(&name) && self.info(name).is_none() {
@@ -263,14 +284,24 @@ impl Names<'_> {
         Ok(template)
     }
 
+    /// An entry of an audience; it stands for one origin for each value of a name that has several.
+    fn audience(&self, text: &str) -> Result<OriginTemplate> {
+        let template = parse(text)?;
+        self.allow_several(&template)?;
+        self.origin_of(&template)
+    }
+
     fn origin(&self, text: &str) -> Result<OriginTemplate> {
-        let template = self.any(text)?;
+        self.origin_of(&self.any(text)?)
+    }
+
+    fn origin_of(&self, template: &Template) -> Result<OriginTemplate> {
         if let Some(name) = template.names().find(|name| self.is_secret(name) && self.group_of(name).is_none()) {
             return Err(denied(&format!("a secret (`{}`) cannot stand in a host", shown(name))));
         }
         template.names().try_for_each(|name| self.refuse_unbounded_capture(name))?;
-        OriginTemplate::parse(&template, &|name| self.info(name))
-            .map_err(|error| invalid(format!("`{}` is no origin: {error}", shown(text))))
+        OriginTemplate::parse(template, &|name| self.info(name))
+            .map_err(|error| invalid(format!("`{}` is no origin: {error}", shown(&template.to_string()))))
     }
 
     /// A URL. Its host is chosen as an audience's is; its path and query may use anything.
@@ -328,14 +359,14 @@ impl Names<'_> {
 
     fn info(&self, name: &str) -> Option<NameInfo> {
         if self.is_jwt(name) {
-            return Some(NameInfo { kind: ValueKind::Secret, bounded: false, is_pattern_group: false });
+            return Some(NameInfo { kind: ValueKind::Secret, bounded: false, is_pattern_group: false, several: false });
         }
         if self.group_of(name).is_some() {
-            return Some(NameInfo { kind: ValueKind::Label, bounded: true, is_pattern_group: true });
+            return Some(NameInfo { kind: ValueKind::Label, bounded: true, is_pattern_group: true, several: false });
         }
         let value = self.value_of(name)?;
         let bounded = value.pattern.is_some() || !value.choices.is_empty();
-        Some(NameInfo { kind: value.kind, bounded, is_pattern_group: false })
+        Some(NameInfo { kind: value.kind, bounded, is_pattern_group: false, several: value.several })
     }
 }
 
@@ -393,4 +424,106 @@ pub(super) fn invalid(why: String) -> Error {
 
 pub(super) fn denied(why: &str) -> Error {
     Kind::Denied.error(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::declared::{Attachment as Its, Oauth2Setting, ParameterSetting, Scheme as How};
+
+    /// A connector whose parameter `hosts` has several values.
+    fn of_several(change: impl FnOnce(&mut declared::Connector)) -> Result<Manifest> {
+        let parameter = |name: &str, kind, settings: &[ParameterSetting]| declared::Parameter {
+            name: name.into(),
+            title: name.into(),
+            kind,
+            settings: settings.to_vec(),
+        };
+        let mut connector = declared::Connector {
+            name: "test".into(),
+            version: "1.0.0".into(),
+            title: "Test".into(),
+            description: String::new(),
+            auth: vec![declared::AuthOption {
+                id: "key".into(),
+                title: "Key".into(),
+                parameters: vec![
+                    parameter("hosts", ValueKind::Label, &[ParameterSetting::Several]),
+                    parameter("key", ValueKind::Secret, &[]),
+                ],
+                scheme: How::Direct,
+                jwts: Vec::new(),
+                attach: vec![Its::Header("X-Key".into(), "{key}".into())],
+                audience: vec!["https://{hosts}.example.com".into()],
+            }],
+            open_hosts: Vec::new(),
+            operations: vec![declared::Operation {
+                id: "get".into(),
+                title: "Get".into(),
+                description: String::new(),
+                effect: declared::Effect::Read,
+                input: "true".into(),
+                output: "true".into(),
+                scopes: Vec::new(),
+            }],
+        };
+        change(&mut connector);
+        Manifest::check(&connector)
+    }
+
+    #[test]
+    fn a_parameter_with_several_values_stands_in_an_audience_and_nowhere_else() {
+        assert!(of_several(|_| {}).is_ok());
+        let of_hosts = || "{hosts}".to_owned();
+        let jwt = declared::Jwt {
+            name: "token".into(),
+            algorithm: "HS256".into(),
+            key: "{key}".into(),
+            header: "{}".into(),
+            claims: r#"{"aud": "{hosts}"}"#.into(),
+            lifetime_seconds: 60,
+        };
+        let step = |url: &str, body| declared::Step::Call {
+            method: "POST".into(),
+            url: url.into(),
+            attach: Vec::new(),
+            body,
+            capture: Vec::new(),
+        };
+        let login =
+            |step| How::Login(declared::Login { steps: vec![step], refresh: Vec::new(), lifetime_seconds: None });
+        type Change = Box<dyn FnOnce(&mut declared::AuthOption)>;
+        let attach = |it: Its| -> Change { Box::new(move |option| option.attach.push(it)) };
+        let scheme = |it: How| -> Change { Box::new(move |option| option.scheme = it) };
+        let changes: Vec<Change> = vec![
+            attach(Its::Header("X-Hosts".into(), of_hosts())),
+            attach(Its::Header("X-{hosts}".into(), "x".into())),
+            attach(Its::Header("X-Hosts".into(), "{hex(hosts)}".into())),
+            attach(Its::Header("X-Hosts".into(), "{key} || {hosts}".into())),
+            attach(Its::Query("hosts".into(), of_hosts())),
+            attach(Its::Body("/hosts".into(), of_hosts())),
+            attach(Its::Path("/{hosts}".into())),
+            attach(Its::Basic(of_hosts(), "{key}".into())),
+            Box::new(move |option| option.jwts.push(jwt)),
+            scheme(login(step("https://{hosts}.example.com", declared::Body::Empty))),
+            scheme(login(step("https://a.example.com/{hosts}", declared::Body::Empty))),
+            scheme(login(step("https://a.example.com", declared::Body::Form(vec![("h".into(), of_hosts())])))),
+            scheme(login(step("https://a.example.com", declared::Body::Json(r#"["{hosts}"]"#.into())))),
+            scheme(How::Oauth2(vec![Oauth2Setting::Issuer("https://{hosts}.example.com".into())])),
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            let error = of_several(|connector| change(&mut connector.auth[0])).unwrap_err();
+            assert!(error.message().contains("several values"), "{index}: {error}");
+        }
+        let error =
+            of_several(|connector| connector.open_hosts.push("https://{hosts}.example.com".into())).unwrap_err();
+        assert!(error.message().contains("several values"), "{error}");
+        let error = of_several(|connector| {
+            connector.auth[0].parameters[0].name = "client_id".into();
+            connector.auth[0].audience = vec!["https://a.example.com".into()];
+            connector.auth[0].scheme = How::Oauth2(vec![Oauth2Setting::Issuer("https://a.example.com".into())]);
+        })
+        .unwrap_err();
+        assert!(error.message().contains("`client_id` is the client's, which has one"), "{error}");
+    }
 }

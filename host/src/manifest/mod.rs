@@ -14,7 +14,7 @@ pub mod jwt;
 pub mod login;
 pub mod oauth2;
 mod operation;
-mod parameter;
+pub mod parameter;
 pub mod pointer;
 pub mod template;
 mod values;

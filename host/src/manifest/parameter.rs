@@ -16,6 +16,8 @@ const SECRET_BYTES: usize = 64 << 10;
 /// How deep a pattern's groups and repetitions may stand in each other, the two levels that anchor it included. Compiling goes as
 /// deep, on a stack that a hostile manifest must not overflow.
 const PATTERN_DEPTH: u32 = 32;
+/// Values of one parameter that has several: as many origins as somebody can be expected to read before agreeing.
+const MOST_VALUES: usize = 32;
 
 /// One thing that is supplied when making a connection.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub struct Parameter {
     pub optional: bool,
     /// Whether the operator gives it once, with the app.
     pub of_app: bool,
+    /// Whether it may have more than one value. They are kept as one text, each value a line of it.
+    pub several: bool,
 }
 
 impl Parameter {
@@ -52,6 +56,7 @@ impl Parameter {
             pattern: None,
             optional: false,
             of_app: false,
+            several: false,
         };
         for setting in &declared.settings {
             use declared::ParameterSetting as Its;
@@ -72,8 +77,14 @@ impl Parameter {
                 }
                 Its::Optional => parameter.optional = true,
                 Its::OfApp => parameter.of_app = true,
-                Its::Several => return Err(invalid("`several` is not supported by this version yet")),
+                Its::Several => parameter.several = true,
             }
+        }
+        if parameter.several && parameter.is_secret() {
+            return Err(invalid("a secret has one value: several are for an audience, where no secret may stand"));
+        }
+        if parameter.several && parameter.groups().next().is_some() {
+            return Err(invalid("it has several values, of which its pattern's named groups would have one each"));
         }
         if parameter.kind == ValueKind::Secret && (parameter.default.is_some() || !parameter.choices.is_empty()) {
             return Err(invalid("a secret has no default and no choices, since the manifest is public"));
@@ -98,6 +109,7 @@ impl Parameter {
             pattern: None,
             optional: true,
             of_app: false,
+            several: false,
         }
     }
 
@@ -117,6 +129,18 @@ impl Parameter {
     /// # Errors
     /// `invalid-input` with what is wrong; the value itself is never repeated.
     pub fn accept(&self, value: &str) -> Result<()> {
+        if !self.several {
+            return self.accept_one(value);
+        }
+        let count = each(value).count();
+        if count > MOST_VALUES {
+            return Err(Kind::InvalidInput
+                .error(format!("`{}` has {count} values; it may have {MOST_VALUES}.", text::foreign(&self.name, 64))));
+        }
+        each(value).try_for_each(|value| self.accept_one(value))
+    }
+
+    fn accept_one(&self, value: &str) -> Result<()> {
         let wrong = |why: &str| {
             Err(Kind::InvalidInput.error(format!("The value for `{}` {why}.", text::foreign(&self.name, 64))))
         };
@@ -126,6 +150,9 @@ impl Parameter {
         }
         if value.len() > longest {
             return wrong(&format!("has {} bytes; it may have {longest}", value.len()));
+        }
+        if !self.is_secret() && each(value).nth(1).is_some() {
+            return wrong("has more than one line: this parameter takes one value");
         }
         match self.kind {
             // A secret may be a PEM text of many lines; where it lands decides what it may hold.
@@ -161,6 +188,21 @@ impl Parameter {
     }
 }
 
+/// The values in the text of a parameter that has several.
+pub fn each(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n')
+}
+
+/// The text of a parameter that has these values.
+pub fn together(values: &[impl AsRef<str>]) -> String {
+    values.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n")
+}
+
+/// The same as people read it.
+pub fn listed(text: &str) -> String {
+    each(text).collect::<Vec<_>>().join(", ")
+}
+
 fn acceptable_url(value: &str) -> Result<(), &'static str> {
     let url = Url::parse(value).map_err(|_| "is not a URL")?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -183,19 +225,53 @@ fn invalid(why: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn with_pattern(pattern: String) -> Result<Parameter> {
+    fn with(kind: ValueKind, settings: &[declared::ParameterSetting]) -> Result<Parameter> {
         Parameter::check(&declared::Parameter {
-            name: "tenant".into(),
-            title: "Tenant".into(),
-            kind: ValueKind::Label,
-            settings: vec![declared::ParameterSetting::Pattern(pattern)],
+            name: "tenants".into(),
+            title: "Tenants".into(),
+            kind,
+            settings: settings.to_vec(),
         })
+    }
+
+    #[test]
+    fn each_of_several_values_fits_as_one_does() {
+        use declared::ParameterSetting as Its;
+        let settings = [Its::Several, Its::Choices(vec!["a".into(), "b".into()]), Its::Default(together(&["a", "b"]))];
+        let tenants = with(ValueKind::Label, &settings).unwrap();
+        assert!(tenants.accept("a").is_ok());
+        assert!(tenants.accept("b\na").is_ok());
+        for unfit in ["", "a\n", "a\n\nb", "a\nc", "a\r\nb", "a, b"] {
+            assert_eq!(tenants.accept(unfit).unwrap_err().kind(), Kind::InvalidInput, "{unfit:?}");
+        }
+        let endless = vec!["a"; MOST_VALUES + 1];
+        assert!(tenants.accept(&together(&endless[1..])).is_ok());
+        assert!(tenants.accept(&together(&endless)).is_err());
+        assert!(with(ValueKind::Label, &[Its::Several, Its::Default("a\n".into())]).is_err());
+    }
+
+    #[test]
+    fn where_one_value_is_wanted_a_second_line_is_refused() {
+        // Regression: URL parsers drop line breaks, so that two URLs were one of another host.
+        for (kind, value) in [(ValueKind::Url, "https://a\n.example"), (ValueKind::Text, "a\nb")] {
+            let error = with(kind, &[]).unwrap().accept(value).unwrap_err();
+            assert!(error.message().ends_with("this parameter takes one value."), "{error}");
+        }
+    }
+
+    #[test]
+    fn neither_secrets_nor_named_groups_have_several_values() {
+        use declared::ParameterSetting as Its;
+        assert!(with(ValueKind::Secret, &[Its::Several]).is_err());
+        assert!(with(ValueKind::Text, &[Its::Several, Its::Pattern("(?<dc>..)-.*".into())]).is_err());
+        assert!(with(ValueKind::Text, &[Its::Several, Its::Pattern("(..)-.*".into())]).is_ok());
     }
 
     #[test]
     fn a_pattern_nested_over_200_deep_is_refused() {
         // Regression: a pattern that fuzzing had kept overflowed a stack of 2 MB; that one is in the corpus.
         let nested = |groups: usize| format!("{}a{}", "(".repeat(groups), ")+".repeat(groups));
+        let with_pattern = |pattern| with(ValueKind::Label, &[declared::ParameterSetting::Pattern(pattern)]);
         let error = with_pattern(nested(120)).unwrap_err();
         assert_eq!(error.kind(), Kind::InvalidConnector);
         assert!(error.message().contains("nested"), "{}", error.message());

@@ -55,18 +55,24 @@ impl Resting {
     }
 
     pub(super) fn take(&self, tenant: &Tenant) -> Option<Instance> {
-        self.remove(|rests| rests.since.elapsed() > REST);
         let mut all = lock(&self.all);
+        // They came in one after the other, so the first has rested longest.
+        let now = Instant::now();
+        let rested = all.iter().take_while(|rests| now.duration_since(rests.since) > REST).count();
+        let gone: Vec<Rests> = all.drain(..rested).collect();
         // The one that rested last has the most of its memory still in the processor's caches.
-        let at = all.iter().rposition(|rests| rests.tenant == *tenant)?;
-        all.remove(at).map(|rests| rests.instance)
+        let at = all.iter().rposition(|rests| rests.tenant == *tenant);
+        let taken = at.and_then(|at| all.remove(at));
+        // Dropping an instance takes a while, and others wait for the lock.
+        drop(all);
+        drop(gone);
+        taken.map(|rests| rests.instance)
     }
 
     pub(super) fn keep(&self, tenant: &Tenant, instance: Instance) {
         let mut all = lock(&self.all);
         all.push_back(Rests { tenant: tenant.clone(), since: Instant::now(), instance });
         let oldest = if all.len() > self.most { all.pop_front() } else { None };
-        // Dropping an instance takes a while, and others wait for the lock.
         drop(all);
         drop(oldest);
     }

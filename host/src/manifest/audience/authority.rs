@@ -30,11 +30,20 @@ pub struct NameInfo {
     pub bounded: bool,
     /// Whether it is a named group of another's pattern: it is a label, and shown even where the other is secret.
     pub is_pattern_group: bool,
+    /// Whether it may have several values, of which each makes an origin of its own.
+    pub several: bool,
 }
 
 /// Why something is no origin. It names names, never values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginError(String);
+
+impl OriginError {
+    /// What is wrong with the value of a name.
+    pub(super) fn of(name: &str, why: &str) -> Self {
+        Self(format!("the value of `{}` {why}", shown(name)))
+    }
+}
 
 impl fmt::Display for OriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -409,7 +418,7 @@ impl Name {
 /// # Errors
 /// Where it is not the beginning of an http or https URL, and nothing but that.
 pub(super) fn beginning(name: &str, value: &Value) -> Result<Url, OriginError> {
-    let unfit = |why: &str| OriginError(format!("the value of `{}` {why}", shown(name)));
+    let unfit = |why: &str| OriginError::of(name, why);
     if value.is_secret() {
         return Err(unfit("is secret, and a URL is shown"));
     }

@@ -26,8 +26,12 @@ fn given(values: &[(&str, &str)]) -> Given {
 }
 
 fn info(name: &str) -> Option<NameInfo> {
-    let of = |kind, bounded| Some(NameInfo { kind, bounded, is_pattern_group: false });
+    let of = |kind, bounded| Some(NameInfo { kind, bounded, is_pattern_group: false, several: false });
+    let several = |kind| Some(NameInfo { kind, bounded: false, is_pattern_group: false, several: true });
     match name {
+        "labels" => several(ValueKind::Label),
+        "ports" => several(ValueKind::Integer),
+        "urls" => several(ValueKind::Url),
         "label" | "other" => of(ValueKind::Label, false),
         "host" => of(ValueKind::Host, false),
         "bounded" => of(ValueKind::Host, true),
@@ -35,7 +39,7 @@ fn info(name: &str) -> Option<NameInfo> {
         "port" => of(ValueKind::Integer, false),
         "text" => of(ValueKind::Text, false),
         "secret" => of(ValueKind::Secret, true),
-        "secret.dc" => Some(NameInfo { kind: ValueKind::Label, bounded: true, is_pattern_group: true }),
+        "secret.dc" => Some(NameInfo { kind: ValueKind::Label, bounded: true, is_pattern_group: true, several: false }),
         _ => None,
     }
 }
@@ -44,8 +48,14 @@ fn parse(text: &str) -> Result<OriginTemplate, OriginError> {
     OriginTemplate::parse(&Template::parse(text).unwrap(), &info)
 }
 
+fn resolve_all(text: &str, values: &[(&str, &str)]) -> Result<Vec<String>, OriginError> {
+    Ok(parse(text)?.resolve(&given(values))?.iter().map(ToString::to_string).collect())
+}
+
 fn resolve(text: &str, values: &[(&str, &str)]) -> Result<Option<String>, OriginError> {
-    Ok(parse(text)?.resolve(&given(values))?.map(|pattern| pattern.to_string()))
+    let mut all = resolve_all(text, values)?;
+    assert!(all.len() <= 1, "{all:?}");
+    Ok(all.pop())
 }
 
 fn url(text: &str, values: &[(&str, &str)]) -> Result<String, String> {
@@ -157,6 +167,37 @@ fn the_first_alternative_with_values_is_the_origin() {
     assert_eq!(resolve(template, &[]).unwrap(), None);
     // Another value that is missing comes before one that does not fit.
     assert_eq!(resolve("https://{label}.{other}.example", &[("label", "/")]).unwrap(), None);
+}
+
+#[test]
+fn a_name_with_several_values_makes_an_origin_of_each() {
+    for (template, values, expected) in [
+        (
+            "https://x-{labels}.{other}.example",
+            &[("labels", "a\nb\nA"), ("other", "eu")][..],
+            &["https://x-a.eu.example", "https://x-b.eu.example"][..],
+        ),
+        ("{urls}", &[("urls", "https://b.example/x\nhttps://a.example")], &["https://b.example", "https://a.example"]),
+        ("{urls} || https://{label}.example", &[("label", "a")], &["https://a.example"]),
+        ("{urls} || https://{labels}.example", &[("labels", "a\nb")], &["https://a.example", "https://b.example"]),
+        ("https://*.{labels}.example", &[("labels", "a\nb")], &["https://*.a.example", "https://*.b.example"]),
+        ("https://{labels}-{labels}.example", &[("labels", "a\nb")], &["https://a-a.example", "https://b-b.example"]),
+        ("https://a.example:{ports}", &[("ports", "1\n2")], &["https://a.example:1", "https://a.example:2"]),
+        ("https://{labels}.{other}.example", &[("labels", "a\nb")], &[]),
+        ("{urls}", &[], &[]),
+    ] {
+        assert_eq!(resolve_all(template, values).unwrap(), expected, "{template}");
+    }
+    assert!(resolve_all("https://{labels}.example", &[("labels", "a\nevil.com/")]).is_err());
+    assert!(resolve_all("{urls}", &[("urls", "https://a.example\nhttps://evil.com/#")]).is_err());
+    // One that was given where one value is wanted is no origin either.
+    assert!(resolve_all("https://{label}.example", &[("label", "a\nb")]).is_err());
+    let error = parse("https://{labels}.example:{ports}").unwrap_err().to_string();
+    assert_eq!(error, "only one of its names may have several values");
+    assert_eq!(
+        parse("{urls} || https://{labels}.example").unwrap().describe(),
+        "{urls} || https://{labels}.example, one for each value of `urls` or `labels`"
+    );
 }
 
 #[test]
@@ -285,7 +326,7 @@ fn no_value_leads_elsewhere() {
 
 #[test]
 fn a_wildcard_is_exactly_one_label() {
-    let pattern = parse("https://*.example.com").unwrap().resolve(&given(&[])).unwrap().unwrap();
+    let pattern = parse("https://*.example.com").unwrap().resolve(&given(&[])).unwrap().remove(0);
     let matches = |text: &str| pattern.matches(&Origin::parse(text).unwrap());
     assert!(matches("https://a.example.com"));
     assert!(matches("https://A.EXAMPLE.com:443"));
@@ -305,7 +346,7 @@ fn a_wildcard_is_exactly_one_label() {
     ] {
         assert!(Origin::parse(other).map_or(true, |origin| !pattern.matches(&origin)), "{other}");
     }
-    let inner = parse("https://api.*.example.com:8443").unwrap().resolve(&given(&[])).unwrap().unwrap();
+    let inner = parse("https://api.*.example.com:8443").unwrap().resolve(&given(&[])).unwrap().remove(0);
     assert!(inner.matches(&Origin::parse("https://api.eu.example.com:8443").unwrap()));
     assert!(!inner.matches(&Origin::parse("https://api.eu.example.com").unwrap()));
     assert_eq!((inner.to_string().as_str(), inner.exact()), ("https://api.*.example.com:8443", None));
@@ -418,7 +459,7 @@ proptest! {
             ("https://a.{bounded}.example.com", "a.", ".example.com", None),
             ("https://{host}:8443", "", "", None),
         ] {
-            if let Ok(Some(pattern)) = parse(template).unwrap().resolve(&given(values)) {
+            for pattern in parse(template).unwrap().resolve(&given(values)).unwrap_or_default() {
                 let origin = pattern.exact().unwrap();
                 let host = origin.host().to_string();
                 prop_assert!(host.starts_with(before) && host.ends_with(after), "{host}");
@@ -429,7 +470,7 @@ proptest! {
                 prop_assert_eq!(Origin::parse(&origin.to_string()).unwrap(), origin);
             }
         }
-        if let Ok(Some(pattern)) = parse("https://a.example:{port}").unwrap().resolve(&given(values)) {
+        for pattern in parse("https://a.example:{port}").unwrap().resolve(&given(values)).unwrap_or_default() {
             prop_assert_eq!(Some(pattern.exact().unwrap().port()), port.parse().ok());
         }
     }
@@ -463,7 +504,7 @@ proptest! {
 
     #[test]
     fn a_wildcard_matches_one_label_and_nothing_else(host in "[a-z0-9.*-]{0,12}", suffix in "(\\.?example\\.com|\\.example\\.org)?") {
-        let pattern = parse("https://*.example.com").unwrap().resolve(&given(&[])).unwrap().unwrap();
+        let pattern = parse("https://*.example.com").unwrap().resolve(&given(&[])).unwrap().remove(0);
         if let Ok(origin) = Origin::parse(&format!("https://{host}{suffix}")) {
             let read = origin.host().to_string();
             let expected = read.strip_suffix(".example.com").is_some_and(|label| !label.is_empty() && !label.contains('.'));

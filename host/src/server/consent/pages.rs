@@ -6,6 +6,7 @@ use url::Url;
 use super::Asked;
 use crate::{
     error::Error,
+    manifest::parameter,
     server::page::{STYLE, theirs},
 };
 
@@ -64,7 +65,11 @@ impl Consent {
             named_later: all(&proposal.named_later),
             open_hosts: all(&consent.open_hosts),
             private: all(&proposal.private_origins),
-            readable: proposal.readable.iter().map(|(name, value)| (theirs(name), theirs(value))).collect(),
+            readable: proposal
+                .readable
+                .iter()
+                .map(|(name, value)| (theirs(name), theirs(&parameter::listed(value))))
+                .collect(),
             asked_by: theirs(&consent.caller),
             owner: asked.owner.as_deref().map(theirs),
             return_to: asked.return_url.as_ref().map(|url| theirs(&url.origin().ascii_serialization())),
