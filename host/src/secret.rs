@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
+    /// Bytes that one must have to be looked for by itself in what others may see: shorter ones would mask ordinary text.
+    pub const SHORTEST_MASKED: usize = 8;
+
     /// Takes the bytes over.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))

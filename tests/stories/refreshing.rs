@@ -49,6 +49,11 @@ fn me(embedded: &Embedded, base: &str) -> Value {
 }
 
 #[track_caller]
+/// Waits for a token's time to come.
+fn since(obtained: Instant, time: Duration) {
+    thread::sleep(time.saturating_sub(obtained.elapsed()));
+}
+
 fn all_good(answers: Vec<Result<Value, attache::Error>>) {
     for answer in answers {
         assert_eq!(answer.unwrap()["status"], 200);
@@ -70,9 +75,7 @@ fn sixty_four_calls_at_expiry_make_one_refresh() {
     let (embedded, oidc) = at_oidc(&json!({ "access": 4 }));
     let obtained = Instant::now();
     let input = json!({ "url": format!("{}/api/me", oidc.peer.base()) });
-    while obtained.elapsed() < Duration::from_millis(4_100) {
-        thread::yield_now();
-    }
+    since(obtained, Duration::from_millis(4_100));
     all_good(embedded.call_at_once(64, "me", "send", &input));
     assert_eq!(oidc.tokens("refresh_token").len(), 1);
     no_token_was_presented_twice(&oidc);
@@ -147,18 +150,31 @@ fn a_provider_that_fails_takes_nothing_away_that_is_still_good() {
     simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 100, "status": 503,
         "headers": { "retry-after": "3600" } }));
     let obtained = Instant::now();
-    while obtained.elapsed() < Duration::from_millis(18_050) {
-        thread::yield_now();
-    }
+    since(obtained, Duration::from_millis(18_050));
     for _ in 0..3 {
         assert_eq!(me(&embedded, simulated.url())["status"], 200);
     }
     assert_eq!(simulated.tokens("refresh_token").len(), 1, "`Retry-After` is kept to");
-    while obtained.elapsed() < Duration::from_millis(21_050) {
-        thread::yield_now();
-    }
+    since(obtained, Duration::from_millis(21_050));
     let seen = me(&embedded, simulated.url());
     assert!(seen["sentence"].as_str().unwrap().contains("issues no token now: it answered with status 503"), "{seen}");
+}
+
+#[test]
+fn a_call_that_comes_while_another_renews_uses_what_is_still_good() {
+    // Regression: the renewal's mark changed the store, so that the next call read the connection anew, and waited.
+    let (embedded, simulated) = at_simulated(&["--access-lifetime", "20"]);
+    simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 1, "hold": "before" }));
+    since(Instant::now(), Duration::from_millis(18_050));
+    thread::scope(|scope| {
+        let renewing = scope.spawn(|| me(&embedded, simulated.url()));
+        simulated.wait_until_held(1);
+        assert_eq!(me(&embedded, simulated.url())["status"], 200);
+        assert!(!renewing.is_finished(), "it waits for the provider");
+        simulated.release();
+        assert_eq!(renewing.join().unwrap()["status"], 200);
+    });
+    assert_eq!(simulated.tokens("refresh_token").len(), 1);
 }
 
 #[test]
@@ -216,9 +232,7 @@ fn a_request_that_never_left_spends_nothing() {
     let (embedded, simulated) = at_simulated(&["--access-lifetime", "1"]);
     let (url, obtained) = (simulated.url().to_owned(), Instant::now());
     drop(simulated);
-    while obtained.elapsed() < Duration::from_millis(1_050) {
-        thread::yield_now();
-    }
+    since(obtained, Duration::from_millis(1_050));
     let seen = me(&embedded, &url);
     assert_eq!(seen["error"], "unreachable", "{seen}");
     let audit = std::fs::read_to_string(embedded.host().audit_path()).unwrap();
@@ -392,9 +406,7 @@ fn a_caller_that_goes_away_takes_no_renewal_with_it() {
     // Regression: a call that was dropped while its renewal was under way lost the answer, and the next presented the token again.
     let (embedded, simulated) = at_simulated(&["--access-lifetime", "1"]);
     let obtained = Instant::now();
-    while obtained.elapsed() < Duration::from_millis(1_050) {
-        thread::yield_now();
-    }
+    since(obtained, Duration::from_millis(1_050));
     simulated.settings(&json!({ "access-lifetime": 3600 }));
     simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 1, "hold": "after" }));
     let input = json!({ "url": format!("{}/api/me", simulated.url()) });

@@ -397,6 +397,8 @@ impl Credentials for SignIn {
         if let Some(held) = it.good() {
             return Ok(held);
         }
+        // Read anew, it has looked at nothing yet; and another may have kept something since it did.
+        it.look()?;
         // What is good for a little while yet is good enough while somebody else renews it.
         let turn = match (it.turn.one.clone().try_lock_owned(), it.still_good()) {
             (Ok(turn), _) => turn,

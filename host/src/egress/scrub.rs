@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 
 use crate::{secret::Secret, sync::lock};
 
-/// Shorter values would mask ordinary text; connecting with one warns.
-pub const SHORTEST: usize = 8;
+/// Connecting with a shorter value warns.
+pub const SHORTEST: usize = Secret::SHORTEST_MASKED;
 
 const MASK: u8 = b'*';
 /// RFC 3986's unreserved characters stay.

@@ -174,7 +174,11 @@ impl<'a> Filling<'a> {
         // Taken once, so that growing leaves no copy behind that nobody wipes.
         let mut filled = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
         pieces.iter().for_each(|piece| filled.extend_from_slice(piece));
-        let filled = Value::made_of(filled, made_of);
+        let secret = made_of.extract_if(.., |value| value.is_secret()).collect::<Vec<_>>();
+        let filled = match <[Value; 1]>::try_from(secret) {
+            Ok([only]) => Value::written_around(filled, only),
+            Err(secret) => Value::made_of(filled, secret),
+        };
         landing
             .check(filled.bytes())
             .map_err(|why| FillError(format!("the text cannot stand in {}: {why}", landing.place())))?;

@@ -202,7 +202,7 @@ fn what_is_computed_from_a_secret_is_one_and_tells_its_parts() {
         ("x", &[]),
         ("{hex(a)}", &[]),
         ("Bearer {key}", &["s3cret/", "Bearer s3cret/"]),
-        ("Basic {base64(a, \":\", key)}", &["s3cret/", "cHVibGljOnMzY3JldC8=", "Basic cHVibGljOnMzY3JldC8="]),
+        ("Basic {base64(a, \":\", key)}", &["s3cret/", "cHVibGljOnMzY3JldC8="]),
         ("{a} || {key}", &[]),
     ] {
         let filled = fill_value(template, Landing::Header, values).unwrap().unwrap();
