@@ -14,6 +14,7 @@ mod canary_oauth;
 mod chromium;
 mod command_line;
 mod connecting;
+mod console;
 mod dataverse;
 mod egress;
 mod environments;
