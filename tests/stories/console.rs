@@ -1,66 +1,219 @@
-//! The console: the operator in a browser.
+//! The console: the operator in a real browser, and whoever would like to be taken for them. Pictures of the pages are in
+//! `target/screenshots` afterwards.
 
 use std::process::Child;
 
-use attache_tests::{Attache, Browser, service::Service};
+use attache_tests::{
+    Attache, connector,
+    peers::{Oidc, chromium_console, oidc},
+};
+use serde_json::{Value, json};
 
-use crate::{connect, serving, with_echo};
+use crate::{machine, oauth::SECRET, serving::serve};
 
-struct Story {
+/// A host that runs.
+struct Console {
     attache: Attache,
-    #[allow(dead_code, reason = "it answers")]
-    service: Service,
     host: Child,
-    url: String,
+    /// Where the console is.
+    root: String,
 }
 
-impl Drop for Story {
+impl Drop for Console {
     fn drop(&mut self) {
         let _ = self.host.kill();
         let _ = self.host.wait();
     }
 }
 
-fn story() -> Story {
-    let (attache, service) = (with_echo(), Service::plain());
-    connect(&attache, "header", &service, &[]).done();
-    let (host, url) = serving::serve(&attache, &[]);
-    Story { attache, service, host, url }
+impl Console {
+    fn of(attache: Attache) -> Self {
+        let (host, url) = serve(&attache, &[]);
+        Self { attache, host, root: format!("{url}console") }
+    }
+
+    /// A link to sign in with.
+    #[track_caller]
+    fn link(&self) -> String {
+        self.attache.run(&["console", "--no-browser"]).done().trim().to_owned()
+    }
+
+    /// The steps that sign a browser in: a script fills the code in, or the person does.
+    #[track_caller]
+    fn sign_in(&self, javascript: bool) -> Vec<Value> {
+        let link = self.link();
+        let (_, code) = link.split_once('#').unwrap();
+        let typed = if javascript { vec![] } else { vec![json!({ "fill": { "Code": code } })] };
+        let begin = vec![json!({ "open": link })];
+        [begin, typed, vec![json!({ "press": "Sign in" }), json!({ "see": "What needs attention" })]].concat()
+    }
+
+    /// Signs a browser in, and takes these steps.
+    #[track_caller]
+    fn go(&self, pictures: &str, javascript: bool, steps: &[Value]) -> Value {
+        let steps = [self.sign_in(javascript), steps.to_vec()].concat();
+        let seen = chromium_console(pictures, json!({ "javascript": javascript, "steps": steps }));
+        for page in seen["pages"].as_array().unwrap().iter().filter(|page| page["tree"].is_string()) {
+            is_in_order(page);
+        }
+        assert_eq!(seen["complaints"], json!([]), "a policy was broken, or a script failed");
+        seen
+    }
+}
+
+/// What every page is to a browser.
+#[track_caller]
+fn is_in_order(page: &Value) {
+    let said = format!("{} {}\n{}", page["name"], page["url"], page["tree"].as_str().unwrap());
+    assert_eq!((&page["lang"], &page["headings"]), (&json!("en"), &json!(1)), "{said}");
+    assert_eq!((&page["unlabelled"], &page["injected"]), (&json!(0), &json!(0)), "{said}");
+    assert_eq!(page["styled"], "1216px", "its policy lets its own style through: {said}");
+    for width in page["widths"].as_array().unwrap() {
+        assert_eq!(width[0], width[1], "nothing is wider than the window: {said}");
+    }
+}
+
+#[track_caller]
+fn page<'a>(seen: &'a Value, name: &str) -> &'a Value {
+    let found = seen["pages"].as_array().unwrap().iter().find(|page| page["name"] == name);
+    found.unwrap_or_else(|| panic!("{name} was not looked at"))
+}
+
+#[track_caller]
+fn shows(seen: &Value, name: &str, words: &[&str]) {
+    let text = page(seen, name)["text"].as_str().unwrap();
+    for words in words {
+        assert!(text.contains(words), "“{words}” is not on {name}:\n{text}");
+    }
+}
+
+/// From nothing to a revoked consent: a connector is added, an account connected at a provider, called, and let go.
+#[track_caller]
+fn goes_all_the_way(javascript: bool) {
+    let mut attache = machine();
+    attache.set("WEB_SECRET", SECRET);
+    let (console, oidc) = (Console::of(attache), oidc(&json!({})));
+    let pictures = if javascript { "console" } else { "" };
+
+    let added = console.go(pictures, javascript, &adding());
+    shows(&added, "empty", &["Nothing is connected here yet", "default", "console:tester"]);
+    shows(&added, "proposal", &["Add oauth", "{base}", "What api:write is for", "write"]);
+    shows(&added, "connector", &["oauth 1.0.0", "by console:tester"]);
+
+    let base = oidc.peer.base();
+    let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
+    console.attache.run(&app).done();
+    let seen = console.go(pictures, javascript, &connecting_calling_and_revoking(&console, &oidc));
+    shows(&seen, "back", &["Connect work?"]);
+    shows(&seen, "connection", &["connected", "jo", "in 59 min", "not lately", "api:read"]);
+    shows(&seen, "called", &["What came of it", "text of others", "\"status\": 200", "jo"]);
+    shows(&seen, "preview", &["Nothing was sent", "GET", "/api/me"]);
+    shows(&seen, "connections", &["work", "connected", "jo", "just now"]);
+    shows(&seen, "consent", &["Nothing: it is for the very connector that is approved", &base, "by console:tester"]);
+    shows(&seen, "audit", &["credential-used", "connection-pending", "connected", "console:tester"]);
+    shows(&seen, "revoked", &["The consent to work is revoked", "The provider has ended what it gave"]);
+    shows(&seen, "overview", &["consent needed", "was revoked at", "2 done"]);
+    assert_eq!(oidc.asked().iter().filter(|it| it.0["path"] == "/token/revocation").count(), 2);
+    let listed = console.attache.run(&["consent", "list"]).done();
+    assert!(listed.contains("revoked"), "{listed}");
+    console.attache.run(&["audit", "verify"]).done();
+    // What a page loads is this host's, and the way to the provider is the only one that leads away.
+    let mut reached: Vec<&str> = seen["requests"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    reached.sort_unstable();
+    let mut known = [console.root.trim_end_matches("/console"), &base];
+    known.sort_unstable();
+    assert_eq!(reached, known);
+}
+
+fn adding() -> Vec<Value> {
+    vec![
+        json!({ "look": "empty" }),
+        json!({ "follow": "Connectors" }),
+        json!({ "follow": "Add a connector" }),
+        json!({ "look": "add" }),
+        json!({ "file": { "The connector's": connector("oauth") } }),
+        json!({ "press": "Look at it" }),
+        json!({ "see": "How it connects" }),
+        json!({ "look": "proposal" }),
+        json!({ "press": "Approve oauth 1.0.0" }),
+        json!({ "see": "Isolation" }),
+        json!({ "look": "connector" }),
+        json!({ "follow": "Connectors" }),
+        json!({ "look": "connectors" }),
+        json!({ "press": "Sign out" }),
+        json!({ "see": "Sign in to the console" }),
+        json!({ "look": "sign-in" }),
+    ]
+}
+
+fn connecting_calling_and_revoking(console: &Console, oidc: &Oidc) -> Vec<Value> {
+    let (base, authority) = (oidc.peer.base(), oidc.peer.authority());
+    let connect = [
+        json!({ "follow": "Connections" }),
+        json!({ "follow": "Connect an account" }),
+        json!({ "follow": "oauth" }),
+        json!({ "look": "choose" }),
+        json!({ "follow": "discovered" }),
+        json!({ "fill": { "Name of the connection": "work" } }),
+        json!({ "fill": { "base": base } }),
+        json!({ "fill": { "issuer": base } }),
+        json!({ "fill": { "Private addresses": authority } }),
+        json!({ "look": "connect" }),
+        json!({ "press": "Go on" }),
+        json!({ "press": format!("Agree and sign in at {base}") }),
+        json!({ "until": format!("{base}/interaction/") }),
+    ];
+    let at_provider = [
+        json!({ "login": "jo" }),
+        json!({ "until": format!("{}/connect/back", console.root) }),
+        json!({ "look": "back" }),
+        json!({ "press": "Yes, connect work" }),
+        json!({ "see": "Try a call" }),
+        json!({ "look": "connection" }),
+    ];
+    let call = [
+        json!({ "follow": "send" }),
+        json!({ "fill": { "url": format!("{base}/api/me") } }),
+        json!({ "look": "call" }),
+        json!({ "press": "Show what would be sent" }),
+        json!({ "see": "Nothing was sent" }),
+        json!({ "look": "preview" }),
+        json!({ "press": "Call" }),
+        json!({ "see": "It was not ticked" }),
+        json!({ "look": "not-ticked" }),
+        json!({ "tick": "I want that" }),
+        json!({ "press": "Call" }),
+        json!({ "see": "What came of it" }),
+        json!({ "look": "called" }),
+    ];
+    let after = [
+        json!({ "follow": "Connections" }),
+        json!({ "look": "connections" }),
+        json!({ "follow": "Consents" }),
+        json!({ "look": "consents" }),
+        json!({ "follow": "work" }),
+        json!({ "look": "consent" }),
+        json!({ "follow": "Audit" }),
+        json!({ "look": "audit" }),
+        json!({ "open": format!("{}/consents/work", console.root) }),
+        json!({ "follow": "Revoke it" }),
+        json!({ "look": "sure" }),
+        json!({ "press": "Revoke it" }),
+        json!({ "see": "is revoked" }),
+        json!({ "look": "revoked" }),
+        json!({ "follow": "Overview" }),
+        json!({ "unfold": "As a table" }),
+        json!({ "look": "overview" }),
+    ];
+    [connect.to_vec(), at_provider.to_vec(), call.to_vec(), after.to_vec()].concat()
 }
 
 #[test]
-fn probe() {
-    let story = story();
-    let link = story.attache.run(&["console", "--no-browser"]).done();
-    let (page, code) = link.trim().split_once('#').unwrap();
-    let client = reqwest::blocking::Client::builder().cookie_store(true).build().unwrap();
-    let origin = story.url.trim_end_matches('/').to_owned();
-    let signed = client.post(page).header("origin", &origin).form(&[("code", code)]).send().unwrap();
-    println!("{} {}", signed.status(), signed.url());
-    for path in [
-        "",
-        "/",
-        "?span=fortnight",
-        "/connectors",
-        "/connectors/echo",
-        "/connections",
-        "/connections/echo",
-        "/connections/echo/operations/send",
-        "/consents",
-        "/consents/echo",
-        "/audit",
-        "/connect",
-        "/connect?connector=echo",
-        "/connect?connector=echo&option=header",
-        "/connect?again=echo",
-        "/add",
-        "/nothing",
-        "/connections/nobody",
-    ] {
-        let got = client.get(format!("{origin}/console{path}")).send().unwrap();
-        println!("{path} {} {}", got.status(), got.headers()["content-security-policy"].to_str().unwrap());
-        let text = got.text().unwrap();
-        println!("{}", text.split("<main").nth(1).unwrap_or(&text));
-    }
-    let _ = Browser::new();
+fn an_operator_adds_a_connector_connects_at_a_provider_calls_and_revokes() {
+    goes_all_the_way(true);
+}
+
+#[test]
+fn the_same_goes_without_javascript() {
+    goes_all_the_way(false);
 }
