@@ -206,10 +206,16 @@ impl Row {
             other => other.to_string(),
         };
         let what = WHAT.map(|name| (name, field(name)));
-        let what = what.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| match name {
-            "method" | "origin" | "path" | "reason" | "outcome" => value,
-            name => format!("{name} {value}"),
-        });
+        // A connection says which connector it is of.
+        let is_said = |name: &str| name == "connector" && !line["connection"].is_null();
+        let what =
+            what.into_iter().filter(|(name, value)| !value.is_empty() && !is_said(name)).map(
+                |(name, value)| match name {
+                    "method" | "origin" | "path" | "reason" | "outcome" => value,
+                    "milliseconds" => format!("in {value} ms"),
+                    name => format!("{name} {value}"),
+                },
+            );
         Self {
             seq: line["seq"].as_u64().unwrap_or_default(),
             time: shown(time),

@@ -1,6 +1,6 @@
 //! Connectors: which are approved and what each may do; adding one, which is looked at before anybody agrees; removing one.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use askama::Template;
 use axum::{
@@ -39,7 +39,7 @@ struct Row {
     version: String,
     digest: String,
     /// Origins that receive a credential, as templates.
-    audience: Vec<String>,
+    audience: BTreeSet<String>,
     approved: String,
     approved_by: String,
 }
@@ -50,7 +50,7 @@ pub(super) async fn list(visitor: Visitor) -> Shown {
     let rows = all
         .into_iter()
         .map(|it| Row {
-            audience: texts(&it.terms["audience"]),
+            audience: origins(&texts(&it.terms["audience"])),
             connector: it.connector,
             version: it.version,
             digest: it.digest.short(),
@@ -59,6 +59,11 @@ pub(super) async fn list(visitor: Visitor) -> Shown {
         })
         .collect();
     Ok(html(StatusCode::OK, &List { frame: visitor.frame(HERE), rows, more }))
+}
+
+/// Each origin once, whichever auth options it is for.
+fn origins(audience: &[String]) -> BTreeSet<String> {
+    audience.iter().map(|it| it.split_once(" (").map_or(it.as_str(), |(origin, _)| origin).to_owned()).collect()
 }
 
 #[derive(Template)]
