@@ -6,10 +6,11 @@ use std::process::Child;
 use attache_tests::{
     Attache, connector,
     peers::{Oidc, chromium_console, oidc},
+    service::{Service, answer},
 };
 use serde_json::{Value, json};
 
-use crate::{machine, oauth::SECRET, serving::serve};
+use crate::{connect, machine, oauth::SECRET, serving::serve, with_echo};
 
 /// A host that runs.
 struct Console {
@@ -216,4 +217,125 @@ fn an_operator_adds_a_connector_connects_at_a_provider_calls_and_revokes() {
 #[test]
 fn the_same_goes_without_javascript() {
     goes_all_the_way(false);
+}
+
+/// Whatever a connector, a service or a failure says, a browser shows it as text.
+#[test]
+fn what_others_say_is_text_and_nothing_of_it_runs() {
+    const MARKUP: &str = "</q><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>";
+    let console = Console::of(machine());
+    let calls = format!("{}/connections/marked/operations/get", console.root);
+    let add = [
+        json!({ "open": format!("{}/add", console.root) }),
+        json!({ "file": { "The connector's": connector("marked-up") } }),
+        json!({ "press": "Look at it" }),
+        json!({ "see": "How it connects" }),
+        json!({ "look": "proposal" }),
+        json!({ "press": "Approve marked-up 1.0.0" }),
+        json!({ "see": "Isolation" }),
+        json!({ "look": "connector" }),
+        json!({ "follow": "Connect" }),
+        json!({ "fill": { "Name of the connection": "marked" } }),
+        json!({ "fill": { "key": "a-key-of-the-story" } }),
+        json!({ "look": "connect" }),
+        json!({ "press": "Go on" }),
+        json!({ "see": "Agree and connect" }),
+        json!({ "look": "agree" }),
+        json!({ "press": "Agree and connect" }),
+        json!({ "see": "Try a call" }),
+        json!({ "look": "connection" }),
+        json!({ "press": "Check it at the service" }),
+        json!({ "see": "It is good" }),
+        json!({ "look": "checked" }),
+    ];
+    let call = [
+        json!({ "open": calls }),
+        json!({ "look": "call" }),
+        json!({ "press": "Call" }),
+        json!({ "see": "What came of it" }),
+        json!({ "look": "called" }),
+        json!({ "choose": { "fails": "true" } }),
+        json!({ "press": "Call" }),
+        json!({ "see": "The connector failed" }),
+        json!({ "look": "failed" }),
+        json!({ "open": format!("{}/connections", console.root) }),
+        json!({ "look": "connections" }),
+        json!({ "open": format!("{}/connections/x%3Cscript%3Ealert(3)%3C%2Fscript%3E", console.root) }),
+        json!({ "look": "nobody" }),
+        json!({ "open": format!("{}/audit?connection=%22%3E%3Cscript%3Ealert(4)%3C%2Fscript%3E", console.root) }),
+        json!({ "look": "audit" }),
+    ];
+    let seen = console.go("marked-up", true, &[&add[..], &call].concat());
+    for name in [
+        "proposal",
+        "connector",
+        "connect",
+        "agree",
+        "connection",
+        "checked",
+        "call",
+        "called",
+        "failed",
+        "connections",
+    ] {
+        let (text, html) = (page(&seen, name)["text"].as_str().unwrap(), page(&seen, name)["html"].as_str().unwrap());
+        assert!(
+            text.contains(MARKUP) || html.contains("&lt;/q&gt;&lt;script&gt;alert(1)"),
+            "it is shown on {name}: {html}"
+        );
+        assert!(!html.contains('\u{202e}'), "nothing is turned around on {name}");
+    }
+    shows(&seen, "nobody", &["x<script>alert(3)"]);
+}
+
+#[test]
+fn an_open_page_shows_what_happens_while_it_is_open() {
+    let service = Service::plain();
+    let attache = with_echo();
+    connect(&attache, "header", &service, &[]).done();
+    let console = Console::of(attache);
+    // When the browser asks this, the first page is there: then something happens.
+    let is_open = Service::plain();
+    let steps = [
+        json!({ "see": "0 done" }),
+        json!({ "keep": format!("{}/", is_open.base()) }),
+        json!({ "see": "1 done" }),
+        json!({ "see": "was revoked at" }),
+        json!({ "look": "live" }),
+    ];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while is_open.received().is_empty() {
+                std::thread::yield_now();
+            }
+            console.attache.call("echo", "connection", &json!({}));
+            console.attache.run(&["consent", "revoke", "echo"]).done();
+        });
+        console.go("console", true, &steps);
+    });
+}
+
+#[test]
+fn a_page_of_another_port_cannot_act_for_who_is_signed_in() {
+    // Another port of this machine is the same site: the browser sends the session's cookie along.
+    let service = Service::plain();
+    let attache = with_echo();
+    connect(&attache, "header", &service, &[]).done();
+    let console = Console::of(attache);
+    let target = format!("{}/connections/echo/remove", console.root);
+    let evil = Service::start(move |_| {
+        let form = format!(
+            "<html lang=en><h1>Win</h1><form method=post action='{target}'><button>Win a prize</button></form>"
+        );
+        answer(200, &[("Content-Type", "text/html")], &form)
+    });
+    let steps = [
+        json!({ "open": evil.base() }),
+        json!({ "press": "Win a prize" }),
+        json!({ "see": "not sent by a page of this host" }),
+        json!({ "look": "forged" }),
+    ];
+    let seen = console.go("console", false, &steps);
+    assert_eq!(page(&seen, "forged")["status"], 403);
+    console.attache.run(&["connection", "check", "echo"]).done();
 }

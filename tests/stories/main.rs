@@ -15,6 +15,7 @@ mod chromium;
 mod command_line;
 mod connecting;
 mod console;
+mod console_guard;
 mod dataverse;
 mod egress;
 mod environments;

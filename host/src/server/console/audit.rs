@@ -1,13 +1,14 @@
 //! The audit, from the newest line on, as far as it is the session's environment's.
 
 use askama::Template;
-use axum::{extract::Query, http::StatusCode};
+use axum::http::StatusCode;
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
+    asked::In,
     charts::{Walk, shown, time_of},
     connections::aside,
     gate::{Shown, Visitor},
@@ -91,7 +92,7 @@ struct Row {
 }
 
 /// What there is.
-pub(super) async fn show(visitor: Visitor, Query(filter): Query<Filter>) -> Shown {
+pub(super) async fn show(visitor: Visitor, In(filter): In<Filter>) -> Shown {
     let (audit, environment) = (visitor.console.host.audit_path(), visitor.environment().to_owned());
     let wanted = Wanted::of(&filter, environment)?;
     let (before, asked) = (filter.before, filter.clone());

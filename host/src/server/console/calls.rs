@@ -1,10 +1,11 @@
 //! A call, tried by hand. What changes something at the service is called only by whoever ticked that they know.
 
 use askama::Template;
-use axum::{extract::Path, http::StatusCode};
+use axum::http::StatusCode;
 use serde_json::Value;
 
 use super::{
+    asked::At,
     gate::{Acting, Fields, Shown, Visitor},
     input::{Asks, Form},
     view::Frame,
@@ -43,7 +44,7 @@ enum Came {
 }
 
 /// The form.
-pub(super) async fn show(visitor: Visitor, Path((connection, operation)): Path<(String, String)>) -> Shown {
+pub(super) async fn show(visitor: Visitor, At((connection, operation)): At<(String, String)>) -> Shown {
     let operation: OperationDetail = visitor.get(&["connections", &connection, "operations", &operation]).await?;
     let form = Form::of(&operation.input, None);
     let page = Call { frame: visitor.frame(HERE), connection, operation, form, sure: false, came: Came::Nothing };
@@ -51,7 +52,7 @@ pub(super) async fn show(visitor: Visitor, Path((connection, operation)): Path<(
 }
 
 /// Calls, or says what calling would send.
-pub(super) async fn call(Path((connection, operation)): Path<(String, String)>, acting: Acting) -> Shown {
+pub(super) async fn call(At((connection, operation)): At<(String, String)>, acting: Acting) -> Shown {
     let operation: OperationDetail = acting.get(&["connections", &connection, "operations", &operation]).await?;
     let form = Form::of(&operation.input, Some(&acting.fields));
     let sure = acting.fields.get("sure").is_some();

@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use askama::Template;
-use axum::{extract::Query, http::StatusCode, response::Response};
+use axum::{http::StatusCode, response::Response};
 use serde::Deserialize;
 
 use super::{
+    asked::In,
     gate::{Acting, Fields, Shown, Visitor, leave_for, onward},
     link::return_url,
     terms::{ParameterTerms, manifest_of},
@@ -87,7 +88,7 @@ struct Way {
 }
 
 /// Asks what is to be connected, how, and with what.
-pub(super) async fn ask(visitor: Visitor, Query(which): Query<Which>) -> Shown {
+pub(super) async fn ask(visitor: Visitor, In(which): In<Which>) -> Shown {
     let Some(way) = Way::find(&visitor, &which).await? else { return choose(&visitor, which.connector).await };
     Ok(html(StatusCode::OK, &Ask::of(&visitor, &way, &Fields::default(), None).await?))
 }
@@ -360,7 +361,7 @@ struct CameBack {
 }
 
 /// Somebody came back who was sent to sign in.
-pub(super) async fn back(visitor: Visitor, Query(back): Query<Back>) -> Shown {
+pub(super) async fn back(visitor: Visitor, In(back): In<Back>) -> Shown {
     let connection = visitor.console.sessions.trip(&visitor.session, &back.state, Instant::now())?;
     let page = CameBack { frame: visitor.frame(HERE), connection, code: back.attache_code, state: back.state };
     Ok(html(StatusCode::OK, &page))

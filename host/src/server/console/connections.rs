@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::{extract::Path, http::StatusCode};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
+    asked::At,
     charts::{ago, last_used},
     gate::{Acting, Shown, Visitor},
     terms::texts,
@@ -147,7 +148,7 @@ struct Detail {
 }
 
 /// One of them.
-pub(super) async fn show(visitor: Visitor, Path(named): Path<String>) -> Shown {
+pub(super) async fn show(visitor: Visitor, At(named): At<String>) -> Shown {
     let detail: ConnectionDetail = visitor.get(&["connections", &named]).await?;
     let name = detail.connection.name.clone();
     // Of a connector that is not approved any longer nothing can be called.
@@ -174,7 +175,7 @@ fn private_of(private: &Value) -> Vec<String> {
 }
 
 /// Asks the service whose it is.
-pub(super) async fn check(Path(named): Path<String>, acting: Acting) -> Shown {
+pub(super) async fn check(At(named): At<String>, acting: Acting) -> Shown {
     let checked: Checked = acting.post(&["connections", &named, "check"], &Value::Null).await?;
     let page = Done {
         frame: acting.frame(HERE),
@@ -186,7 +187,7 @@ pub(super) async fn check(Path(named): Path<String>, acting: Acting) -> Shown {
 }
 
 /// Asks once more.
-pub(super) async fn ask_to_remove(visitor: Visitor, Path(named): Path<String>) -> Shown {
+pub(super) async fn ask_to_remove(visitor: Visitor, At(named): At<String>) -> Shown {
     let detail: ConnectionDetail = visitor.get(&["connections", &named]).await?;
     let name = detail.connection.name;
     let page = Sure {
@@ -205,7 +206,7 @@ pub(super) async fn ask_to_remove(visitor: Visitor, Path(named): Path<String>) -
 }
 
 /// Ends it.
-pub(super) async fn remove(Path(named): Path<String>, acting: Acting) -> Shown {
+pub(super) async fn remove(At(named): At<String>, acting: Acting) -> Shown {
     let ended: EndedView = acting.delete(&["connections", &named]).await?;
     let page = Done {
         frame: acting.frame(HERE),

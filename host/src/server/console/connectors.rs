@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use askama::Template;
 use axum::{
-    extract::{FromRequest, Multipart, Path, Request, State},
+    extract::{FromRequest, Multipart, Request, State},
     http::StatusCode,
     response::Response,
 };
 
 use super::{
     Console,
+    asked::At,
     gate::{Acting, Fields, Refused, Shown, Visitor, onward},
     terms::{Terms, manifest_of, texts},
     view::{Frame, Sure},
@@ -80,7 +81,7 @@ struct Detail {
 }
 
 /// One of them.
-pub(super) async fn show(visitor: Visitor, Path(connector): Path<String>) -> Shown {
+pub(super) async fn show(visitor: Visitor, At(connector): At<String>) -> Shown {
     let it: ConnectorDetail = visitor.get(&["connectors", &connector]).await?;
     let terms = Terms::of(&manifest_of(&it.manifest)?, &it.approval.terms);
     let approval = it.approval;
@@ -98,7 +99,7 @@ pub(super) async fn show(visitor: Visitor, Path(connector): Path<String>) -> Sho
 }
 
 /// Chooses how its instances are kept apart.
-pub(super) async fn isolate(Path(connector): Path<String>, acting: Acting) -> Shown {
+pub(super) async fn isolate(At(connector): At<String>, acting: Acting) -> Shown {
     let isolation = match acting.fields.required("isolation")? {
         "call" => Isolation::Call,
         "connection" => Isolation::Connection,
@@ -209,7 +210,7 @@ pub(super) fn not_ticked(what: &str) -> Refused {
 }
 
 /// Asks once more.
-pub(super) async fn ask_to_remove(visitor: Visitor, Path(connector): Path<String>) -> Shown {
+pub(super) async fn ask_to_remove(visitor: Visitor, At(connector): At<String>) -> Shown {
     let it: ConnectorDetail = visitor.get(&["connectors", &connector]).await?;
     Ok(sure_to_remove(&visitor, &it.approval.connector))
 }
@@ -226,7 +227,7 @@ fn sure_to_remove(visitor: &Visitor, connector: &str) -> Response {
 }
 
 /// Removes one that no connection uses.
-pub(super) async fn remove(Path(connector): Path<String>, acting: Acting) -> Shown {
+pub(super) async fn remove(At(connector): At<String>, acting: Acting) -> Shown {
     let removed: Result<()> = acting.delete(&["connectors", &connector]).await;
     removed?;
     Ok(onward(&acting.console, "/connectors"))

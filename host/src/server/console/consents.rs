@@ -1,9 +1,10 @@
 //! Consents: what account owners agreed to, what has changed since, and taking it back.
 
 use askama::Template;
-use axum::{extract::Path, http::StatusCode};
+use axum::http::StatusCode;
 
 use super::{
+    asked::At,
     connections::upstream,
     gate::{Acting, Shown, Visitor},
     view::{Done, Frame, Sure},
@@ -120,7 +121,7 @@ struct Detail {
 }
 
 /// One of them.
-pub(super) async fn show(visitor: Visitor, Path(named): Path<String>) -> Shown {
+pub(super) async fn show(visitor: Visitor, At(named): At<String>) -> Shown {
     let it: Consent = visitor.get(&["consents", &named]).await?;
     let since = Since::of(&visitor, &it);
     let approved = || -> Result<String, Error> {
@@ -134,7 +135,7 @@ pub(super) async fn show(visitor: Visitor, Path(named): Path<String>) -> Shown {
 }
 
 /// Asks once more.
-pub(super) async fn ask_to_revoke(visitor: Visitor, Path(named): Path<String>) -> Shown {
+pub(super) async fn ask_to_revoke(visitor: Visitor, At(named): At<String>) -> Shown {
     let detail: ConnectionDetail = visitor.get(&["connections", &named]).await?;
     let name = detail.connection.name;
     let page = Sure {
@@ -153,7 +154,7 @@ pub(super) async fn ask_to_revoke(visitor: Visitor, Path(named): Path<String>) -
 }
 
 /// Takes it back.
-pub(super) async fn revoke(Path(named): Path<String>, acting: Acting) -> Shown {
+pub(super) async fn revoke(At(named): At<String>, acting: Acting) -> Shown {
     let ended: EndedView = acting.delete(&["consents", &named]).await?;
     let page = Done {
         frame: acting.frame(HERE),

@@ -9,6 +9,7 @@
 //! service or a provider that is more than text.
 
 mod ask;
+mod asked;
 mod assets;
 mod audit;
 mod calls;

@@ -1,11 +1,12 @@
 //! What needs somebody's attention, and what happened lately.
 
 use askama::Template;
-use axum::{extract::Query, http::StatusCode};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
+    asked::In,
     charts::{Activity, Chart, Span, shown},
     connections::{Standing, aside},
     consents::Since,
@@ -41,7 +42,7 @@ pub(super) struct Asked {
 }
 
 /// The first page.
-pub(super) async fn show(visitor: Visitor, Query(asked): Query<Asked>) -> Shown {
+pub(super) async fn show(visitor: Visitor, In(asked): In<Asked>) -> Shown {
     let (connectors, _) = visitor.list::<ConnectorView>(&["connectors"]).await?;
     let (connections, _) = visitor.list::<ConnectionView>(&["connections"]).await?;
     let count = connections.len();
