@@ -54,7 +54,8 @@ const look = async (name) => {
     await page.setViewportSize(window);
     // An element that is narrower than the page may scroll by itself; the page does not.
     widths.push([window.width, await page.evaluate(() => document.documentElement.scrollWidth)]);
-    for (const colorScheme of config.pictures ? ['light', 'dark'] : []) {
+    if (config.pictures) {
+      const colorScheme = window === WINDOWS[0] ? 'light' : 'dark';
       await page.emulateMedia({ colorScheme });
       await page.screenshot({ path: `${config.pictures}-${name}-${window.width}-${colorScheme}.png`, fullPage: true });
     }

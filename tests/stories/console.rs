@@ -91,9 +91,7 @@ fn shows(seen: &Value, name: &str, words: &[&str]) {
 /// From nothing to a revoked consent: a connector is added, an account connected at a provider, called, and let go.
 #[track_caller]
 fn goes_all_the_way(javascript: bool) {
-    let mut attache = machine();
-    attache.set("WEB_SECRET", SECRET);
-    let (console, oidc) = (Console::of(attache), oidc(&json!({})));
+    let (console, oidc) = (Console::of(machine()), oidc(&json!({})));
     let pictures = if javascript { "console" } else { "" };
 
     let added = console.go(pictures, javascript, &adding());
@@ -102,8 +100,6 @@ fn goes_all_the_way(javascript: bool) {
     shows(&added, "connector", &["oauth 1.0.0", "by console:tester"]);
 
     let base = oidc.peer.base();
-    let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
-    console.attache.run(&app).done();
     let seen = console.go(pictures, javascript, &connecting_calling_and_revoking(&console, &oidc));
     shows(&seen, "back", &["Connect work?"]);
     shows(&seen, "connection", &["connected", "jo", "in 59 min", "not lately", "api:read"]);
@@ -149,6 +145,17 @@ fn adding() -> Vec<Value> {
 
 fn connecting_calling_and_revoking(console: &Console, oidc: &Oidc) -> Vec<Value> {
     let (base, authority) = (oidc.peer.base(), oidc.peer.authority());
+    let app = [
+        json!({ "follow": "Connectors" }),
+        json!({ "follow": "oauth" }),
+        json!({ "follow": "Set the app" }),
+        json!({ "fill": { "Client id": "web" } }),
+        json!({ "fill": { "Client secret": SECRET } }),
+        json!({ "fill": { "Where its secrets may go": base } }),
+        json!({ "look": "app" }),
+        json!({ "press": "Set the app" }),
+        json!({ "see": "proves itself with client secret" }),
+    ];
     let connect = [
         json!({ "follow": "Connections" }),
         json!({ "follow": "Connect an account" }),
@@ -206,7 +213,7 @@ fn connecting_calling_and_revoking(console: &Console, oidc: &Oidc) -> Vec<Value>
         json!({ "unfold": "As a table" }),
         json!({ "look": "overview" }),
     ];
-    [connect.to_vec(), at_provider.to_vec(), call.to_vec(), after.to_vec()].concat()
+    [app.to_vec(), connect.to_vec(), at_provider.to_vec(), call.to_vec(), after.to_vec()].concat()
 }
 
 #[test]

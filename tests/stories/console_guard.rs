@@ -137,11 +137,12 @@ fn refused(answer: &Answer, status: u16, words: &str) {
 }
 
 /// What a page is of, and forms that do something.
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 18] = [
     "",
     "/connectors",
     "/connectors/echo",
     "/connectors/echo/remove",
+    "/connectors/echo/app",
     "/add",
     "/connect",
     "/connect?connector=echo&option=header",
@@ -156,10 +157,11 @@ const PAGES: [&str; 17] = [
     "/consents/echo/revoke",
     "/audit",
 ];
-const FORMS: [&str; 13] = [
+const FORMS: [&str; 14] = [
     "/sign-out",
     "/connectors/echo/isolation",
     "/connectors/echo/remove",
+    "/connectors/echo/app",
     "/add",
     "/add/approve",
     "/connect",
@@ -302,7 +304,7 @@ fn a_session_is_of_one_environment_and_shows_nothing_of_another() {
     }
     let forms = FORMS.into_iter().filter(|path| path.contains("echo"));
     for path in forms {
-        let sent = operator.post(path, &[("isolation", "call"), ("environment", "default")]);
+        let sent = operator.post(path, &[("isolation", "call"), ("name", "x"), ("environment", "default")]);
         assert_eq!(sent.status, 404, "{path}: {}", sent.html);
     }
     let audit = operator.get("/audit?environment=default&connection=echo");
@@ -462,6 +464,7 @@ fn a_failure_is_a_page_with_the_same_sentence_and_its_status() {
     let story = story();
     let operator = story.operator(&[]);
     refused(&operator.get("/nothing"), 404, "There is no such page");
+    refused(&operator.get("/"), 404, "There is no such page");
     refused(&operator.get("/connections/nobody"), 404, "nobody");
     refused(&operator.get("/audit?since=yesterday"), 400, "That is no time");
     refused(&operator.get("/audit?before=x"), 400, "query");

@@ -79,6 +79,10 @@ impl Acting {
         read(self.send(Method::POST, path, body).await?)
     }
 
+    pub(super) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
+        read(self.send(Method::PUT, path, body).await?)
+    }
+
     pub(super) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
         read(self.send(Method::PATCH, path, body).await?)
     }

@@ -36,8 +36,8 @@ struct Call {
 /// What came of it.
 enum Came {
     Nothing,
-    /// The operation's output, as JSON.
-    Output(String),
+    /// The operation's output, as JSON, and whether that is all of it.
+    Output(String, bool),
     /// The request that it would send first.
     Preview(PreviewView),
     Refused(String, Option<String>),
@@ -85,8 +85,14 @@ async fn try_to_call(
     }
     let output: Value = acting.post(&["connections", connection, "operations", id], &input).await?;
     let pretty = serde_json::to_string_pretty(&output);
-    Ok(Came::Output(pretty.map_err(|error| Kind::Internal.error(format!("No JSON: {error}.")))?))
+    let mut pretty = pretty.map_err(|error| Kind::Internal.error(format!("No JSON: {error}.")))?;
+    let whole = pretty.len() <= LONGEST;
+    pretty.truncate(pretty.floor_char_boundary(LONGEST));
+    Ok(Came::Output(pretty, whole))
 }
+
+/// What a page shows of an output, in bytes; a browser takes its time with more.
+const LONGEST: usize = 256 << 10;
 
 fn wants_preview(fields: &Fields) -> bool {
     fields.get("do") == Some("preview")

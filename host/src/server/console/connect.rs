@@ -20,8 +20,8 @@ use crate::{
     manifest::{AuthOption, Manifest, ValueKind, oauth2::Grant},
     server::{
         api::{
-            Agree, AppView, Confirm, ConnectProposalView, ConnectionDetail, ConnectorDetail, ConnectorView,
-            DeviceAnswer, DeviceView, MadeView, NewConnection, NewSession, SessionView, status_of,
+            Agree, Confirm, ConnectProposalView, ConnectionDetail, ConnectorDetail, ConnectorView, DeviceAnswer,
+            DeviceView, MadeView, NewConnection, NewSession, SessionView, status_of,
         },
         page::html,
     },
@@ -179,9 +179,9 @@ impl Ask {
                 is_kept: before.is_some_and(|before| before.secrets.contains(&it.name)),
             }
         });
-        let (apps, _) = visitor.list::<AppView>(&["apps"]).await?;
+        let apps = visitor.apps_of(&way.approval.connector).await?;
         let app = typed.typed("app").or(before.and_then(|before| before.connection.app.as_deref()));
-        let apps = apps.into_iter().filter(|it| it.connector == way.approval.connector).map(|it| it.name);
+        let apps = apps.into_iter().map(|it| it.name);
         let oauth2 = option.scheme.oauth2();
         let grants = oauth2.map(|it| it.grants.as_slice()).unwrap_or_default();
         let optional = oauth2.map(|it| it.scopes.as_slice()).unwrap_or_default().iter().filter(|it| !it.required);

@@ -20,7 +20,7 @@ use crate::{
     consent::Isolation,
     error::{Kind, Result},
     server::{
-        api::{Approve, ConnectorDetail, ConnectorProposal, ConnectorView, Isolate},
+        api::{AppView, Approve, ConnectorDetail, ConnectorProposal, ConnectorView, Isolate},
         page::html,
     },
 };
@@ -77,14 +77,19 @@ struct Detail {
     approved: String,
     approved_by: String,
     isolation: &'static str,
+    /// Whether one of its auth options signs in through an app.
+    has_apps: bool,
+    apps: Vec<AppView>,
     terms: Terms,
 }
 
 /// One of them.
 pub(super) async fn show(visitor: Visitor, At(connector): At<String>) -> Shown {
     let it: ConnectorDetail = visitor.get(&["connectors", &connector]).await?;
-    let terms = Terms::of(&manifest_of(&it.manifest)?, &it.approval.terms);
+    let manifest = manifest_of(&it.manifest)?;
+    let terms = Terms::of(&manifest, &it.approval.terms);
     let approval = it.approval;
+    let apps = visitor.apps_of(&approval.connector).await?;
     let page = Detail {
         frame: visitor.frame(HERE),
         connector: approval.connector,
@@ -93,6 +98,8 @@ pub(super) async fn show(visitor: Visitor, At(connector): At<String>) -> Shown {
         approved: approval.approved,
         approved_by: approval.approved_by,
         isolation: approval.isolation.name(),
+        has_apps: manifest.options.iter().any(|option| option.scheme.oauth2().is_some() || option.needs_app()),
+        apps,
         terms,
     };
     Ok(html(StatusCode::OK, &page))

@@ -8,6 +8,7 @@
 //! given; a thing of another environment on a page; a code or a secret in an address, a page or a log; text of a connector, a
 //! service or a provider that is more than text.
 
+mod apps;
 mod ask;
 mod asked;
 mod assets;
@@ -82,6 +83,7 @@ impl Console {
             .route("/connectors", get(connectors::list))
             .route("/connectors/{connector}", get(connectors::show))
             .route("/connectors/{connector}/isolation", post(connectors::isolate))
+            .route("/connectors/{connector}/app", get(apps::ask).post(apps::set))
             .route("/connectors/{connector}/remove", get(connectors::ask_to_remove).post(connectors::remove))
             .route("/add", get(connectors::ask_for_file).post(connectors::look).layer(bytes(limits.component_bytes)))
             .route("/add/approve", post(connectors::approve))
