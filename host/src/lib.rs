@@ -9,7 +9,7 @@
 //! From the outside in; each part calls only what stands below it.
 //!
 //! - [`cli`]: one file per verb.
-//! - [`server`]: what listens: the Consent Server, the HTTP API with its [`callers`]' keys, and MCP.
+//! - [`server`]: what listens: the Consent Server, the HTTP API with its [`callers`]' keys, MCP, and the console.
 //! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`apps`] (the operator's registrations
 //!   with providers), [`connect`] (making a connection and ending it),
 //!   [`call`] (the way of a call, to be read from top to bottom) and [`check`] (looking through what is kept).

@@ -1,6 +1,10 @@
 //! Text that somebody else wrote: a connector, a service, a provider. Before a person sees it, or it goes into a log, it loses
 //! what could make it look like something else.
 
+use std::fmt;
+
+use askama::filters::{Escaper, Html};
+
 /// Strips control characters and those that change the direction or the look of what stands around them (Unicode TR 36,
 /// UAX 9), turns line breaks into spaces, and cuts at so many characters.
 pub fn foreign(text: &str, longest: usize) -> String {
@@ -31,6 +35,18 @@ pub fn foreign_lines(text: &str, longest: usize) -> String {
     clean.join("\n")
 }
 
+/// How templates write whatever is filled into them (`askama.toml`): as HTML that means nothing, and without what misleads.
+/// Lines stay lines.
+#[derive(Clone, Copy)]
+pub struct Escaped;
+
+impl Escaper for Escaped {
+    fn write_escaped_str<W: fmt::Write>(&self, mut dest: W, string: &str) -> fmt::Result {
+        let is_unwanted = |c: char| misleads(c) || (c.is_control() && !matches!(c, '\n' | '\t'));
+        string.split(is_unwanted).try_for_each(|plain| Html.write_escaped_str(&mut dest, plain))
+    }
+}
+
 /// Bidirectional controls, zero-width characters, and tags.
 fn misleads(c: char) -> bool {
     matches!(
@@ -52,5 +68,12 @@ mod tests {
         assert_eq!(foreign("abcdef", 3), "abc…");
         assert_eq!(foreign("abc", 3), "abc");
         assert_eq!(foreign_lines("a\u{1b}\nb\rc\n", 50), "a\nb c\n");
+    }
+
+    #[test]
+    fn what_a_page_is_filled_with_is_neither_markup_nor_misleading() {
+        let mut page = String::new();
+        Escaped.write_escaped_str(&mut page, "<b a='\"'>\u{202e}&\u{1b}\r\n\tsafe").unwrap();
+        assert_eq!(page, "&#60;b a=&#39;&#34;&#39;&#62;&#38;\n\tsafe");
     }
 }

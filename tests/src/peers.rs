@@ -222,18 +222,31 @@ pub(crate) fn script(script: &str, certificate: &Path) -> Value {
 /// Has a person go through Chromium as `tests/peers/browser.mjs` says, and gives what was seen. Pictures are in
 /// `target/screenshots`, under names that begin so.
 #[track_caller]
-pub fn chromium(pictures: &str, mut config: Value) -> Value {
+pub fn chromium(pictures: &str, config: Value) -> Value {
+    browse("peers/browser.mjs", pictures, config)
+}
+
+/// Has the operator go through Chromium, by the steps of `tests/peers/console.mjs`, and gives what was seen.
+#[track_caller]
+pub fn chromium_console(pictures: &str, config: Value) -> Value {
+    browse("peers/console.mjs", pictures, config)
+}
+
+#[track_caller]
+fn browse(script: &str, pictures: &str, mut config: Value) -> Value {
     let chromium = Path::new("/usr/bin/chromium");
     let is_there = chromium.exists();
     assert!(is_there, "Chromium is not installed: run `apt-get install chromium`, or `./dev prepare --debian --peers`");
     let folder = target().join("screenshots");
     fs::create_dir_all(&folder).unwrap();
     config["chromium"] = chromium.to_str().into();
-    config["pictures"] = folder.join(pictures).to_str().into();
+    if !pictures.is_empty() {
+        config["pictures"] = folder.join(pictures).to_str().into();
+    }
     // Whatever a browser keeps goes with it.
     let home = tempfile::tempdir().unwrap();
     let output = Command::new(installed("npm/node_modules/.bin/node", "Node.js for Chromium"))
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/browser.mjs"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
         .arg(config.to_string())
         .env("PEERS", installed("npm/node_modules/playwright-core", "playwright-core"))
         .env("HOME", home.path())

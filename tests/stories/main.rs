@@ -14,6 +14,8 @@ mod canary_oauth;
 mod chromium;
 mod command_line;
 mod connecting;
+mod console;
+mod console_guard;
 mod dataverse;
 mod egress;
 mod environments;

@@ -4,10 +4,12 @@
 //! It may call only the shared words. What must never happen here: a query string, a header's value, a body or a secret in
 //! a line; a line changed after it was written; a use of a credential that has no line.
 
+mod backwards;
 mod chain;
 mod event;
 mod log;
 
+pub use backwards::{Backwards, Line};
 pub use chain::{Filter, Head, read};
 pub use event::{About, Event, Subject};
 pub use log::Audit;

@@ -16,6 +16,7 @@ mod connect;
 mod connection;
 mod connector;
 mod consent;
+mod console;
 mod demo;
 mod environment;
 mod given;
@@ -159,6 +160,8 @@ enum Verb {
     Session(session::Session),
     /// Run the host: the Consent Server's pages, and what keeps connections alive
     Serve(serve::Serve),
+    /// Print a link that signs a browser in to the console of the host that runs
+    Console(console::Console),
     /// Offer operations as tools to an MCP client that starts this command
     Mcp(mcp::Mcp),
     /// Show on this machine, in a minute, what Attaché does
@@ -261,7 +264,10 @@ fn work(arguments: Arguments, given: Given) -> Result<Answer> {
 }
 
 async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
-    let is_local = matches!(verb, Verb::Key(_) | Verb::Store(_) | Verb::Config(_) | Verb::Serve(_) | Verb::Mcp(_));
+    let is_local = matches!(
+        verb,
+        Verb::Key(_) | Verb::Store(_) | Verb::Config(_) | Verb::Serve(_) | Verb::Mcp(_) | Verb::Console(_)
+    );
     if is_local && context.server.is_some() {
         return Err(only_there());
     }
@@ -283,6 +289,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Session(verb) => verb.run(context).await,
         Verb::Serve(verb) => verb.run(context).await,
         Verb::Mcp(verb) => verb.run(context).await,
+        Verb::Console(verb) => verb.run(context).await,
         Verb::Demo(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),
     }

@@ -60,3 +60,10 @@ fn write(text: &str) -> Result<()> {
 fn unreadable(error: io::Error) -> Error {
     Kind::Usage.error(format!("The terminal cannot be used: {error}."))
 }
+
+/// Opens an address in the person's own browser, where there is a desktop; says whether it did.
+pub(super) fn open_browser(address: &str) -> bool {
+    let has_desktop = cfg!(target_os = "macos")
+        || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|it| !it.is_empty()));
+    has_desktop && open::that_detached(address).is_ok()
+}

@@ -289,9 +289,7 @@ fn address_of(listener: &TcpListener) -> Result<Url> {
 }
 
 fn say_where(link: &Url, arguments: &SignInArguments) {
-    let has_desktop = cfg!(target_os = "macos")
-        || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|it| !it.is_empty()));
-    let opened = !arguments.no_browser && has_desktop && open::that_detached(link.as_str()).is_ok();
+    let opened = !arguments.no_browser && prompt::open_browser(link.as_str());
     match opened {
         true => prompt::show(&format!("Your browser opens, to sign in. If it does not, open\n  {link}\n")),
         false => prompt::show(&format!("To sign in, open this link in a browser on this machine:\n  {link}\n")),

@@ -5,6 +5,7 @@
 //! What must never happen here: something kept that its owner was not shown; a token that was got and neither kept nor given
 //! back; a revocation that waits for anybody before it holds.
 
+mod changes;
 mod end;
 mod keep;
 mod pending;

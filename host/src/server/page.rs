@@ -34,25 +34,33 @@ pub(super) fn theirs(words: &str) -> String {
 
 /// A page.
 pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
+    guarded(html(status, template))
+}
+
+/// A page that whoever asks for it guards.
+pub(super) fn html(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => {
             let mut response = (status, html).into_response();
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-            guarded(response)
+            response
         }
         Err(error) => {
             tracing::error!(%error, "a page could not be made");
-            guarded(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
 /// Puts on what keeps a page to itself: nothing is loaded from elsewhere, nobody frames it, and neither a cache nor the next
 /// site learns its address.
-pub(super) fn guarded(mut response: Response) -> Response {
-    let style = &*STYLE_HASH;
-    let policy =
-        format!("default-src 'none'; style-src '{style}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'");
+pub(super) fn guarded(response: Response) -> Response {
+    guarded_by(response, &format!("style-src '{}'", &*STYLE_HASH))
+}
+
+/// The same, where what a page may load is this.
+pub(super) fn guarded_by(mut response: Response, loads: &str) -> Response {
+    let policy = format!("default-src 'none'; {loads}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'");
     let headers = response.headers_mut();
     let policy = HeaderValue::try_from(policy)
         .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));

@@ -21,6 +21,7 @@ use url::Url;
 use super::{
     api::{Api, Pages},
     consent::{Asked, ConsentServer, Desk, Taken},
+    console::{self, Console},
     control,
     mcp::Door,
 };
@@ -81,11 +82,15 @@ pub async fn serve(
     let consent = ConsentServer::new(base.clone(), None, desk)?;
     let mcp = Door::new(host.clone(), host.clone(), None, &base);
     let (socket, path) = open_socket(&host)?;
-    let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), how.return_urls)));
-    let public = consent.routes().merge(api.routes()).merge(mcp.routes()).fallback(async || ConsentServer::no_page());
+    let return_urls = [how.return_urls, vec![console::return_url(&base)]].concat();
+    let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), return_urls)));
+    let console = Console::new(&base, host.clone(), api.routes());
+    let public = consent.routes().merge(api.routes()).merge(mcp.routes()).merge(console.routes());
+    let public = public.fallback(async || ConsentServer::no_page());
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
-    let routes = control::by_operator(api.routes()).into_make_service_with_connect_info::<control::Peer>();
+    let routes = control::by_operator(api.routes().merge(console.link_routes()));
+    let routes = routes.into_make_service_with_connect_info::<control::Peer>();
     let serving = [
         tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future()),
         tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future()),

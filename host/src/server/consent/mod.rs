@@ -21,6 +21,7 @@ use serde::Deserialize;
 use url::Url;
 
 use self::sessions::Sessions;
+pub(super) use self::sessions::random_name;
 pub use self::sessions::{Asked, LASTS, Progress};
 use super::page::page;
 use crate::{

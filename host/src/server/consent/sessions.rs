@@ -221,7 +221,7 @@ pub(super) fn public_name(name: &str) -> String {
 }
 
 /// 256 bits in a form that stands in a path and a cookie.
-pub(super) fn random_name() -> Result<String> {
+pub(in crate::server) fn random_name() -> Result<String> {
     let mut bytes = [0; 32];
     fill(&mut bytes)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))

@@ -1,0 +1,234 @@
+//! Connections: how each stands, whose it is, until when, and when it was last used; checking one, and ending one.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    asked::At,
+    charts::{ago, last_used},
+    gate::{Acting, Shown, Visitor},
+    terms::texts,
+    view::{Done, Frame, Sure},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    server::{
+        api::{Checked, ConnectionDetail, ConnectionView, EndedView, OperationView},
+        page::html,
+    },
+};
+
+const HERE: &str = "Connections";
+
+/// How a connection stands.
+pub(super) struct Standing {
+    pub(super) connection: ConnectionView,
+    /// What stands against using it, and what mends that.
+    pub(super) against: Option<(String, Option<String>)>,
+    /// When what was handed out runs out, and what to make of that.
+    pub(super) expires: Option<String>,
+    pub(super) used: Option<String>,
+}
+
+impl Standing {
+    /// In one word.
+    pub(super) fn state(&self) -> &str {
+        match &self.against {
+            None => "connected",
+            Some(_) if self.connection.state == "connected" => "consent needed",
+            Some(_) => &self.connection.state,
+        }
+    }
+
+    fn of(visitor: &Visitor, detail: ConnectionDetail, used: Option<Timestamp>, now: Timestamp) -> Self {
+        let connection = detail.connection;
+        let refused = detail.refused.map(|why| {
+            let mend =
+                format!("Connect it again: `attache connection reconnect {}` or the page of it.", connection.name);
+            (why, Some(mend))
+        });
+        let against = refused.or_else(|| visitor.stands_against(&connection.name));
+        let expires = detail.expires.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
+        Self {
+            against,
+            expires: expires.map(|at| match at > now {
+                true => format!("in {}", while_of(at, now)),
+                false => "renewed at the next call".to_owned(),
+            }),
+            used: used.map(|time| ago(time, now)),
+            connection,
+        }
+    }
+}
+
+/// How long until then.
+fn while_of(at: Timestamp, now: Timestamp) -> String {
+    match at.duration_since(now).as_secs() {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+impl Visitor {
+    /// What a call of a connection would be refused with before anything leaves.
+    fn stands_against(&self, name: &str) -> Option<(String, Option<String>)> {
+        let words = |error: Error| (error.message().to_owned(), error.mend().map(str::to_owned));
+        self.console.host.ready(self.environment(), name).err().map(words)
+    }
+
+    /// How each of these stands.
+    pub(super) async fn standings(&self, all: Vec<ConnectionView>) -> Result<Vec<Standing>> {
+        let now = Timestamp::now();
+        let made = |it: &ConnectionView| (it.name.clone(), it.created.parse().unwrap_or(Timestamp::MIN));
+        let used = self.last_used(all.iter().map(made).collect()).await?;
+        let mut standings = Vec::new();
+        for connection in all {
+            // One that was removed in between is not there any longer.
+            match self.get::<ConnectionDetail>(&["connections", &connection.name]).await {
+                Ok(detail) => {
+                    let used = used.get(&detail.connection.name).copied();
+                    standings.push(Standing::of(self, detail, used, now));
+                }
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(standings)
+    }
+
+    async fn last_used(
+        &self,
+        connections: Vec<(String, Timestamp)>,
+    ) -> Result<std::collections::HashMap<String, Timestamp>> {
+        let (audit, environment) = (self.console.host.audit_path(), self.environment().to_owned());
+        aside(move || last_used(&audit, &environment, &connections)).await
+    }
+}
+
+/// Does what reads much where it holds nobody up.
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Kind::Internal.error("What was read for the page ended without a word."))?
+}
+
+#[derive(Template)]
+#[template(path = "console/connections.html")]
+struct List {
+    frame: Frame,
+    rows: Vec<Standing>,
+    more: bool,
+}
+
+/// All of them.
+pub(super) async fn list(visitor: Visitor) -> Shown {
+    let (all, more) = visitor.list::<ConnectionView>(&["connections"]).await?;
+    let rows = visitor.standings(all).await?;
+    Ok(html(StatusCode::OK, &List { frame: visitor.frame(HERE), rows, more }))
+}
+
+#[derive(Template)]
+#[template(path = "console/connection.html")]
+struct Detail {
+    frame: Frame,
+    it: Standing,
+    parameters: BTreeMap<String, String>,
+    secrets: Vec<String>,
+    private: Vec<String>,
+    granted: Vec<String>,
+    generation: u64,
+    consent_given: Option<String>,
+    is_revoked: bool,
+    operations: Vec<OperationView>,
+}
+
+/// One of them.
+pub(super) async fn show(visitor: Visitor, At(named): At<String>) -> Shown {
+    let detail: ConnectionDetail = visitor.get(&["connections", &named]).await?;
+    let name = detail.connection.name.clone();
+    // Of a connector that is not approved any longer nothing can be called.
+    let operations = visitor.get::<Vec<OperationView>>(&["connections", &name, "operations"]).await.unwrap_or_default();
+    let made = detail.connection.created.parse().unwrap_or(Timestamp::MIN);
+    let used = visitor.last_used(vec![(name.clone(), made)]).await?.remove(&name);
+    let page = Detail {
+        frame: visitor.frame(HERE),
+        parameters: detail.connection.parameters.clone(),
+        secrets: detail.secrets.clone(),
+        private: private_of(&detail.connection.private),
+        granted: detail.granted.clone(),
+        generation: detail.generation,
+        consent_given: detail.consent.as_ref().map(|consent| consent.given.clone()),
+        is_revoked: detail.consent.as_ref().is_none_or(|consent| consent.revoked.is_some()),
+        it: Standing::of(&visitor, detail, used, Timestamp::now()),
+        operations,
+    };
+    Ok(html(StatusCode::OK, &page))
+}
+
+fn private_of(private: &Value) -> Vec<String> {
+    texts(private)
+}
+
+/// Asks the service whose it is.
+pub(super) async fn check(At(named): At<String>, acting: Acting) -> Shown {
+    let checked: Checked = acting.post(&["connections", &named, "check"], &Value::Null).await?;
+    let page = Done {
+        frame: acting.frame(HERE),
+        title: "It is good".to_owned(),
+        said: vec![format!("The service says that {} is of the account “{}”.", checked.connection, checked.account)],
+        onward: (format!("/connections/{}", checked.connection), format!("Back to {}", checked.connection)),
+    };
+    Ok(html(StatusCode::OK, &page))
+}
+
+/// Asks once more.
+pub(super) async fn ask_to_remove(visitor: Visitor, At(named): At<String>) -> Shown {
+    let detail: ConnectionDetail = visitor.get(&["connections", &named]).await?;
+    let name = detail.connection.name;
+    let page = Sure {
+        frame: visitor.frame(HERE),
+        title: format!("Disconnect {name}?"),
+        meaning: vec![
+            format!("It is connected to the account “{}”.", detail.connection.account),
+            "Its secrets and its consent are deleted here, and a provider that gave tokens is told to end them. Calls of it \
+             end at once."
+                .to_owned(),
+        ],
+        button: "Disconnect it",
+        back: format!("/connections/{name}"),
+    };
+    Ok(html(StatusCode::OK, &page))
+}
+
+/// Ends it.
+pub(super) async fn remove(At(named): At<String>, acting: Acting) -> Shown {
+    let ended: EndedView = acting.delete(&["connections", &named]).await?;
+    let page = Done {
+        frame: acting.frame(HERE),
+        title: format!("{named} is disconnected"),
+        said: [vec!["Its secrets and its consent are deleted.".to_owned()], upstream(&ended)].concat(),
+        onward: ("/connections".to_owned(), "To the connections".to_owned()),
+    };
+    Ok(html(StatusCode::OK, &page))
+}
+
+/// What the provider made of it.
+pub(super) fn upstream(ended: &EndedView) -> Vec<String> {
+    let said = match (ended.upstream.as_deref(), ended.why.as_deref()) {
+        (None, _) => return Vec::new(),
+        (Some("revoked"), _) => "The provider has ended what it gave.".to_owned(),
+        (Some("no-endpoint"), _) => {
+            "The provider has nowhere to be told: end it in the settings of the account as well.".to_owned()
+        }
+        (Some(_), why) => format!(
+            "The provider could not be told to end what it gave: {} End it in the settings of the account as well.",
+            why.unwrap_or_default()
+        ),
+    };
+    vec![said]
+}
