@@ -55,6 +55,7 @@ impl Host {
     /// As for [`Host::call`], and `denied` for an operation of another effect.
     pub async fn call_within(&self, call: &Call, allowed: Effects) -> Result<Value> {
         let prepared = self.prepare(call, allowed)?;
+        let _underway = self.underway.begin();
         let mut ending = Ending::of(&self.audit, &prepared.subject);
         let result = self.run(prepared).await;
         ending.note(result.as_ref().map_or_else(|error| error.kind().name(), |_| "done"))?;

@@ -13,11 +13,12 @@ use uuid::Uuid;
 
 use crate::{
     audit::Head,
+    callers::CallerKey,
     consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending},
     digest::Digest,
     error::Result,
     host::Host,
-    store::Place,
+    store::{PROBE, Place},
 };
 
 /// The environment that needs no record.
@@ -100,6 +101,8 @@ impl Looking<'_> {
         let id = |text: &str| text.parse::<Uuid>().ok();
         match segments.as_slice() {
             ["audit", "head"] => drop(self.open::<Head>(place)),
+            ["caller-keys", _] => drop(self.open::<CallerKey>(place)),
+            probe if *probe == PROBE => drop(self.open::<String>(place)),
             ["environments", name] => {
                 if self.open::<Environment>(place).is_some() {
                     self.seen.environments.insert((*name).to_owned());

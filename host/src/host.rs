@@ -26,6 +26,7 @@ use crate::{
     store::{Changes, KeySource, Place, Rotated, Vault},
     sync::lock,
     transport::{SystemResolver, Transport},
+    underway::Underway,
 };
 
 /// A connector that is ready to be called.
@@ -97,6 +98,7 @@ pub struct Host {
     ready: Mutex<HashMap<(String, String), Arc<Ready>>>,
     pub(crate) resting: Resting,
     pub(crate) turns: Turns,
+    pub(crate) underway: Underway,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -120,6 +122,7 @@ impl Host {
             loaded: Mutex::default(),
             ready: Mutex::default(),
             turns: Turns::default(),
+            underway: Underway::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),

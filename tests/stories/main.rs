@@ -29,6 +29,7 @@ mod mcp;
 mod mcp_http;
 mod mutual_tls;
 mod oauth;
+mod operating;
 mod prompts;
 mod providers;
 mod readme;

@@ -9,8 +9,12 @@
 pub mod api;
 pub mod consent;
 pub mod control;
+mod exposure;
 pub mod mcp;
 mod page;
 mod serve;
+mod tls;
 
+pub use exposure::Tls;
 pub use serve::{Serve, serve};
+pub use tls::TlsFiles;

@@ -24,6 +24,9 @@ use crate::{
     secret::Secret,
 };
 
+/// Where [`Vault::try_writing`] writes.
+pub(crate) const PROBE: [&str; 2] = ["host", "probe"];
+
 /// The open store of one data directory. Its methods block and may be called from any thread; dropping it gives the data
 /// directory to the next owner.
 pub struct Vault {
@@ -129,6 +132,18 @@ impl Vault {
         // One that failed may have been written nevertheless.
         self.revision.fetch_add(1, Ordering::Release);
         committed
+    }
+
+    /// Writes a record that nobody reads, to find out whether anything can be written. Nothing else changes, so that whoever
+    /// keeps what they read goes on keeping it.
+    ///
+    /// # Errors
+    /// Those of [`Vault::commit`].
+    pub fn try_writing(&self) -> Result<()> {
+        let place = Place::new(PROBE)?;
+        let mut batch = Batch::default();
+        batch.put(place.clone(), self.sealer.seal(&place, b"\"\"")?);
+        self.store.commit(batch)
     }
 
     /// Counts the commits since it was opened, those that failed too. Whoever reads it before reading records, and finds the same number later,

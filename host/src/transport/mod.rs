@@ -44,6 +44,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::time::Instant;
 
+pub(crate) use self::identity::certified_key;
 pub use self::{
     address::{Reach, judge},
     fault::{Fault, Part, Stage},

@@ -16,6 +16,7 @@ mod connectors;
 mod consents;
 mod devices;
 mod environments;
+mod health;
 mod problem;
 mod proposals;
 mod sessions;
@@ -36,6 +37,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::health::Readiness;
 pub(crate) use self::{
     apps::NewApp,
     asked::List,
@@ -71,6 +73,7 @@ pub struct Api {
     pub(super) proposals: Arc<Proposals>,
     /// Where people connect; none where nobody listens.
     pub(super) pages: Option<Pages>,
+    readiness: Readiness,
 }
 
 /// The Consent Server, and where people go when they leave it.
@@ -113,7 +116,12 @@ impl Modify for Keys {
 impl Api {
     /// The API of a host.
     pub fn new(host: Arc<Host>, proposals: Arc<Proposals>, pages: Option<Pages>) -> Arc<Self> {
-        Arc::new(Self { host, proposals, pages })
+        Arc::new(Self { host, proposals, pages, readiness: Readiness::new() })
+    }
+
+    /// Says from now on that the host stops.
+    pub fn stop(&self) {
+        self.readiness.stop();
     }
 
     /// Its routes. Who asks is an [`Operator`] where a layer says so, else whoever a caller key says.
@@ -134,6 +142,8 @@ impl Api {
 /// The routes and their description, of one and the same list.
 fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Described::openapi())
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
         .routes(routes!(connectors::list))
         .routes(routes!(connectors::propose))
         .routes(routes!(connectors::approve))
