@@ -54,7 +54,11 @@ impl Host {
     /// # Errors
     /// As for [`Host::call`], and `denied` for an operation of another effect.
     pub async fn call_within(&self, call: &Call, allowed: Effects) -> Result<Value> {
-        let prepared = self.prepare(call, allowed)?;
+        self.go(self.prepare(call, allowed)?).await
+    }
+
+    /// Runs what may be run, and writes down how it ended.
+    pub(crate) async fn go(&self, prepared: Prepared) -> Result<Value> {
         let _underway = self.underway.begin();
         let mut ending = Ending::of(&self.audit, &prepared.subject);
         let result = self.run(prepared).await;
@@ -87,7 +91,7 @@ impl Host {
     }
 
     /// Consent, then the manifest: everything that can be refused before the connector runs.
-    fn prepare(&self, call: &Call, allowed: Effects) -> Result<Prepared> {
+    pub(crate) fn prepare(&self, call: &Call, allowed: Effects) -> Result<Prepared> {
         let ready = self.ready(&call.environment, &call.connection)?;
         let operation = operation(&ready.loaded.manifest, &call.operation)?.clone();
         allowed.permit(&operation)?;
@@ -181,7 +185,7 @@ impl Drop for Ending<'_> {
 }
 
 /// What the first half of the way found out.
-struct Prepared {
+pub(crate) struct Prepared {
     ready: Arc<Ready>,
     operation: Arc<Operation>,
     /// As JSON text.
@@ -271,7 +275,7 @@ fn report(failure: Failure, fault: &Mutex<Option<Error>>) -> Error {
             .error(format!("The service refuses the credential.{}", quoted(&words)))
             .hint("`attache connection check NAME` tells whether it is still good; `attache connection reconnect NAME` replaces it."),
         Failure::RateLimited(Some(seconds)) => {
-            Kind::RateLimited.error(format!("The service says to wait {seconds} s.")).hint("Call again after that.")
+            Kind::RateLimited.error(format!("The service says to wait {seconds} s.")).hint("Call again after that.").retry_after(seconds.into())
         }
         Failure::RateLimited(None) => Kind::RateLimited.error("The service says that there were too many calls."),
         Failure::Upstream(status, words) => {

@@ -18,6 +18,7 @@ use crate::{
     digest::Digest,
     error::Result,
     host::Host,
+    once,
     store::{PROBE, Place},
 };
 
@@ -135,6 +136,8 @@ impl Looking<'_> {
                         self.seen.consents.insert((environment, id));
                     }
                     ("pending", _) => drop(self.open::<Pending>(place)),
+                    (once::MARKS, _) => drop(self.open::<once::Mark>(place)),
+                    (once::ANSWERS, _) => drop(self.open::<once::Kept>(place)),
                     _ => self.unknown(place),
                 }
             }

@@ -21,6 +21,7 @@ use crate::{
     egress::{Access, Credentials, Typed},
     error::{Kind, Result},
     manifest::{AuthOption, Manifest, Operation, Scheme, Values},
+    once::Ledger,
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
     store::{Changes, KeySource, Place, Rotated, Vault},
@@ -99,6 +100,7 @@ pub struct Host {
     pub(crate) resting: Resting,
     pub(crate) turns: Turns,
     pub(crate) underway: Underway,
+    pub(crate) ledger: Mutex<Ledger>,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -123,6 +125,7 @@ impl Host {
             ready: Mutex::default(),
             turns: Turns::default(),
             underway: Underway::default(),
+            ledger: Mutex::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),

@@ -12,7 +12,7 @@
 //! - [`server`]: what listens: the Consent Server, the HTTP API with its [`callers`]' keys, and MCP.
 //! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`apps`] (the operator's registrations
 //!   with providers), [`connect`] (making a connection and ending it),
-//!   [`call`] (the way of a call, to be read from top to bottom) and [`check`] (looking through what is kept).
+//!   [`call`] (the way of a call, to be read from top to bottom), [`once`] (calls that are not made twice) and [`check`] (looking through what is kept).
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
 //! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
@@ -43,6 +43,7 @@ pub mod egress;
 pub mod error;
 pub mod host;
 pub mod manifest;
+pub mod once;
 pub mod origin;
 pub mod runtime;
 pub mod secret;

@@ -25,6 +25,7 @@ mod http;
 mod isolation;
 mod keys;
 mod limits;
+mod made_once;
 mod mcp;
 mod mcp_http;
 mod mutual_tls;
@@ -41,6 +42,7 @@ mod simulating;
 mod simulating_quirks;
 mod store;
 mod visiting;
+mod waiting;
 mod x;
 
 use attache_tests::{Attache, Outcome, service::Service};

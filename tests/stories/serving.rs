@@ -274,3 +274,49 @@ fn a_host_that_runs_keeps_alive_what_nobody_uses() {
     let asked: Value = story.oidc.tokens("refresh_token")[0].0.clone();
     assert_eq!(asked["status"], 200);
 }
+
+#[test]
+fn an_application_that_waits_is_told_when_the_person_gets_further() {
+    let (mut attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(&json!({})));
+    attache.add("oauth");
+    attache.set("WEB_SECRET", SECRET);
+    let base = oidc.peer.base();
+    let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
+    attache.run(&app).done();
+    let (host, url) = serve(&attache, &[]);
+    let story = Story { attache, oidc, host };
+    let key = story.attache.run(&["caller", "create", "portal", "--may", "administer"]).done().trim().to_owned();
+    let ask = |path: &str, wait: &str, body: Option<Value>| -> Value {
+        let client = reqwest::blocking::Client::builder().timeout(Duration::from_secs(90)).build().unwrap();
+        let method = if body.is_some() { reqwest::Method::POST } else { reqwest::Method::GET };
+        let mut request = client.request(method, format!("{url}v1/connect-sessions{path}")).bearer_auth(&key);
+        request = request.header("prefer", wait);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        serde_json::from_str(&request.send().unwrap().text().unwrap()).unwrap()
+    };
+    let parameters = json!({ "base": base, "issuer": base });
+    let made = ask(
+        "",
+        "",
+        Some(json!({
+            "connector": "oauth", "auth-option": "discovered", "parameters": parameters, "owner": "alice",
+            "private": [story.oidc.peer.authority()], "return-url": RETURN,
+        })),
+    );
+    let path = format!("/{}", made["id"].as_str().unwrap_or_else(|| panic!("{made}")));
+    assert_eq!(ask(&path, "", None)["state"], "open");
+    let browser = Browser::that_stops_at(RETURN);
+    let page = browser.open(made["link"].as_str().unwrap());
+    // Each wait is much longer than the story: that it ends shows that it was told.
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| ask(&path, "wait=60", None));
+        let provider = browser.submit(&page, &[]);
+        assert_eq!(waits.join().unwrap()["state"], "begun");
+        let waits = scope.spawn(|| ask(&path, "wait=60", None));
+        browser.submit(&provider, &[("decision", "yes")]);
+        assert_eq!(waits.join().unwrap()["state"], "came-back");
+    });
+    assert_eq!(ask(&path, "wait=60", None)["state"], "came-back", "it gets no further");
+}

@@ -104,6 +104,7 @@ pub async fn serve(
     let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
     let caring = [
         tokio::spawn(renew_certificates(shown)),
+        tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| host.forget_calls(Timestamp::now()))),
         tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| {
             for environment in host.environments()? {
                 if let Err(error) = host.end_unconfirmed(&environment.name, Timestamp::now()).await {

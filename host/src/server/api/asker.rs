@@ -63,6 +63,11 @@ impl Asker {
         self.key.is_none()
     }
 
+    /// Whose what is kept of calls is: one key's alone, or the operator's.
+    pub(super) fn holder(&self) -> String {
+        self.key.as_ref().map_or_else(|| "operator".to_owned(), |key| key.id.simple().to_string())
+    }
+
     /// Only the operator.
     pub(super) fn must_be_operator(&self) -> Result<()> {
         match self.key {

@@ -55,6 +55,13 @@ impl Readiness {
         self.stopping.send_replace(true);
     }
 
+    /// Returns once it stops.
+    pub(super) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as `self`.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
     async fn now(&self, host: &Arc<Host>) -> Health {
         if *self.stopping.borrow() {
             return Health::Stopping;

@@ -17,6 +17,9 @@ mod consents;
 mod devices;
 mod environments;
 mod health;
+mod later;
+mod once;
+mod prefer;
 mod problem;
 mod proposals;
 mod sessions;
@@ -37,7 +40,6 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::health::Readiness;
 pub(crate) use self::{
     apps::NewApp,
     asked::List,
@@ -60,6 +62,7 @@ pub use self::{
     problem::{Problem, status_of},
     proposals::Proposals,
 };
+use self::{health::Readiness, later::Later};
 use super::consent::ConsentServer;
 use crate::{error::Kind, host::Host};
 
@@ -73,6 +76,8 @@ pub struct Api {
     pub(super) proposals: Arc<Proposals>,
     /// Where people connect; none where nobody listens.
     pub(super) pages: Option<Pages>,
+    /// Calls that nobody waits for.
+    later: Arc<Later>,
     readiness: Readiness,
 }
 
@@ -116,7 +121,7 @@ impl Modify for Keys {
 impl Api {
     /// The API of a host.
     pub fn new(host: Arc<Host>, proposals: Arc<Proposals>, pages: Option<Pages>) -> Arc<Self> {
-        Arc::new(Self { host, proposals, pages, readiness: Readiness::new() })
+        Arc::new(Self { host, proposals, pages, later: Arc::default(), readiness: Readiness::new() })
     }
 
     /// Says from now on that the host stops.
@@ -160,6 +165,7 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .routes(routes!(calls::operations))
         .routes(routes!(calls::operation, calls::call))
         .routes(routes!(calls::preview))
+        .routes(routes!(later::show, later::end))
         .routes(routes!(consents::list))
         .routes(routes!(consents::show, consents::revoke))
         .routes(routes!(sessions::create))

@@ -9,6 +9,7 @@ use std::{
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use tokio::sync::Notify;
 use url::Url;
 
 use crate::{
@@ -43,6 +44,8 @@ pub(super) struct Sessions {
     over: Mutex<HashMap<String, Over>>,
     /// Ties a form to the browser that was shown it.
     key: hmac::Key,
+    /// Whoever waits for somebody to get further looks again.
+    pub(super) changed: Notify,
 }
 
 struct Session {
@@ -86,7 +89,8 @@ impl Sessions {
     pub(super) fn new() -> Result<Self> {
         let mut key = [0; 32];
         fill(&mut key)?;
-        Ok(Self { all: Mutex::default(), over: Mutex::default(), key: hmac::Key::new(hmac::HMAC_SHA256, &key) })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        Ok(Self { all: Mutex::default(), over: Mutex::default(), key, changed: Notify::new() })
     }
 
     /// Opens one, and gives its name, which nobody can guess.
@@ -117,6 +121,8 @@ impl Sessions {
             let (caller, environment) = (caller.to_owned(), environment.to_owned());
             over.insert(public_name(name), Over { caller, environment, until: now + LASTS, outcome });
         }
+        drop(over);
+        self.changed.notify_waiters();
     }
 
     /// How far one is that this caller opened. One that is foreign is gone.
@@ -183,6 +189,8 @@ impl Sessions {
             session.ends = Instant::now() + LASTS;
         }
         session.begun = Some(Begun { browser: browser.to_owned(), trip });
+        drop(all);
+        self.changed.notify_waiters();
         Ok(url)
     }
 
