@@ -26,6 +26,7 @@ use crate::{
     settings::Settings,
     store::{Changes, KeySource, Place, Rotated, Vault},
     sync::lock,
+    traffic::Traffic,
     transport::{SystemResolver, Transport},
     underway::Underway,
 };
@@ -101,6 +102,7 @@ pub struct Host {
     pub(crate) turns: Turns,
     pub(crate) underway: Underway,
     pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) traffic: Arc<Traffic>,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -126,6 +128,7 @@ impl Host {
             turns: Turns::default(),
             underway: Underway::default(),
             ledger: Mutex::default(),
+            traffic: Traffic::new(&settings.traffic.value),
             resting: Resting::new(settings.concurrency.value as usize),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),

@@ -24,6 +24,7 @@
 //! - [`store`]: sealed records, and where their key comes from.
 //! - [`simulate`]: a provider of OAuth 2.0 to try connectors and the host itself against; no part of the host.
 //! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.
+//! - [`traffic`]: how much of the host one caller may have.
 //! - [`underway`]: which calls a host that stops waits for.
 //! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
 
@@ -53,6 +54,7 @@ pub mod simulate;
 pub mod store;
 mod sync;
 pub mod text;
+pub mod traffic;
 pub mod transport;
 mod underway;
 

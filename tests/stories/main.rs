@@ -41,6 +41,7 @@ mod signing_in;
 mod simulating;
 mod simulating_quirks;
 mod store;
+mod traffic;
 mod visiting;
 mod waiting;
 mod x;

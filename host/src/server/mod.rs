@@ -12,6 +12,7 @@ pub mod control;
 mod exposure;
 pub mod mcp;
 mod page;
+mod remote;
 mod serve;
 mod tls;
 

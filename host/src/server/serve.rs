@@ -25,6 +25,7 @@ use super::{
     control,
     exposure::{self, Tls},
     mcp::Door,
+    remote::{self, Remote},
     tls::{Shown, TlsListener},
 };
 use crate::{
@@ -70,7 +71,7 @@ pub async fn serve(
     mut told_to_stop: impl AsyncFnMut(),
 ) -> Result<()> {
     exposure::refuse_clear(how.listen, how.public_url.as_ref(), &how.tls)?;
-    let scheme = how.tls.scheme();
+    let (scheme, behind_proxy) = (how.tls.scheme(), matches!(how.tls, Tls::Before));
     let shown = match how.tls {
         Tls::Here(files) => Some(Shown::of(files)?),
         Tls::Before | Tls::Nowhere | Tls::Unsaid => None,
@@ -91,6 +92,7 @@ pub async fn serve(
     let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), how.return_urls)));
     let public = consent.routes().merge(api.routes()).merge(mcp.routes()).fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
+    let public = remote::noted(public, behind_proxy).into_make_service_with_connect_info::<Remote>();
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let routes = control::by_operator(api.routes()).into_make_service_with_connect_info::<control::Peer>();

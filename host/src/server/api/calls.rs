@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::State,
+    extract::{FromRequest, Request, State},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ use crate::{
     error::{Kind, Result},
     manifest::Manifest,
     once::{Name, Told},
+    traffic::Admitted,
 };
 
 /// The request that a call would send first.
@@ -88,9 +89,9 @@ pub(super) async fn call(
     At((named, operation)): At<(String, String)>,
     Named(name): Named,
     prefer: Prefer,
-    Body(input): Body<Value>,
+    request: Request,
 ) -> Answered<Response> {
-    let (call, connection) = asked(&api, &asker, &named, operation, input)?;
+    let (call, connection, admitted) = asked(&api, &asker, &named, operation, request).await?;
     if name.is_none() && !prefer.may_come_early() {
         return Ok(Json(api.host.call_within(&call, asker.allowed()).await?).into_response());
     }
@@ -98,6 +99,7 @@ pub(super) async fn call(
     let name = name.map(|key| Name { holder: holder.clone(), key });
     // From here on it goes on whether or not somebody waits.
     let made = async move {
+        let _admitted = admitted;
         match name {
             Some(name) => host.call_once(&call, connection, allowed, &name).await,
             None => Ok(Told { result: host.call_within(&call, allowed).await, replayed: false }),
@@ -128,9 +130,9 @@ pub(super) async fn preview(
     State(api): State<Arc<Api>>,
     asker: Asker,
     At((named, operation)): At<(String, String)>,
-    Body(input): Body<Value>,
+    request: Request,
 ) -> Answered<Json<PreviewView>> {
-    let (call, _) = asked(&api, &asker, &named, operation, input)?;
+    let (call, _, _admitted) = asked(&api, &asker, &named, operation, request).await?;
     let preview = api.host.dry_run(&call, asker.allowed()).await?;
     let destination = match preview.destination {
         Destination::Audience => "audience",
@@ -146,9 +148,18 @@ pub(super) async fn preview(
     }))
 }
 
-fn asked(api: &Api, asker: &Asker, named: &str, operation: String, input: Value) -> Result<(Call, Uuid)> {
+/// What is to be called, once it is let through; before that, nothing of its input is read.
+async fn asked(
+    api: &Api,
+    asker: &Asker,
+    named: &str,
+    operation: String,
+    request: Request,
+) -> Answered<(Call, Uuid, Admitted)> {
     asker.may(Permission::Call)?;
     let connection = asker.connection(&api.host, named)?;
+    let admitted = asker.admit(&api.host, connection.id)?;
+    let Body(input) = Body::<Value>::from_request(request, &()).await?;
     let call = Call {
         environment: asker.environment.clone(),
         connection: connection.name,
@@ -156,7 +167,7 @@ fn asked(api: &Api, asker: &Asker, named: &str, operation: String, input: Value)
         input,
         caller: asker.caller.clone(),
     };
-    Ok((call, connection.id))
+    Ok((call, connection.id, admitted))
 }
 
 fn known(api: &Api, asker: &Asker, named: &str) -> Result<Manifest> {

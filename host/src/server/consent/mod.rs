@@ -122,8 +122,7 @@ impl ConsentServer {
             // Before it is looked, so that no change is missed.
             changed.as_mut().enable();
             let now = self.progress(public_name, caller, environment);
-            // Of somebody who comes back, nothing is known for a moment.
-            if std::mem::discriminant(&now) != began && !matches!(now, Progress::Gone) {
+            if std::mem::discriminant(&now) != began {
                 return now;
             }
             changed.await;

@@ -62,7 +62,8 @@ struct Over {
     caller: String,
     environment: String,
     until: Instant,
-    outcome: Result<()>,
+    /// None while what they brought is looked at.
+    outcome: Option<Result<()>>,
 }
 
 /// How far a session is.
@@ -113,6 +114,11 @@ impl Sessions {
 
     /// Keeps what came of one, for whoever opened it.
     pub(super) fn note(&self, name: &str, proposal: &ConnectProposal, outcome: Result<()>) {
+        self.keep(name, proposal, Some(outcome));
+        self.changed.notify_waiters();
+    }
+
+    fn keep(&self, name: &str, proposal: &ConnectProposal, outcome: Option<Result<()>>) {
         let mut over = lock(&self.over);
         let now = Instant::now();
         over.retain(|_, over| over.until > now);
@@ -121,8 +127,6 @@ impl Sessions {
             let (caller, environment) = (caller.to_owned(), environment.to_owned());
             over.insert(public_name(name), Over { caller, environment, until: now + LASTS, outcome });
         }
-        drop(over);
-        self.changed.notify_waiters();
     }
 
     /// How far one is that this caller opened. One that is foreign is gone.
@@ -132,7 +136,10 @@ impl Sessions {
             && over.environment == environment
             && over.until > Instant::now()
         {
-            return over.outcome.clone().map_or_else(Progress::Failed, |()| Progress::CameBack);
+            return match over.outcome.clone() {
+                None => Progress::Begun,
+                Some(outcome) => outcome.map_or_else(Progress::Failed, |()| Progress::CameBack),
+            };
         }
         let all = lock(&self.all);
         let is_it = |session: &&Session| {
@@ -204,6 +211,7 @@ impl Sessions {
         session.belongs_to(browser)?;
         let Session { asked, begun, .. } = all.remove(&name).ok_or_else(gone)?;
         let begun = begun.ok_or_else(gone)?;
+        self.keep(&name, &asked.proposal, None);
         Ok((name, asked, begun.trip))
     }
 }

@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE},
+        header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
     routing::any,
@@ -26,7 +26,7 @@ use super::{Client, Links, Offer, longest_message};
 use crate::{
     error::{Error, Kind, Result},
     host::Host,
-    server::consent::below,
+    server::{consent::below, remote::Remote},
     sync::lock,
 };
 
@@ -87,7 +87,7 @@ impl Door {
     }
 
     /// What whoever asks is offered.
-    fn admit(&self, headers: &HeaderMap) -> Result<Offer, Box<Response>> {
+    fn admit(&self, headers: &HeaderMap, remote: Option<&Remote>) -> Result<Offer, Box<Response>> {
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (scheme, key) = given.and_then(|given| given.split_once(' ')).unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -96,6 +96,9 @@ impl Door {
         }
         self.keys.offer(key.trim()).map_err(|error| match error.kind() {
             Kind::Denied | Kind::NotFound => {
+                if let Some(Err(error)) = remote.map(|remote| self.host.traffic.unknown_key(remote.0)) {
+                    return Box::new(told(StatusCode::TOO_MANY_REQUESTS, &error));
+                }
                 Box::new(refused(&error, r#"Bearer realm="attache", error="invalid_token""#))
             }
             _ => Box::new(told(StatusCode::SERVICE_UNAVAILABLE, &error)),
@@ -114,7 +117,7 @@ impl Door {
 }
 
 async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response {
-    let offer = match door.admit(request.headers()) {
+    let offer = match door.admit(request.headers(), request.extensions().get()) {
         Ok(offer) => Arc::new(offer),
         Err(response) => return *response,
     };
@@ -143,5 +146,9 @@ fn refused(error: &Error, challenge: &'static str) -> Response {
 }
 
 fn told(status: StatusCode, error: &Error) -> Response {
-    (status, Json(json!({ "error": error.to_json() }))).into_response()
+    let mut response = (status, Json(json!({ "error": error.to_json() }))).into_response();
+    if let Some(seconds) = error.wait() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
 }
