@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    audit::{About, Audit, Event, Subject},
+    audit::{About, Event, Subject},
     consent::{Connection, Isolation},
     digest::Digest,
     egress::{Access, Preview, Request, Session},
@@ -60,7 +60,7 @@ impl Host {
     /// Runs what may be run, and writes down how it ended.
     pub(crate) async fn go(&self, prepared: Prepared) -> Result<Value> {
         let _underway = self.underway.begin();
-        let mut ending = Ending::of(&self.audit, &prepared.subject);
+        let mut ending = Ending::of(self, &prepared.subject);
         let result = self.run(prepared).await;
         ending.note(result.as_ref().map_or_else(|error| error.kind().name(), |_| "done"))?;
         result
@@ -130,7 +130,8 @@ impl Host {
             self.audit.clone(),
             prepared.subject.clone(),
             prepared.operation.effect,
-        ))
+        )
+        .until(tokio::time::Instant::now() + self.settings.limits.value.wall()))
     }
 
     /// Runs a connector's `check` with an access that need not be stored yet. The answer names the account.
@@ -156,20 +157,22 @@ impl Host {
 
 /// Writes down how a call ended, also where whoever asked has gone: then it is dropped in the middle.
 struct Ending<'a> {
-    audit: &'a Audit,
+    host: &'a Host,
     subject: Subject,
     started: Instant,
     noted: bool,
 }
 
 impl<'a> Ending<'a> {
-    fn of(audit: &'a Audit, subject: &Subject) -> Self {
-        Self { audit, subject: subject.clone(), started: Instant::now(), noted: false }
+    fn of(host: &'a Host, subject: &Subject) -> Self {
+        Self { host, subject: subject.clone(), started: Instant::now(), noted: false }
     }
 
-    fn note(&mut self, outcome: &str) -> Result<()> {
+    fn note(&mut self, outcome: &'static str) -> Result<()> {
         self.noted = true;
-        self.audit.note(&Event::call_ended(&self.subject, outcome, self.started.elapsed()))
+        let (subject, took) = (&self.subject, self.started.elapsed());
+        self.host.metrics.call_ended(subject.connector(), subject.operation(), outcome, took);
+        self.host.audit.note(&Event::call_ended(subject, outcome, took))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     egress::{Access, Credentials, Typed},
     error::{Kind, Result},
     manifest::{AuthOption, Manifest, Operation, Scheme, Values},
+    metrics::Metrics,
     once::Ledger,
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
@@ -103,6 +104,7 @@ pub struct Host {
     pub(crate) underway: Underway,
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) metrics: Metrics,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -129,6 +131,7 @@ impl Host {
             underway: Underway::default(),
             ledger: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
+            metrics: Metrics::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),

@@ -24,6 +24,7 @@
 //! - [`store`]: sealed records, and where their key comes from.
 //! - [`simulate`]: a provider of OAuth 2.0 to try connectors and the host itself against; no part of the host.
 //! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.
+//! - [`metrics`]: what an operator watches.
 //! - [`traffic`]: how much of the host one caller may have.
 //! - [`underway`]: which calls a host that stops waits for.
 //! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
@@ -44,6 +45,7 @@ pub mod egress;
 pub mod error;
 pub mod host;
 pub mod manifest;
+mod metrics;
 pub mod once;
 pub mod origin;
 pub mod runtime;

@@ -8,7 +8,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -108,7 +111,12 @@ pub(crate) struct Traffic {
     host_at_once: u32,
     unknown_keys_per_minute: u32,
     lanes: Mutex<Lanes>,
+    /// How often each limit refused: the host's, callers', connections', and unknown keys'.
+    refused: [AtomicU64; 4],
 }
+
+/// The names of what is counted in `refused`.
+const LIMITS: [&str; 4] = ["host", "caller", "connection", "unknown-keys"];
 
 #[derive(Default)]
 struct Lanes {
@@ -140,6 +148,7 @@ impl Traffic {
             host_at_once: table.host_at_once,
             unknown_keys_per_minute: unknown,
             lanes: Mutex::default(),
+            refused: Default::default(),
         })
     }
 
@@ -149,20 +158,36 @@ impl Traffic {
     /// # Errors
     /// `rate-limited`, with the setting that says how much it may be.
     pub(crate) fn admit(self: &Arc<Self>, caller: Option<Uuid>, connection: Uuid) -> Result<Admitted> {
+        self.judge(caller, connection).map_err(|(limit, error)| {
+            self.refused[limit].fetch_add(1, Ordering::Relaxed);
+            error
+        })
+    }
+
+    /// How often each limit refused.
+    pub(crate) fn refused(&self) -> [(&'static str, u64); 4] {
+        std::array::from_fn(|limit| (LIMITS[limit], self.refused[limit].load(Ordering::Relaxed)))
+    }
+
+    /// What refuses is given with the limit that does.
+    fn judge(self: &Arc<Self>, caller: Option<Uuid>, connection: Uuid) -> Result<Admitted, (usize, Error)> {
         let now = Instant::now();
         let mut lanes = lock(&self.lanes);
         if lanes.at_once >= self.host_at_once {
-            return Err(refused("The host has as many calls under way as it takes", "host-at-once", Duration::ZERO));
+            return Err((
+                0,
+                refused("The host has as many calls under way as it takes", "host-at-once", Duration::ZERO),
+            ));
         }
         lanes.make_room(now);
         if let Some(caller) = caller {
             lanes
                 .look(Who::Caller(caller), self.caller, now)
-                .map_err(|beyond| beyond.error("this caller key", "caller"))?;
+                .map_err(|beyond| (1, beyond.error("this caller key", "caller")))?;
         }
         lanes
             .look(Who::Connection(connection), self.connection, now)
-            .map_err(|beyond| beyond.error("this connection", "connection"))?;
+            .map_err(|beyond| (2, beyond.error("this connection", "connection")))?;
         // Only what is let through counts, so that one limit uses nothing up of another.
         if let Some(caller) = caller {
             lanes.pass(Who::Caller(caller), self.caller, now);
@@ -188,6 +213,7 @@ impl Traffic {
             return Ok(());
         }
         let wait = beyond.err().map_or(self.peer.every, |beyond| beyond.wait());
+        self.refused[3].fetch_add(1, Ordering::Relaxed);
         let most = self.unknown_keys_per_minute;
         Err(refused(
             &format!("From this address came more than {most} unknown keys in a minute"),

@@ -8,6 +8,7 @@ mod audit;
 mod azure;
 mod basic;
 mod building;
+mod busy;
 mod calling;
 mod canary;
 mod canary_oauth;
@@ -44,6 +45,7 @@ mod store;
 mod traffic;
 mod visiting;
 mod waiting;
+mod watching;
 mod x;
 
 use attache_tests::{Attache, Outcome, service::Service};

@@ -5,9 +5,11 @@
 //! a line; a line changed after it was written; a use of a credential that has no line.
 
 mod chain;
+mod counts;
 mod event;
 mod log;
 
 pub use chain::{Filter, Head, read};
+pub(crate) use counts::Counted;
 pub use event::{About, Event, Subject};
 pub use log::Audit;

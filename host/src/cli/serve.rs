@@ -46,6 +46,9 @@ pub(super) struct Serve {
     /// Keep answering so long after being told to stop, while /readyz says so: for load balancers that look now and then
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     drain: u64,
+    /// Show metrics at /metrics to whoever reaches this address; the socket in the data directory has them anyway
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<SocketAddr>,
 }
 
 const HELP: &str = "\
@@ -73,6 +76,7 @@ impl Serve {
             keep_alive: Duration::from_secs(self.keep_alive),
             tls,
             drain: Duration::from_secs(self.drain),
+            metrics: self.metrics_listen,
         };
         let host = Arc::new(Host::open(&context.settings)?);
         let unheard = |error: std::io::Error| Kind::Internal.error(format!("There are no signals: {error}."));

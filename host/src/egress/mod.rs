@@ -13,6 +13,7 @@ mod headers;
 mod policy;
 mod preview;
 mod redirect;
+mod retry;
 mod scrub;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
 use url::Url;
 
 use challenge::Verdict;
@@ -104,6 +106,8 @@ pub struct Session {
     /// The last request that the host refused or could not deliver: what the caller is told if the call fails.
     fault: Arc<Mutex<Option<Error>>>,
     preview: Option<Arc<Mutex<Option<Preview>>>>,
+    /// When the call is to be over; without that nothing is asked again.
+    until: Option<Instant>,
 }
 
 impl Session {
@@ -115,7 +119,14 @@ impl Session {
         subject: Subject,
         effect: Effect,
     ) -> Self {
-        Self { access, transport, audit, subject, effect, fault: Arc::default(), preview: None }
+        Self { access, transport, audit, subject, effect, fault: Arc::default(), preview: None, until: None }
+    }
+
+    /// The call is over then at the latest.
+    #[must_use]
+    pub fn until(mut self, until: Instant) -> Self {
+        self.until = Some(until);
+        self
     }
 
     /// Instead of sending the first request, shows it.
@@ -168,6 +179,8 @@ impl Session {
         let mut hop = 0;
         // One renewal and one repetition for a request of the guest's, however many hops refuse it.
         let mut renewed = false;
+        // However often it was sent again since a service said when.
+        let mut repeated = 0;
         while hop <= REDIRECTS {
             let destination = self
                 .refuse_secret_host(&url, sent)
@@ -189,12 +202,12 @@ impl Session {
                 return Err(Kind::Internal.error("A dry run sends nothing."));
             }
             // The URL as it was before anything was attached: a credential may stand in its path.
-            let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places);
+            let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places).repeated(repeated);
             self.audit.write(&leaving.map_text(&|text| sent.masked(text)))?;
             sent.add(&self.access.known, attached.values);
             let answer = self
                 .transport
-                .send(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
+                .send_sparing(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
                 .await;
             let answer = match answer {
                 Ok(answer) => answer,
@@ -214,6 +227,12 @@ impl Session {
                 if renewal?.is_some() {
                     continue;
                 }
+            }
+            if let Some(wait) = retry::wait((self.effect, &method), &answer, repeated, self.until) {
+                self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
+                repeated += 1;
+                tokio::time::sleep(wait).await;
+                continue;
             }
             match redirect::next(&method, &url, answer.status, &answer.headers)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?

@@ -11,6 +11,7 @@ pub mod consent;
 pub mod control;
 mod exposure;
 pub mod mcp;
+mod metrics;
 mod page;
 mod remote;
 mod serve;

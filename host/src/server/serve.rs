@@ -25,6 +25,7 @@ use super::{
     control,
     exposure::{self, Tls},
     mcp::Door,
+    metrics,
     remote::{self, Remote},
     tls::{Shown, TlsListener},
 };
@@ -56,6 +57,8 @@ pub struct Serve {
     pub tls: Tls,
     /// How long everything is still answered once the host is told to stop, while it says that it does.
     pub drain: Duration,
+    /// Where metrics are shown to whoever reaches it, beside the socket.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Runs until `told_to_stop` returns, which it does each time that somebody says so: whoever says it again does not want to
@@ -76,11 +79,11 @@ pub async fn serve(
         Tls::Here(files) => Some(Shown::of(files)?),
         Tls::Before | Tls::Nowhere | Tls::Unsaid => None,
     };
-    let taken = |error: std::io::Error| match error.kind() {
-        ErrorKind::AddrInUse => Kind::Denied.error(format!("Something else listens on {}.", how.listen)),
-        _ => Kind::Denied.error(format!("Nobody can listen on {}: {error}.", how.listen)),
+    let pages = listen(how.listen).await?;
+    let watched = match how.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
     };
-    let pages = TcpListener::bind(how.listen).await.map_err(taken)?;
     let base = match how.public_url {
         Some(url) => url,
         None => local_url(scheme, &pages)?,
@@ -95,7 +98,8 @@ pub async fn serve(
     let public = remote::noted(public, behind_proxy).into_make_service_with_connect_info::<Remote>();
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
-    let routes = control::by_operator(api.routes()).into_make_service_with_connect_info::<control::Peer>();
+    let routes = control::by_operator(api.routes().merge(metrics::routes(host.clone())))
+        .into_make_service_with_connect_info::<control::Peer>();
     let public = match &shown {
         Some(shown) => {
             let pages = TlsListener::new(pages, shown.clone())?;
@@ -105,6 +109,7 @@ pub async fn serve(
     };
     let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
     let caring = [
+        tokio::spawn(show_metrics(watched, host.clone())),
         tokio::spawn(renew_certificates(shown)),
         tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| host.forget_calls(Timestamp::now()))),
         tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| {
@@ -145,6 +150,20 @@ pub async fn serve(
     let _ = fs::remove_file(path);
     outcome?;
     host.close()
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => Kind::Denied.error(format!("Something else listens on {address}.")),
+        _ => Kind::Denied.error(format!("Nobody can listen on {address}: {error}.")),
+    })
+}
+
+async fn show_metrics(listener: Option<TcpListener>, host: Arc<Host>) {
+    let Some(listener) = listener else { return };
+    if let Err(error) = axum::serve(listener, metrics::routes(host)).await {
+        tracing::error!(%error, "metrics are no longer shown");
+    }
 }
 
 /// Reads the certificate again whenever somebody says so (SIGHUP).
