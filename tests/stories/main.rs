@@ -29,6 +29,7 @@ mod limits;
 mod made_once;
 mod mcp;
 mod mcp_http;
+mod mcp_keys;
 mod mutual_tls;
 mod oauth;
 mod operating;
