@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     manifest::{Effect, Effects, Manifest, Operation},
     runtime::{Component, Failure, GuestRequest, GuestResponse, Invoked, SendError, Tenant, WayOut},
     sync::lock,
-    text,
+    text, trace,
 };
 
 /// What a caller asks for.
@@ -61,8 +62,11 @@ impl Host {
     pub(crate) async fn go(&self, prepared: Prepared) -> Result<Value> {
         let _underway = self.underway.begin();
         let mut ending = Ending::of(self, &prepared.subject);
-        let result = self.run(prepared).await;
-        ending.note(result.as_ref().map_or_else(|error| error.kind().name(), |_| "done"))?;
+        let span = trace::call(&prepared.subject);
+        let result = self.run(prepared).instrument(span.clone()).await;
+        let outcome = result.as_ref().map_or_else(|error| error.kind().name(), |_| "done");
+        span.record("attache.outcome", outcome);
+        ending.note(outcome)?;
         result
     }
 

@@ -25,6 +25,7 @@
 //! - [`simulate`]: a provider of OAuth 2.0 to try connectors and the host itself against; no part of the host.
 //! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.
 //! - [`metrics`]: what an operator watches.
+//! - [`trace`]: spans of what is done for a caller.
 //! - [`traffic`]: how much of the host one caller may have.
 //! - [`underway`]: which calls a host that stops waits for.
 //! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
@@ -56,6 +57,7 @@ pub mod simulate;
 pub mod store;
 mod sync;
 pub mod text;
+mod trace;
 pub mod traffic;
 pub mod transport;
 mod underway;

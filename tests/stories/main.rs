@@ -43,6 +43,7 @@ mod signing_in;
 mod simulating;
 mod simulating_quirks;
 mod store;
+mod traces;
 mod traffic;
 mod visiting;
 mod waiting;

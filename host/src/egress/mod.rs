@@ -24,6 +24,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 use url::Url;
 
 use challenge::Verdict;
@@ -40,6 +41,7 @@ use crate::{
     manifest::{Attachment, Effect, Values, jwt::Jwt, template::Moment},
     origin::Origin,
     sync::lock,
+    trace,
     transport::{self, Outgoing, PoolKey, Transport},
 };
 
@@ -106,6 +108,8 @@ pub struct Session {
     /// The last request that the host refused or could not deliver: what the caller is told if the call fails.
     fault: Arc<Mutex<Option<Error>>>,
     preview: Option<Arc<Mutex<Option<Preview>>>>,
+    /// What its requests are told as a part of.
+    span: Span,
     /// When the call is to be over; without that nothing is asked again.
     until: Option<Instant>,
 }
@@ -119,7 +123,17 @@ impl Session {
         subject: Subject,
         effect: Effect,
     ) -> Self {
-        Self { access, transport, audit, subject, effect, fault: Arc::default(), preview: None, until: None }
+        Self {
+            access,
+            transport,
+            audit,
+            subject,
+            effect,
+            fault: Arc::default(),
+            preview: None,
+            span: Span::current(),
+            until: None,
+        }
     }
 
     /// The call is over then at the latest.
@@ -205,10 +219,15 @@ impl Session {
             let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places).repeated(repeated);
             self.audit.write(&leaving.map_text(&|text| sent.masked(text)))?;
             sent.add(&self.access.known, attached.values);
+            let span = trace::request(&self.span, &method, &url);
             let answer = self
                 .transport
                 .send_sparing(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
+                .instrument(span.clone())
                 .await;
+            if let Ok(answer) = &answer {
+                span.record("http.response.status_code", answer.status.as_u16());
+            }
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(fault) => {

@@ -9,6 +9,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::Instrument;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -29,6 +30,7 @@ use crate::{
     error::{Kind, Result},
     manifest::Manifest,
     once::{Name, Told},
+    trace,
     traffic::Admitted,
 };
 
@@ -91,9 +93,10 @@ pub(super) async fn call(
     prefer: Prefer,
     request: Request,
 ) -> Answered<Response> {
+    let span = trace::asked(request.headers());
     let (call, connection, admitted) = asked(&api, &asker, &named, operation, request).await?;
     if name.is_none() && !prefer.may_come_early() {
-        return Ok(Json(api.host.call_within(&call, asker.allowed()).await?).into_response());
+        return Ok(Json(api.host.call_within(&call, asker.allowed()).instrument(span).await?).into_response());
     }
     let (host, allowed, holder) = (api.host.clone(), asker.allowed(), asker.holder());
     let name = name.map(|key| Name { holder: holder.clone(), key });
@@ -104,7 +107,8 @@ pub(super) async fn call(
             Some(name) => host.call_once(&call, connection, allowed, &name).await,
             None => Ok(Told { result: host.call_within(&call, allowed).await, replayed: false }),
         }
-    };
+    }
+    .instrument(span);
     if !prefer.may_come_early() {
         let made = tokio::spawn(made).await.map_err(|_| Kind::Internal.error("The call was given up."))?;
         return Ok(later::told(&made?));
