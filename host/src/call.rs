@@ -7,10 +7,11 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    audit::{About, Audit, Event, Subject},
+    audit::{About, Event, Subject},
     consent::{Connection, Isolation},
     digest::Digest,
     egress::{Access, Preview, Request, Session},
@@ -19,7 +20,7 @@ use crate::{
     manifest::{Effect, Effects, Manifest, Operation},
     runtime::{Component, Failure, GuestRequest, GuestResponse, Invoked, SendError, Tenant, WayOut},
     sync::lock,
-    text,
+    text, trace,
 };
 
 /// What a caller asks for.
@@ -54,10 +55,18 @@ impl Host {
     /// # Errors
     /// As for [`Host::call`], and `denied` for an operation of another effect.
     pub async fn call_within(&self, call: &Call, allowed: Effects) -> Result<Value> {
-        let prepared = self.prepare(call, allowed)?;
-        let mut ending = Ending::of(&self.audit, &prepared.subject);
-        let result = self.run(prepared).await;
-        ending.note(result.as_ref().map_or_else(|error| error.kind().name(), |_| "done"))?;
+        self.go(self.prepare(call, allowed)?).await
+    }
+
+    /// Runs what may be run, and writes down how it ended.
+    pub(crate) async fn go(&self, prepared: Prepared) -> Result<Value> {
+        let _underway = self.underway.begin();
+        let mut ending = Ending::of(self, &prepared.subject);
+        let span = trace::call(&prepared.subject);
+        let result = self.run(prepared).instrument(span.clone()).await;
+        let outcome = result.as_ref().map_or_else(|error| error.kind().name(), |_| "done");
+        span.record("attache.outcome", outcome);
+        ending.note(outcome)?;
         result
     }
 
@@ -86,7 +95,7 @@ impl Host {
     }
 
     /// Consent, then the manifest: everything that can be refused before the connector runs.
-    fn prepare(&self, call: &Call, allowed: Effects) -> Result<Prepared> {
+    pub(crate) fn prepare(&self, call: &Call, allowed: Effects) -> Result<Prepared> {
         let ready = self.ready(&call.environment, &call.connection)?;
         let operation = operation(&ready.loaded.manifest, &call.operation)?.clone();
         allowed.permit(&operation)?;
@@ -125,7 +134,8 @@ impl Host {
             self.audit.clone(),
             prepared.subject.clone(),
             prepared.operation.effect,
-        ))
+        )
+        .until(tokio::time::Instant::now() + self.settings.limits.value.wall()))
     }
 
     /// Runs a connector's `check` with an access that need not be stored yet. The answer names the account.
@@ -151,20 +161,22 @@ impl Host {
 
 /// Writes down how a call ended, also where whoever asked has gone: then it is dropped in the middle.
 struct Ending<'a> {
-    audit: &'a Audit,
+    host: &'a Host,
     subject: Subject,
     started: Instant,
     noted: bool,
 }
 
 impl<'a> Ending<'a> {
-    fn of(audit: &'a Audit, subject: &Subject) -> Self {
-        Self { audit, subject: subject.clone(), started: Instant::now(), noted: false }
+    fn of(host: &'a Host, subject: &Subject) -> Self {
+        Self { host, subject: subject.clone(), started: Instant::now(), noted: false }
     }
 
-    fn note(&mut self, outcome: &str) -> Result<()> {
+    fn note(&mut self, outcome: &'static str) -> Result<()> {
         self.noted = true;
-        self.audit.note(&Event::call_ended(&self.subject, outcome, self.started.elapsed()))
+        let (subject, took) = (&self.subject, self.started.elapsed());
+        self.host.metrics.call_ended(subject.connector(), subject.operation(), outcome, took);
+        self.host.audit.note(&Event::call_ended(subject, outcome, took))
     }
 }
 
@@ -180,7 +192,7 @@ impl Drop for Ending<'_> {
 }
 
 /// What the first half of the way found out.
-struct Prepared {
+pub(crate) struct Prepared {
     ready: Arc<Ready>,
     operation: Arc<Operation>,
     /// As JSON text.
@@ -270,7 +282,7 @@ fn report(failure: Failure, fault: &Mutex<Option<Error>>) -> Error {
             .error(format!("The service refuses the credential.{}", quoted(&words)))
             .hint("`attache connection check NAME` tells whether it is still good; `attache connection reconnect NAME` replaces it."),
         Failure::RateLimited(Some(seconds)) => {
-            Kind::RateLimited.error(format!("The service says to wait {seconds} s.")).hint("Call again after that.")
+            Kind::RateLimited.error(format!("The service says to wait {seconds} s.")).hint("Call again after that.").retry_after(seconds.into())
         }
         Failure::RateLimited(None) => Kind::RateLimited.error("The service says that there were too many calls."),
         Failure::Upstream(status, words) => {

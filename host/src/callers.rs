@@ -248,6 +248,15 @@ impl Host {
         Ok(self.vault.list::<CallerKey>(&Place::new([FOLDER])?)?.into_iter().map(|(_, key)| key).collect())
     }
 
+    /// Whether a key that was shown before is one still.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn key_stands(&self, id: Uuid) -> Result<bool> {
+        let key = self.vault.get::<CallerKey>(&key_place(id)?)?;
+        Ok(key.is_some_and(|key| !key.is_over(Timestamp::now())))
+    }
+
     /// The key that somebody shows.
     ///
     /// # Errors

@@ -13,11 +13,13 @@ use uuid::Uuid;
 
 use crate::{
     audit::Head,
+    callers::CallerKey,
     consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending},
     digest::Digest,
     error::Result,
     host::Host,
-    store::Place,
+    once,
+    store::{PROBE, Place},
 };
 
 /// The environment that needs no record.
@@ -100,6 +102,8 @@ impl Looking<'_> {
         let id = |text: &str| text.parse::<Uuid>().ok();
         match segments.as_slice() {
             ["audit", "head"] => drop(self.open::<Head>(place)),
+            ["caller-keys", _] => drop(self.open::<CallerKey>(place)),
+            probe if *probe == PROBE => drop(self.open::<String>(place)),
             ["environments", name] => {
                 if self.open::<Environment>(place).is_some() {
                     self.seen.environments.insert((*name).to_owned());
@@ -132,6 +136,8 @@ impl Looking<'_> {
                         self.seen.consents.insert((environment, id));
                     }
                     ("pending", _) => drop(self.open::<Pending>(place)),
+                    (once::MARKS, _) => drop(self.open::<once::Mark>(place)),
+                    (once::ANSWERS, _) => drop(self.open::<once::Kept>(place)),
                     _ => self.unknown(place),
                 }
             }

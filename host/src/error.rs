@@ -31,9 +31,11 @@ pub enum Kind {
     ReconnectNeeded,
     /// A policy says no; the sentence names the rule and what would allow it.
     Denied,
+    /// A call was begun, and the host ended before it knew what came of it.
+    OutcomeUnknown,
     /// The service answered with a failure.
     ServiceFailed,
-    /// The service says to wait.
+    /// The service, or the host itself, says to wait.
     RateLimited,
     /// The service could not be reached.
     Unreachable,
@@ -59,7 +61,7 @@ pub enum Kind {
 
 impl Kind {
     /// All there are.
-    const ALL: [Kind; 22] = [
+    const ALL: [Kind; 23] = [
         Kind::Internal,
         Kind::Usage,
         Kind::InvalidInput,
@@ -70,6 +72,7 @@ impl Kind {
         Kind::ConsentNeeded,
         Kind::ReconnectNeeded,
         Kind::Denied,
+        Kind::OutcomeUnknown,
         Kind::ServiceFailed,
         Kind::RateLimited,
         Kind::Unreachable,
@@ -102,6 +105,7 @@ impl Kind {
             Kind::ConsentNeeded => "consent-needed",
             Kind::ReconnectNeeded => "reconnect-needed",
             Kind::Denied => "denied",
+            Kind::OutcomeUnknown => "outcome-unknown",
             Kind::ServiceFailed => "service-failed",
             Kind::RateLimited => "rate-limited",
             Kind::Unreachable => "unreachable",
@@ -125,7 +129,12 @@ impl Kind {
             Kind::NotFound => 3,
             Kind::ApprovalNeeded | Kind::ConsentNeeded | Kind::ReconnectNeeded => 4,
             Kind::Denied => 5,
-            Kind::ServiceFailed | Kind::RateLimited | Kind::Unreachable | Kind::Timeout | Kind::TooLarge => 6,
+            Kind::OutcomeUnknown
+            | Kind::ServiceFailed
+            | Kind::RateLimited
+            | Kind::Unreachable
+            | Kind::Timeout
+            | Kind::TooLarge => 6,
             Kind::ConnectorFailed | Kind::ConnectorLimit | Kind::ConnectorOutput => 7,
             Kind::StoreLocked | Kind::WrongKey | Kind::StoreDamaged | Kind::StoreUnavailable => 8,
         }
@@ -133,7 +142,7 @@ impl Kind {
 
     /// An error of this kind. The message is a whole sentence and holds no secret.
     pub fn error(self, message: impl Into<String>) -> Error {
-        Error { kind: self, message: message.into(), hint: None }
+        Error { kind: self, message: message.into(), hint: None, retry_after: None }
     }
 }
 
@@ -143,6 +152,7 @@ pub struct Error {
     kind: Kind,
     message: String,
     hint: Option<String>,
+    retry_after: Option<u64>,
 }
 
 impl Error {
@@ -150,6 +160,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says that it may be tried again after so many seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -182,14 +199,22 @@ impl Error {
     pub fn mend(&self) -> Option<&str> {
         self.hint.as_deref()
     }
+
+    /// After how many seconds it may be tried again, where that is known.
+    pub fn wait(&self) -> Option<u64> {
+        self.retry_after
+    }
 }
 
 impl Error {
-    /// As programs read it: `{"kind", "message", "hint"}`.
+    /// As programs read it: `{"kind", "message", "hint", "retry-after"}`.
     pub fn to_json(&self) -> Value {
         let mut json = json!({ "kind": self.kind.name(), "message": self.message });
         if let Some(hint) = &self.hint {
             json["hint"] = hint.as_str().into();
+        }
+        if let Some(seconds) = self.retry_after {
+            json["retry-after"] = seconds.into();
         }
         json
     }
@@ -198,7 +223,8 @@ impl Error {
     pub fn from_json(json: &Value) -> Option<Self> {
         let kind = Kind::of_name(json["kind"].as_str()?)?;
         let hint = json["hint"].as_str().map(str::to_owned);
-        Some(Self { kind, message: json["message"].as_str()?.to_owned(), hint })
+        let retry_after = json["retry-after"].as_u64();
+        Some(Self { kind, message: json["message"].as_str()?.to_owned(), hint, retry_after })
     }
 }
 

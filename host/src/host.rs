@@ -21,11 +21,15 @@ use crate::{
     egress::{Access, Credentials, Typed},
     error::{Kind, Result},
     manifest::{AuthOption, Manifest, Operation, Scheme, Values},
+    metrics::Metrics,
+    once::Ledger,
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
     store::{Changes, KeySource, Place, Rotated, Vault},
     sync::lock,
+    traffic::Traffic,
     transport::{SystemResolver, Transport},
+    underway::Underway,
 };
 
 /// A connector that is ready to be called.
@@ -97,6 +101,10 @@ pub struct Host {
     ready: Mutex<HashMap<(String, String), Arc<Ready>>>,
     pub(crate) resting: Resting,
     pub(crate) turns: Turns,
+    pub(crate) underway: Underway,
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) metrics: Metrics,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -120,6 +128,10 @@ impl Host {
             loaded: Mutex::default(),
             ready: Mutex::default(),
             turns: Turns::default(),
+            underway: Underway::default(),
+            ledger: Mutex::default(),
+            traffic: Traffic::new(&settings.traffic.value),
+            metrics: Metrics::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),

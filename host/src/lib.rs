@@ -12,7 +12,7 @@
 //! - [`server`]: what listens: the Consent Server, the HTTP API with its [`callers`]' keys, MCP, and the console.
 //! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`apps`] (the operator's registrations
 //!   with providers), [`connect`] (making a connection and ending it),
-//!   [`call`] (the way of a call, to be read from top to bottom) and [`check`] (looking through what is kept).
+//!   [`call`] (the way of a call, to be read from top to bottom), [`once`] (calls that are not made twice) and [`check`] (looking through what is kept).
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
 //! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
@@ -24,6 +24,10 @@
 //! - [`store`]: sealed records, and where their key comes from.
 //! - [`simulate`]: a provider of OAuth 2.0 to try connectors and the host itself against; no part of the host.
 //! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.
+//! - [`metrics`]: what an operator watches.
+//! - [`trace`]: spans of what is done for a caller.
+//! - [`traffic`]: how much of the host one caller may have.
+//! - [`underway`]: which calls a host that stops waits for.
 //! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
 
 pub mod approve;
@@ -42,6 +46,8 @@ pub mod egress;
 pub mod error;
 pub mod host;
 pub mod manifest;
+mod metrics;
+pub mod once;
 pub mod origin;
 pub mod runtime;
 pub mod secret;
@@ -51,7 +57,10 @@ pub mod simulate;
 pub mod store;
 mod sync;
 pub mod text;
+mod trace;
+pub mod traffic;
 pub mod transport;
+mod underway;
 
 pub use error::{Error, Kind, Result};
 pub use host::Host;

@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Kind, Result},
     runtime,
     store::KeySource,
+    traffic::TrafficTable,
     transport,
 };
 
@@ -26,6 +27,9 @@ const LONGEST_SECONDS: u64 = 86_400;
 const MOST_MEMORY: u64 = 4 << 30;
 /// Each takes address space; this many fill what a process has.
 const MOST_INSTANCES: u64 = 100_000;
+
+/// More than any host serves.
+const MOST_TRAFFIC: u64 = 1_000_000;
 
 /// Everything that an operator may set.
 #[derive(Debug, Clone)]
@@ -44,6 +48,8 @@ pub struct Settings {
     pub limits: Sourced<runtime::Limits>,
     /// What one request may take.
     pub transport: Sourced<TransportTable>,
+    /// How much of the host one caller may have.
+    pub traffic: Sourced<TrafficTable>,
     /// The file that was read, if there is one.
     pub file: Option<PathBuf>,
 }
@@ -104,6 +110,7 @@ struct File {
     concurrency: Option<u32>,
     limits: Option<runtime::Limits>,
     transport: Option<TransportTable>,
+    traffic: Option<TrafficTable>,
 }
 
 /// `[transport]`: what one request may take, in whole seconds.
@@ -173,6 +180,7 @@ impl Settings {
         };
         let limits = file.limits.map_or_else(|| default(runtime::Limits::default()), from_file);
         let transport = file.transport.map_or_else(|| default(TransportTable::default()), from_file);
+        let traffic = file.traffic.map_or_else(|| default(TrafficTable::default()), from_file);
         let settings = Self {
             data_dir: given
                 .data_dir
@@ -187,6 +195,7 @@ impl Settings {
             concurrency: file.concurrency.map_or_else(|| default(CONCURRENCY), from_file),
             limits,
             transport,
+            traffic,
             file: path,
         };
         settings.refuse_absurd()?;
@@ -214,6 +223,22 @@ impl Settings {
             ("transport.total-seconds", transport.total_seconds),
         ] {
             within(name, seconds, LONGEST_SECONDS)?;
+        }
+        let traffic = &self.traffic.value;
+        for (name, value) in [
+            ("traffic.caller-per-second", traffic.caller_per_second),
+            ("traffic.caller-burst", traffic.caller_burst),
+            ("traffic.caller-at-once", traffic.caller_at_once),
+            ("traffic.connection-per-second", traffic.connection_per_second),
+            ("traffic.connection-burst", traffic.connection_burst),
+            ("traffic.connection-at-once", traffic.connection_at_once),
+            ("traffic.host-at-once", traffic.host_at_once),
+            ("traffic.unknown-keys-per-minute", traffic.unknown_keys_per_minute),
+        ] {
+            within(name, value.into(), MOST_TRAFFIC)?;
+            if value == 0 {
+                return Err(Kind::Usage.error(format!("The setting `{name}` is 0, so nobody could be let in.")));
+            }
         }
         within("limits.memory-bytes", limits.memory_bytes, MOST_MEMORY)?;
         within("concurrency", self.concurrency.value.into(), MOST_INSTANCES)?;

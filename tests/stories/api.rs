@@ -175,7 +175,9 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
     story.key("ours", &[]);
     let document = story.get(&key, "/v1/openapi.json").json;
     let mut asked = 0;
-    for (path, methods) in document["paths"].as_object().unwrap() {
+    let paths = document["paths"].as_object().unwrap().iter();
+    // What is not below it is told to anybody.
+    for (path, methods) in paths.filter(|(path, _)| path.starts_with("/v1/")) {
         for (method, described) in methods.as_object().unwrap() {
             let body = described["requestBody"].is_object().then(|| body_for(path));
             let fill = |connector: &str, connection: &str, name: &str| {

@@ -161,7 +161,7 @@ fn harmful(harm: impl Fn(&Received, &str) -> Vec<u8> + Send + Sync + 'static) ->
 }
 
 /// Everything that was logged in this process, at every level.
-fn logged() -> &'static Mutex<Vec<u8>> {
+pub(crate) fn logged() -> &'static Mutex<Vec<u8>> {
     static LOGGED: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
     LOGGED.get_or_init(|| {
         let kept = Arc::new(Mutex::new(Vec::new()));

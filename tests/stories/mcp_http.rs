@@ -13,7 +13,7 @@ use attache::{
     server::mcp::{Links, Offer},
 };
 use attache_tests::{
-    Embedded,
+    Canary, Embedded,
     mcp::{McpClient, Sdk, TestKeys, listen},
     service::Service,
 };
@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
-    KEY, machine,
+    KEY,
+    hostile::logged,
+    machine,
     mcp::{Slow, error, lists_and_calls, outcome, soon, the_inspector_does},
 };
 
@@ -115,9 +117,27 @@ fn a_host_that_runs_and_has_no_keys_lets_nobody_in() {
     BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
     let url = Url::parse(url.trim()).unwrap().join("mcp").unwrap();
     let answer = Client::new().post(url).header("authorization", "Bearer x").body("{}").send().unwrap();
-    assert_eq!(answer.status(), 401);
     host.kill().unwrap();
     host.wait().unwrap();
+    assert_eq!(answer.status(), 401);
+}
+
+#[test]
+fn a_key_is_in_no_log() {
+    let log = logged();
+    let canary = Canary::new("canary-5d41402abc4b2a76");
+    let service = Service::plain();
+    let story = story(&service);
+    story.keys.give(&canary.secret, None, Effects::read());
+    for sdk in Sdk::ALL {
+        let mut client = McpClient::http(sdk, story.url.as_str(), &canary.secret);
+        let seen = client.call("work_look", json!({ "url": service.base() }));
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+    }
+    let log = log.lock().unwrap();
+    assert!(String::from_utf8_lossy(&log).contains("work_look"), "requests are logged when everything is");
+    canary.is_not_in("the log", &log);
+    canary.is_not_below(story.embedded.folder());
 }
 
 #[test]

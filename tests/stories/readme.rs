@@ -45,7 +45,12 @@ fn every_command_in_it_is_one_that_the_command_line_knows() {
 #[track_caller]
 fn serves(arguments: &[&str]) {
     let machine = machine();
-    let arguments = [arguments, &["--listen", "127.0.0.1:0"]].concat();
+    let mut arguments = arguments.to_vec();
+    // It listens on a port of its own, wherever readers would have it listen.
+    match arguments.iter().position(|argument| *argument == "--listen") {
+        Some(at) => arguments[at + 1] = "127.0.0.1:0",
+        None => arguments.extend(["--listen", "127.0.0.1:0"]),
+    }
     let mut host = machine.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();

@@ -274,3 +274,56 @@ fn a_host_that_runs_keeps_alive_what_nobody_uses() {
     let asked: Value = story.oidc.tokens("refresh_token")[0].0.clone();
     assert_eq!(asked["status"], 200);
 }
+
+#[test]
+fn an_application_that_waits_is_told_when_the_person_gets_further() {
+    let (mut attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(&json!({})));
+    attache.add("oauth");
+    attache.set("WEB_SECRET", SECRET);
+    let base = oidc.peer.base();
+    let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
+    attache.run(&app).done();
+    let (host, url) = serve(&attache, &[]);
+    let story = Story { attache, oidc, host };
+    let key = story.attache.run(&["caller", "create", "portal", "--may", "administer"]).done().trim().to_owned();
+    let client = reqwest::blocking::Client::new();
+    let ask = |path: &str, body: Option<Value>| -> Value {
+        let method = if body.is_some() { reqwest::Method::POST } else { reqwest::Method::GET };
+        let mut request = client.request(method, format!("{url}v1/connect-sessions{path}")).bearer_auth(&key);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        serde_json::from_str(&request.send().unwrap().text().unwrap()).unwrap()
+    };
+    let parameters = json!({ "base": base, "issuer": base });
+    let made = json!({
+        "connector": "oauth", "auth-option": "discovered", "parameters": parameters, "owner": "alice",
+        "private": [story.oidc.peer.authority()], "return-url": RETURN,
+    });
+    let made = ask("", Some(made));
+    let path = format!("/{}", made["id"].as_str().unwrap_or_else(|| panic!("{made}")));
+    // Asks in the middle of what happens: the wait is much longer than the story, so that an answer shows that it was told.
+    let waits = |what_happens: &mut dyn FnMut()| -> Value {
+        let mut asking = TcpStream::connect(url.trim_start_matches("http://").trim_end_matches('/')).unwrap();
+        let head =
+            format!("GET /v1/connect-sessions{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nPrefer: wait=60");
+        asking.write_all(format!("{head}\r\nAuthorization: Bearer {key}\r\n\r\n").as_bytes()).unwrap();
+        // What came first was read first.
+        ask(&path, None);
+        let began = Instant::now();
+        what_happens();
+        let mut told = String::new();
+        std::io::Read::read_to_string(&mut asking, &mut told).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(50), "it was not told: {told}");
+        serde_json::from_str(told.rsplit("\r\n\r\n").next().unwrap()).unwrap()
+    };
+    assert_eq!(ask(&path, None)["state"], "open");
+    let browser = Browser::that_stops_at(RETURN);
+    let page = browser.open(made["link"].as_str().unwrap());
+    let mut provider = None;
+    assert_eq!(waits(&mut || provider = Some(browser.submit(&page, &[])))["state"], "begun");
+    let provider = provider.unwrap();
+    let back = waits(&mut || drop(browser.submit(&provider, &[("decision", "yes")])));
+    assert_eq!(back["state"], "came-back");
+    assert_eq!(waits(&mut || ())["state"], "came-back", "it gets no further");
+}

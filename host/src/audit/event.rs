@@ -6,6 +6,7 @@ use http::Method;
 use url::Url;
 use uuid::Uuid;
 
+use super::counts::Counted;
 use crate::{digest::Digest, origin::Origin, text};
 
 /// Names and reasons in a line are no longer than this; a path may be.
@@ -57,6 +58,16 @@ impl Subject {
             write_text(&mut written, text);
         }
         Self { written: written.into(), about: Arc::new(about) }
+    }
+
+    /// The connector's name.
+    pub(crate) fn connector(&self) -> &str {
+        &self.about.connector
+    }
+
+    /// The operation's id.
+    pub(crate) fn operation(&self) -> &str {
+        &self.about.operation
     }
 
     /// The connection's name.
@@ -150,6 +161,22 @@ pub struct Event {
 }
 
 impl Event {
+    /// What it is counted as, if it is.
+    pub(super) fn counted(&self) -> Option<Counted> {
+        match self.name {
+            "request" | "credential-used" => Some(Counted::Sent),
+            "request-denied" => Some(Counted::Denied),
+            "request-failed" => Some(Counted::Failed),
+            "answer" => self.own.iter().find_map(|(name, said)| match said {
+                Said::Number(status) if *name == "status" => Some(Counted::Answered(u8::try_from(status / 100).ok()?)),
+                _ => None,
+            }),
+            "signed-in" => Some(Counted::SignedIn),
+            "sign-in-refused" => Some(Counted::SignInRefused),
+            _ => None,
+        }
+    }
+
     /// Its members as they stand in a JSON object, each with a comma before it.
     pub(super) fn members(&self) -> String {
         let mut members = String::with_capacity(LIKELY_LENGTH);
@@ -263,6 +290,15 @@ impl Event {
             event.own.push(("attached", Said::Texts(attached.to_vec())));
         }
         event
+    }
+
+    /// It is sent again, for the so manieth time, since the service said when.
+    #[must_use]
+    pub fn repeated(mut self, times: u32) -> Self {
+        if times > 0 {
+            self.own.push(("repeated", u64::from(times).into()));
+        }
+        self
     }
 
     /// What was typed is about to leave, to sign in. Its path is not told: a secret may stand in it.

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::{
     Event,
     chain::{Chain, Head, LONGEST_LINE, split},
+    counts::Counts,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -41,6 +42,7 @@ pub struct Audit {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    counts: Counts,
 }
 
 struct State {
@@ -51,6 +53,8 @@ struct State {
     noted: Vec<u8>,
     /// Whether there are lines that were not synced yet.
     unsynced: bool,
+    /// Since when, until they are on the disk.
+    waiting_since: Option<Instant>,
     /// Once the audit could not be written, nothing may happen that it would not know of.
     broken: bool,
     closing: bool,
@@ -89,10 +93,12 @@ impl Audit {
                 head,
                 noted: Vec::new(),
                 unsynced,
+                waiting_since: None,
                 broken: false,
                 closing: false,
             }),
             changed: Condvar::new(),
+            counts: Counts::default(),
         });
         let syncing = shared.clone();
         let syncer = std::thread::Builder::new()
@@ -123,6 +129,9 @@ impl Audit {
     fn append(&self, event: &Event) -> Result<MutexGuard<'_, State>> {
         // Everything that needs no lock, before it.
         let members = event.members();
+        if let Some(counted) = event.counted() {
+            self.shared.counts.count(counted);
+        }
         let mut state = self.shared.lock();
         if state.broken {
             return Err(refused());
@@ -135,6 +144,7 @@ impl Audit {
         state.head = Some(Head { seq, mac });
         // The syncer waits for the first line of a group, and sleeps through the others.
         if !std::mem::replace(&mut state.unsynced, true) {
+            state.waiting_since = Some(Instant::now());
             self.shared.changed.notify_one();
         }
         Ok(state)
@@ -147,6 +157,16 @@ impl Audit {
     pub fn sync(&self) -> Result<()> {
         let state = sync_now(&self.shared, self.shared.lock());
         if state.broken { Err(refused()) } else { Ok(()) }
+    }
+
+    /// How often what was written down happened.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// How long the oldest line waits that is not on the disk.
+    pub(crate) fn lag(&self) -> Duration {
+        self.shared.lock().waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The last line, if there is one.
@@ -209,10 +229,14 @@ fn sync_now<'a>(shared: &'a Shared, mut state: MutexGuard<'a, State>) -> MutexGu
     if !std::mem::replace(&mut state.unsynced, false) || state.broken {
         return state;
     }
-    let file = state.file.clone();
+    let (file, waiting) = (state.file.clone(), state.waiting_since);
     drop(state);
     let synced = file.sync_data();
     let mut state = shared.lock();
+    // Lines that came meanwhile have a moment of their own.
+    if state.waiting_since == waiting {
+        state.waiting_since = None;
+    }
     if let Err(error) = synced {
         tracing::error!(%error, "the audit cannot be synced");
         state.broken = true;

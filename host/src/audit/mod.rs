@@ -6,10 +6,12 @@
 
 mod backwards;
 mod chain;
+mod counts;
 mod event;
 mod log;
 
 pub use backwards::{Backwards, Line};
 pub use chain::{Filter, Head, read};
+pub(crate) use counts::Counted;
 pub use event::{About, Event, Subject};
 pub use log::Audit;

@@ -57,6 +57,7 @@ fn rows(settings: &Settings) -> Vec<(String, Value, Source)> {
     rows.push(one("concurrency", json!(settings.concurrency.value), &settings.concurrency.source));
     rows.extend(table("limits", &settings.limits));
     rows.extend(table("transport", &settings.transport));
+    rows.extend(table("traffic", &settings.traffic));
     rows
 }
 

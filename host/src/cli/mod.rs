@@ -21,6 +21,7 @@ mod demo;
 mod environment;
 mod given;
 mod key;
+mod log;
 mod mcp;
 mod print;
 mod prompt;
@@ -34,7 +35,7 @@ mod store;
 use std::{
     env,
     ffi::OsString,
-    io::{self, ErrorKind, Write},
+    io::{ErrorKind, Write},
     path::PathBuf,
     process::ExitCode,
 };
@@ -86,12 +87,13 @@ struct Arguments {
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     output: Format,
 
+    /// How log lines are written to standard error
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", env = "ATTACHE_LOG_FORMAT")]
+    log_format: log::LogFormat,
+
     #[command(subcommand)]
     verb: Verb,
 }
-
-/// What is logged unless somebody asks for more. What sled says of a damaged file is said by the error in words of ours.
-const DEFAULT_LOG: &str = "warn,sled=off";
 
 /// Of an error; a sentence, not a page.
 const LONGEST_LINE: usize = 4_000;
@@ -105,7 +107,8 @@ Examples:
 
 Exit codes: 0 done, 1 internal, 2 usage or invalid input, 3 no such thing, 4 approval, consent or reconnect
 needed, 5 denied by policy, 6 the service refused or failed, 7 the connector failed, 8 store locked, damaged
-or wrong key. ATTACHE_LOG=debug logs to standard error.";
+or wrong key. ATTACHE_LOG=debug logs to standard error.\n\
+Where OTEL_EXPORTER_OTLP_ENDPOINT is set, `serve` and `mcp` send traces there (OTLP over HTTP).";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -239,9 +242,11 @@ pub fn run() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return refuse_usage(&error, wants_json),
     };
-    start_logging();
     let format = parsed.0.output;
-    match work(parsed.0, parsed.1) {
+    let logging = log::start(parsed.0.log_format, matches!(parsed.0.verb, Verb::Serve(_) | Verb::Mcp(_)));
+    // What came before is said, and what was traced is sent, before the process ends.
+    let outcome = logging.and_then(|_logging| work(parsed.0, parsed.1));
+    match outcome {
         Ok(answer) => print_answer(&answer, format),
         Err(error) => {
             print_error(&error, format);
@@ -328,14 +333,6 @@ fn refuse_usage(error: &clap::Error, wants_json: bool) -> ExitCode {
     // Nothing to be done where even that cannot be printed.
     let _ = error.print();
     ExitCode::from(if error.use_stderr() { Kind::Usage.exit_code() } else { 0 })
-}
-
-fn start_logging() {
-    use tracing_subscriber::{EnvFilter, fmt};
-    let directives = env::var("ATTACHE_LOG").unwrap_or_else(|_| DEFAULT_LOG.into());
-    let colour = io::IsTerminal::is_terminal(&io::stderr()) && env::var_os("NO_COLOR").is_none();
-    let filter = EnvFilter::builder().parse_lossy(directives);
-    fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour).init();
 }
 
 fn print_answer(answer: &Answer, format: Format) -> ExitCode {

@@ -13,6 +13,7 @@ mod headers;
 mod policy;
 mod preview;
 mod redirect;
+mod retry;
 mod scrub;
 
 use std::{
@@ -22,6 +23,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
+use tracing::{Instrument, Span};
 use url::Url;
 
 use challenge::Verdict;
@@ -38,6 +41,7 @@ use crate::{
     manifest::{Attachment, Effect, Values, jwt::Jwt, template::Moment},
     origin::Origin,
     sync::lock,
+    trace,
     transport::{self, Outgoing, PoolKey, Transport},
 };
 
@@ -104,6 +108,10 @@ pub struct Session {
     /// The last request that the host refused or could not deliver: what the caller is told if the call fails.
     fault: Arc<Mutex<Option<Error>>>,
     preview: Option<Arc<Mutex<Option<Preview>>>>,
+    /// What its requests are told as a part of.
+    span: Span,
+    /// When the call is to be over; without that nothing is asked again.
+    until: Option<Instant>,
 }
 
 impl Session {
@@ -115,7 +123,24 @@ impl Session {
         subject: Subject,
         effect: Effect,
     ) -> Self {
-        Self { access, transport, audit, subject, effect, fault: Arc::default(), preview: None }
+        Self {
+            access,
+            transport,
+            audit,
+            subject,
+            effect,
+            fault: Arc::default(),
+            preview: None,
+            span: Span::current(),
+            until: None,
+        }
+    }
+
+    /// The call is over then at the latest.
+    #[must_use]
+    pub fn until(mut self, until: Instant) -> Self {
+        self.until = Some(until);
+        self
     }
 
     /// Instead of sending the first request, shows it.
@@ -168,6 +193,8 @@ impl Session {
         let mut hop = 0;
         // One renewal and one repetition for a request of the guest's, however many hops refuse it.
         let mut renewed = false;
+        // However often it was sent again since a service said when.
+        let mut repeated = 0;
         while hop <= REDIRECTS {
             let destination = self
                 .refuse_secret_host(&url, sent)
@@ -189,13 +216,18 @@ impl Session {
                 return Err(Kind::Internal.error("A dry run sends nothing."));
             }
             // The URL as it was before anything was attached: a credential may stand in its path.
-            let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places);
+            let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places).repeated(repeated);
             self.audit.write(&leaving.map_text(&|text| sent.masked(text)))?;
             sent.add(&self.access.known, attached.values);
+            let span = trace::request(&self.span, &method, &url);
             let answer = self
                 .transport
-                .send(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
+                .send_sparing(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
+                .instrument(span.clone())
                 .await;
+            if let Ok(answer) = &answer {
+                span.record("http.response.status_code", answer.status.as_u16());
+            }
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(fault) => {
@@ -214,6 +246,12 @@ impl Session {
                 if renewal?.is_some() {
                     continue;
                 }
+            }
+            if let Some(wait) = retry::wait((self.effect, &method), &answer, repeated, self.until) {
+                self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
+                repeated += 1;
+                tokio::time::sleep(wait).await;
+                continue;
             }
             match redirect::next(&method, &url, answer.status, &answer.headers)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?

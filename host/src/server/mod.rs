@@ -11,8 +11,14 @@ pub mod api;
 pub mod consent;
 pub mod console;
 pub mod control;
+mod exposure;
 pub mod mcp;
+mod metrics;
 mod page;
+mod remote;
 mod serve;
+mod tls;
 
+pub use exposure::Tls;
 pub use serve::{Serve, serve};
+pub use tls::TlsFiles;

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::{
     net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
     sync::watch,
 };
 use url::Url;
@@ -23,7 +24,11 @@ use super::{
     consent::{Asked, ConsentServer, Desk, Taken},
     console::{self, Console},
     control,
+    exposure::{self, Tls},
     mcp::Door,
+    metrics,
+    remote::{self, Remote},
+    tls::{Shown, TlsListener},
 };
 use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
@@ -49,34 +54,40 @@ pub struct Serve {
     pub return_urls: Vec<Url>,
     /// Renewal tokens that were not used for so long are used.
     pub keep_alive: Duration,
+    /// Where TLS ends.
+    pub tls: Tls,
+    /// How long everything is still answered once the host is told to stop, while it says that it does.
+    pub drain: Duration,
+    /// Where metrics are shown to whoever reaches it, beside the socket.
+    pub metrics: Option<SocketAddr>,
 }
 
-/// Runs until `stop` is done. `started` is told where the pages are.
+/// Runs until `told_to_stop` returns, which it does each time that somebody says so: whoever says it again does not want to
+/// wait. `started` is told where the pages are.
 ///
 /// # Errors
-/// `usage` where others could come and no public URL is named; `denied` where something else listens there.
+/// `usage` where others could come and no public URL is named, or what they send could be read on the way; `denied` where
+/// something else listens there.
 pub async fn serve(
     host: Arc<Host>,
     how: Serve,
     started: impl FnOnce(&Url) -> Result<()>,
-    stop: impl Future<Output = ()>,
+    mut told_to_stop: impl AsyncFnMut(),
 ) -> Result<()> {
-    if !how.listen.ip().is_loopback() && how.public_url.is_none() {
-        return Err(Kind::Usage
-            .error(format!(
-                "Others can reach {}, and links for them are never made of what a request says.",
-                how.listen
-            ))
-            .hint("Say where browsers find this host with `--public-url https://attache.example.com`."));
-    }
-    let taken = |error: std::io::Error| match error.kind() {
-        ErrorKind::AddrInUse => Kind::Denied.error(format!("Something else listens on {}.", how.listen)),
-        _ => Kind::Denied.error(format!("Nobody can listen on {}: {error}.", how.listen)),
+    exposure::refuse_clear(how.listen, how.public_url.as_ref(), &how.tls)?;
+    let (scheme, behind_proxy) = (how.tls.scheme(), matches!(how.tls, Tls::Before));
+    let shown = match how.tls {
+        Tls::Here(files) => Some(Shown::of(files)?),
+        Tls::Before | Tls::Nowhere | Tls::Unsaid => None,
     };
-    let pages = TcpListener::bind(how.listen).await.map_err(taken)?;
+    let pages = listen(how.listen).await?;
+    let watched = match how.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let base = match how.public_url {
         Some(url) => url,
-        None => local_url(&pages)?,
+        None => local_url(scheme, &pages)?,
     };
     let desk = Arc::new(Keeper(host.clone()));
     let consent = ConsentServer::new(base.clone(), None, desk)?;
@@ -87,15 +98,24 @@ pub async fn serve(
     let console = Console::new(&base, host.clone(), api.routes());
     let public = consent.routes().merge(api.routes()).merge(mcp.routes()).merge(console.routes());
     let public = public.fallback(async || ConsentServer::no_page());
+    let longest_call = host.settings().limits.value.wall();
+    let public = remote::noted(public, behind_proxy).into_make_service_with_connect_info::<Remote>();
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
-    let routes = control::by_operator(api.routes().merge(console.link_routes()));
-    let routes = routes.into_make_service_with_connect_info::<control::Peer>();
-    let serving = [
-        tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future()),
-        tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future()),
-    ];
+    let by_operator = api.routes().merge(console.link_routes()).merge(metrics::routes(host.clone()));
+    let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
+    let public = match &shown {
+        Some(shown) => {
+            let pages = TlsListener::new(pages, shown.clone())?;
+            tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
+        }
+        None => tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future()),
+    };
+    let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
     let caring = [
+        tokio::spawn(show_metrics(watched, host.clone())),
+        tokio::spawn(renew_certificates(shown)),
+        tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| host.forget_calls(Timestamp::now()))),
         tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| {
             for environment in host.environments()? {
                 if let Err(error) = host.end_unconfirmed(&environment.name, Timestamp::now()).await {
@@ -110,13 +130,17 @@ pub async fn serve(
     ];
     let outcome = started(&base);
     if outcome.is_ok() {
-        stop.await;
+        told_to_stop().await;
+        api.stop();
+        tokio::select! { () = tokio::time::sleep(how.drain) => {}, () = told_to_stop() => {} }
     }
     // A renewal that has left goes on in a task of its own, until the host is closed.
     caring.iter().for_each(tokio::task::JoinHandle::abort);
+    // From here on nobody new is let in.
+    drop(ending);
+    tokio::select! { () = host.underway.none() => {}, () = tokio::time::sleep(longest_call) => {}, () = told_to_stop() => {} }
     // Clients that wait for changes would wait on.
     mcp.close();
-    drop(ending);
     let last = tokio::time::Instant::now() + LAST_ANSWERS;
     for mut served in serving {
         match tokio::time::timeout_at(last, &mut served).await {
@@ -132,6 +156,35 @@ pub async fn serve(
     host.close()
 }
 
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => Kind::Denied.error(format!("Something else listens on {address}.")),
+        _ => Kind::Denied.error(format!("Nobody can listen on {address}: {error}.")),
+    })
+}
+
+async fn show_metrics(listener: Option<TcpListener>, host: Arc<Host>) {
+    let Some(listener) = listener else { return };
+    if let Err(error) = axum::serve(listener, metrics::routes(host)).await {
+        tracing::error!(%error, "metrics are no longer shown");
+    }
+}
+
+/// Reads the certificate again whenever somebody says so (SIGHUP).
+async fn renew_certificates(shown: Option<Arc<Shown>>) {
+    let Some(shown) = shown else { return };
+    let mut told = match signal(SignalKind::hangup()) {
+        Ok(told) => told,
+        Err(error) => return tracing::error!(%error, "the certificate is not read again"),
+    };
+    while told.recv().await.is_some() {
+        match shown.renew() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate stays the one before"),
+        }
+    }
+}
+
 async fn now_and_then(every: Duration, host: Arc<Host>, work: impl AsyncFn(&Host) -> Result<()>) {
     let mut turns = tokio::time::interval(every);
     loop {
@@ -142,9 +195,9 @@ async fn now_and_then(every: Duration, host: Arc<Host>, work: impl AsyncFn(&Host
     }
 }
 
-fn local_url(listener: &TcpListener) -> Result<Url> {
+fn local_url(scheme: &str, listener: &TcpListener) -> Result<Url> {
     let address = listener.local_addr().map_err(|error| internal(&error))?;
-    Url::parse(&format!("http://{address}/")).map_err(|error| internal(&error))
+    Url::parse(&format!("{scheme}://{address}/")).map_err(|error| internal(&error))
 }
 
 /// In the data directory, for its owner alone. The lock is held, so that one that is there is left over.

@@ -242,18 +242,23 @@ fn read_file(path: &Path) -> Result<Option<Key>> {
         Err(error) => return Err(fault::io(path, &error)),
     };
     // The opened file is judged, not its name, so that nobody can swap it in between.
-    let mode = file.metadata().map_err(|error| fault::io(path, &error))?.mode();
-    if mode & 0o077 != 0 {
-        return Err(Kind::StoreUnavailable
-            .error(format!(
-                "The key file {} can be read or written by others (mode {:03o}).",
-                path.display(),
-                mode & 0o777
-            ))
-            .hint(format!("chmod 600 {}", path.display())));
-    }
+    refuse_shared(path, &file)?;
     let text = read_text(file).map_err(|error| fault::io(path, &error))?;
     KeySource::File(path.to_owned()).parse_key(&text).map(Some)
+}
+
+/// Refuses a file with a key in it that is not its owner's alone.
+///
+/// # Errors
+/// [`Kind::StoreUnavailable`] if others can read or write it.
+pub(crate) fn refuse_shared(path: &Path, file: &File) -> Result<()> {
+    let mode = file.metadata().map_err(|error| fault::io(path, &error))?.mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(Kind::StoreUnavailable
+        .error(format!("The key file {} can be read or written by others (mode {:03o}).", path.display(), mode & 0o777))
+        .hint(format!("chmod 600 {}", path.display())))
 }
 
 /// Makes the key file: written in full under another name, on disk, and only then given its own.

@@ -35,9 +35,11 @@ pub(crate) mod trial;
 mod vault;
 
 pub use key::KeySource;
+pub(crate) use key::refuse_shared;
 pub use place::Place;
 pub use rotate::Rotated;
 pub use sled_store::SledStore;
+pub(crate) use vault::PROBE;
 pub use vault::{Changes, Vault};
 
 use crate::error::{Kind, Result};

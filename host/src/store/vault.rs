@@ -24,6 +24,9 @@ use crate::{
     secret::Secret,
 };
 
+/// Where [`Vault::try_writing`] writes.
+pub(crate) const PROBE: [&str; 2] = ["host", "probe"];
+
 /// The open store of one data directory. Its methods block and may be called from any thread; dropping it gives the data
 /// directory to the next owner.
 pub struct Vault {
@@ -115,6 +118,17 @@ impl Vault {
     /// # Errors
     /// [`Kind::StoreUnavailable`] if they cannot be written.
     pub fn commit(&self, changes: Changes) -> Result<()> {
+        let committed = self.commit_aside(changes);
+        // One that failed may have been written nevertheless.
+        self.revision.fetch_add(1, Ordering::Release);
+        committed
+    }
+
+    /// The same for records that nobody keeps once they have read them: the revision stays what it is.
+    ///
+    /// # Errors
+    /// As [`Vault::commit`].
+    pub(crate) fn commit_aside(&self, changes: Changes) -> Result<()> {
         let mut batch = Batch::default();
         for (place, value) in changes.0 {
             match value {
@@ -125,10 +139,16 @@ impl Vault {
                 None => batch.delete(place),
             }
         }
-        let committed = self.store.commit(batch);
-        // One that failed may have been written nevertheless.
-        self.revision.fetch_add(1, Ordering::Release);
-        committed
+        self.store.commit(batch)
+    }
+
+    /// Writes a record that nobody reads, to find out whether anything can be written. Nothing else changes, so that whoever
+    /// keeps what they read goes on keeping it.
+    ///
+    /// # Errors
+    /// Those of [`Vault::commit`].
+    pub fn try_writing(&self) -> Result<()> {
+        self.commit_aside(Changes::new().put(&Place::new(PROBE)?, "")?)
     }
 
     /// Counts the commits since it was opened, those that failed too. Whoever reads it before reading records, and finds the same number later,

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
-use super::limits::Limits;
+use super::{limits::Limits, spare::FAILURES};
 use crate::{
     error::{Error, Kind},
     origin::Origin,
@@ -22,6 +22,13 @@ pub enum Fault {
     Unreachable(String),
     /// What had to be done before the request left was not: nothing left.
     Unready(Error),
+    /// It failed again and again, and is left alone for a while: nothing left.
+    Spared {
+        /// Who is not asked.
+        origin: Origin,
+        /// For how long yet.
+        wait: Duration,
+    },
     /// The connection broke before the answer was there.
     Broken(String),
     /// A stage took longer than its limit.
@@ -84,6 +91,7 @@ impl Fault {
         match self {
             Fault::Unreachable(_)
             | Fault::Unready(_)
+            | Fault::Spared { .. }
             | Fault::Timeout { stage: Stage::Resolve | Stage::Connect, .. } => false,
             // A request under way may be ended by a rule, too.
             Fault::Denied { .. }
@@ -180,6 +188,11 @@ impl fmt::Display for Fault {
         match self {
             Fault::Denied { what, .. } => f.write_str(what),
             Fault::Unready(error) => f.write_str(error.message()),
+            Fault::Spared { origin, wait } => write!(
+                f,
+                "`{origin}` failed {FAILURES} times in a row or more, so it is not asked for another {} s.",
+                seconds(*wait)
+            ),
             Fault::Unreachable(sentence) | Fault::Broken(sentence) | Fault::Protocol(sentence) => f.write_str(sentence),
             Fault::Timeout { origin, stage, limit } => {
                 let late = match stage {
@@ -206,6 +219,11 @@ impl fmt::Display for Fault {
     }
 }
 
+/// In whole ones, at least one.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
+}
+
 impl StdError for Fault {}
 
 impl From<Fault> for Error {
@@ -213,6 +231,10 @@ impl From<Fault> for Error {
         let message = fault.to_string();
         match fault {
             Fault::Unready(error) => error,
+            Fault::Spared { wait, .. } => Kind::Unreachable
+                .error(message)
+                .hint("Then one request finds out whether it is better.")
+                .retry_after(seconds(wait)),
             Fault::Denied { allow, .. } => Kind::Denied.error(message).hint(allow),
             Fault::Unreachable(_) | Fault::Broken(_) => Kind::Unreachable.error(message),
             Fault::Timeout { .. } => Kind::Timeout.error(message),

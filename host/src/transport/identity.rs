@@ -24,19 +24,7 @@ impl Identity {
     /// # Errors
     /// A sentence's end that says what is wrong: `… is not …`. It never repeats what was read.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, &'static str> {
-        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
-            .collect::<Result<_, _>>()
-            .map_err(|_| "the certificate is not PEM")?;
-        if certificates.is_empty() {
-            return Err("there is no PEM certificate in what was given as one");
-        }
-        let encrypted = key.windows(9).any(|window| window == b"ENCRYPTED");
-        let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| match encrypted {
-            true => "the private key is encrypted; decrypt it with `openssl pkcs8 -topk8 -nocrypt`",
-            false => "the private key is not PEM",
-        })?;
-        let certified = CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider())
-            .map_err(|_| "the private key is not of a kind that TLS takes, or not the certificate's own")?;
+        let certified = certified_key(chain, key)?;
         let fingerprint = Digest::of(&[chain, b"\0", key].concat());
         Ok(Self { certified: Arc::new(SingleCertAndKey::from(certified)), fingerprint })
     }
@@ -50,6 +38,25 @@ impl Identity {
     pub(super) fn put_on(&self, config: &mut ClientConfig) {
         config.client_auth_cert_resolver = self.certified.clone();
     }
+}
+
+/// A chain of certificates, the one's own first, and a private key, both in PEM, as TLS takes them.
+///
+/// # Errors
+/// As [`Identity::from_pem`].
+pub(crate) fn certified_key(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, &'static str> {
+    let certificates: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|_| "the certificate is not PEM")?;
+    if certificates.is_empty() {
+        return Err("there is no PEM certificate in what was given as one");
+    }
+    let encrypted = key.windows(9).any(|window| window == b"ENCRYPTED");
+    let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| match encrypted {
+        true => "the private key is encrypted; decrypt it with `openssl pkcs8 -topk8 -nocrypt`",
+        false => "the private key is not PEM",
+    })?;
+    CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider())
+        .map_err(|_| "the private key is not of a kind that TLS takes, or not the certificate's own")
 }
 
 impl fmt::Debug for Identity {

@@ -19,6 +19,7 @@
 //! | `tls` | whom to trust |
 //! | `identity` | who the client is |
 //! | `pool` | clients, kept apart by key |
+//! | `spare` | services that fail again and again are left alone |
 //! | `request` | what goes out and comes back |
 //! | `upload` | how far a request's body got |
 //! | `exchange` | one request and its answer |
@@ -37,6 +38,7 @@ mod pool;
 mod private;
 mod request;
 mod resolver;
+mod spare;
 mod tls;
 mod upload;
 
@@ -44,6 +46,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::time::Instant;
 
+pub(crate) use self::identity::certified_key;
 pub use self::{
     address::{Reach, judge},
     fault::{Fault, Part, Stage},
@@ -91,10 +94,39 @@ impl Transport {
         request: Outgoing,
         limits: &Limits,
     ) -> Result<Incoming, Fault> {
+        self.exchange(pool, allowed, request, limits, false).await
+    }
+
+    /// The same, unless that origin failed again and again for this pool: then nothing is sent for a while.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`Fault::Spared`], with which nothing has left.
+    pub async fn send_sparing(
+        &self,
+        pool: &PoolKey,
+        allowed: &PrivateAllowed,
+        request: Outgoing,
+        limits: &Limits,
+    ) -> Result<Incoming, Fault> {
+        self.exchange(pool, allowed, request, limits, true).await
+    }
+
+    async fn exchange(
+        &self,
+        pool: &PoolKey,
+        allowed: &PrivateAllowed,
+        request: Outgoing,
+        limits: &Limits,
+        sparing: bool,
+    ) -> Result<Incoming, Fault> {
         let began = Instant::now();
         let origin = request.origin()?;
         let pooled =
             self.pooled(pool, &origin, Policy::of(&origin, allowed)?, request.identity.as_ref(), limits).await?;
+        if sparing {
+            pooled.spare.judge().map_err(|wait| Fault::Spared { origin: origin.clone(), wait })?;
+        }
         let exchange = Exchange { origin: &origin, limits, began };
         let outcome = tokio::select! {
             biased;
@@ -104,6 +136,9 @@ impl Transport {
             }),
             outcome = exchange.run(&pooled, request) => outcome,
         };
+        if let (true, Some(well)) = (sparing, did_well(&outcome)) {
+            pooled.spare.note(well);
+        }
         if let Err(fault) = &outcome {
             tracing::debug!(%origin, %fault, "no answer");
             // What else is on a connection that broke the rules is nobody's answer.
@@ -155,6 +190,15 @@ impl Transport {
         }
         let guard = Guard::new(origin.clone(), policy, self.resolver.clone(), limits.resolve);
         Ok(self.pools.keep(pool, origin, Pooled::new(guard, terms, tls)?))
+    }
+}
+
+/// Whether a service answered as one does that works; none where it was not its doing.
+fn did_well(outcome: &Result<Incoming, Fault>) -> Option<bool> {
+    match outcome {
+        Ok(answer) => Some(!answer.status.is_server_error()),
+        Err(Fault::Unreachable(_) | Fault::Broken(_) | Fault::Timeout { .. } | Fault::Protocol(_)) => Some(false),
+        Err(Fault::Denied { .. } | Fault::Unready(_) | Fault::Spared { .. } | Fault::TooLarge { .. }) => None,
     }
 }
 

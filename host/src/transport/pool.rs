@@ -15,6 +15,7 @@ use super::{
     guard::{Guard, Pinned, Policy},
     identity::Identity,
     limits::Limits,
+    spare::Spare,
 };
 use crate::{digest::Digest, origin::Origin, sync::lock};
 
@@ -75,6 +76,7 @@ impl Terms {
 pub(super) struct Pooled {
     pub(super) client: reqwest::Client,
     pub(super) guard: Arc<Guard>,
+    pub(super) spare: Spare,
     terms: Terms,
     closed: watch::Sender<bool>,
 }
@@ -102,7 +104,7 @@ impl Pooled {
         let client = builder
             .build()
             .map_err(|_| Fault::Unreachable("No HTTP client could be set up on this machine.".into()))?;
-        Ok(Self { client, guard, terms, closed: watch::Sender::new(false) })
+        Ok(Self { client, guard, spare: Spare::default(), terms, closed: watch::Sender::new(false) })
     }
 
     /// Returns once the pool of this client was closed.

@@ -16,6 +16,8 @@ use crate::{
     error::{Error, Kind, Result},
     host::Host,
     manifest::Effects,
+    server::remote::Remote,
+    traffic::Admitted,
 };
 
 /// Somebody who may do whatever the operator may: put on a request by whoever knows, never by the request itself.
@@ -61,6 +63,19 @@ impl Asker {
     /// Whether it is the operator, who alone sees what is of no environment.
     pub(super) fn is_operator(&self) -> bool {
         self.key.is_none()
+    }
+
+    /// Lets a call of a connection through, for as long as what is given is kept.
+    ///
+    /// # Errors
+    /// `rate-limited`.
+    pub(super) fn admit(&self, host: &Host, connection: Uuid) -> Result<Admitted> {
+        host.traffic.admit(self.key.as_ref().map(|key| key.id), connection)
+    }
+
+    /// Whose what is kept of calls is: one key's alone, or the operator's.
+    pub(super) fn holder(&self) -> String {
+        self.key.as_ref().map_or_else(|| "operator".to_owned(), |key| key.id.simple().to_string())
     }
 
     /// Only the operator.
@@ -111,12 +126,21 @@ impl FromRequestParts<Arc<Api>> for Asker {
             let environment = named.unwrap_or_else(|| "default".to_owned());
             return Ok(Self { caller: caller.clone(), environment, key: None });
         }
-        let key = bearer(&parts.headers).and_then(|key| api.host.key_shown(key)).map_err(Problem::unknown)?;
+        let shown = bearer(&parts.headers).map_err(Problem::unknown)?;
+        let key = api.host.key_shown(shown).map_err(|error| unknown(error, parts, &api.host))?;
         if named.is_some_and(|named| named != key.environment) {
             // Whether it is there is nobody's business who is of another.
             return Err(Kind::NotFound.error("There is no such environment.").into());
         }
         Ok(Self { caller: key.caller(), environment: key.environment.clone(), key: Some(key) })
+    }
+}
+
+/// Nobody who has a key waits for those who try some at the same address.
+fn unknown(error: Error, parts: &Parts, host: &Host) -> Problem {
+    match parts.extensions.get::<Remote>().map(|remote| host.traffic.unknown_key(remote.0)) {
+        Some(Err(too_many)) => too_many.into(),
+        _ => Problem::unknown(error),
     }
 }
 

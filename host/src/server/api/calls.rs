@@ -2,15 +2,24 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{FromRequest, Request, State},
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::Instrument;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{
     Api,
     asked::{At, Body, Place},
     asker::Asker,
+    later::{self, CallUnderWay},
+    once::Named,
+    prefer::Prefer,
     problem::{Answered, Written},
     views::{OperationDetail, OperationView},
 };
@@ -18,8 +27,11 @@ use crate::{
     call::{self, Call},
     callers::Permission,
     egress::Destination,
-    error::Result,
+    error::{Kind, Result},
     manifest::Manifest,
+    once::{Name, Told},
+    trace,
+    traffic::Admitted,
 };
 
 /// The request that a call would send first.
@@ -63,18 +75,55 @@ pub(super) async fn operation(
     Ok(Json(call::operation(&manifest, &operation)?.as_ref().into()))
 }
 
-/// Calls an operation. The body is its input, the answer its output, as its JSON Schemas say.
+/// Calls an operation. The body is its input, the answer its output, as its JSON Schemas say. With an `Idempotency-Key` it is
+/// made once, however often it is asked for within 24 hours: the answer is then that of the first time, and says so with
+/// `Idempotency-Replayed: true`. With `Prefer` the answer may be that it is under way, and where to ask for it.
 #[utoipa::path(post, path = "/v1/connections/{connection}/operations/{operation}", tag = "calls",
-    params(Place, ("connection" = String, Path), ("operation" = String, Path)), request_body = Value,
-    responses((status = 200, body = Value), (status = "default", body = Written, content_type = "application/problem+json")))]
+    params(Place, ("connection" = String, Path), ("operation" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "What the caller calls this call; a UUID, for example."),
+        ("Prefer" = Option<String>, Header, description = "`respond-async` or `wait=N`, in seconds (RFC 7240)")),
+    request_body = Value,
+    responses((status = 200, body = Value), (status = 202, body = CallUnderWay),
+        (status = "default", body = Written, content_type = "application/problem+json")))]
 pub(super) async fn call(
     State(api): State<Arc<Api>>,
     asker: Asker,
     At((named, operation)): At<(String, String)>,
-    Body(input): Body<Value>,
-) -> Answered<Json<Value>> {
-    let call = asked(&api, &asker, &named, operation, input)?;
-    Ok(Json(api.host.call_within(&call, asker.allowed()).await?))
+    Named(name): Named,
+    prefer: Prefer,
+    request: Request,
+) -> Answered<Response> {
+    let span = trace::asked(request.headers());
+    let (call, connection, admitted) = asked(&api, &asker, &named, operation, request).await?;
+    if name.is_none() && !prefer.may_come_early() {
+        return Ok(Json(api.host.call_within(&call, asker.allowed()).instrument(span).await?).into_response());
+    }
+    let (host, allowed, holder) = (api.host.clone(), asker.allowed(), asker.holder());
+    let name = name.map(|key| Name { holder: holder.clone(), key });
+    // From here on it goes on whether or not somebody waits.
+    let made = async move {
+        let _admitted = admitted;
+        match name {
+            Some(name) => host.call_once(&call, connection, allowed, &name).await,
+            None => Ok(Told { result: host.call_within(&call, allowed).await, replayed: false }),
+        }
+    }
+    .instrument(span);
+    if !prefer.may_come_early() {
+        let made = tokio::spawn(made).await.map_err(|_| Kind::Internal.error("The call was given up."))?;
+        return Ok(later::told(&made?));
+    }
+    let mut begun = api.later.begin(holder.clone(), made)?;
+    let ended = begun.told(prefer.patience()).await;
+    let mut response = match &ended {
+        Some(told) => {
+            api.later.end(begun.id, &holder);
+            later::told(told)
+        }
+        None => begun.response(),
+    };
+    prefer.note(ended.is_none(), response.headers_mut());
+    Ok(response)
 }
 
 /// Runs an operation up to its first request, which is shown and not sent.
@@ -85,9 +134,9 @@ pub(super) async fn preview(
     State(api): State<Arc<Api>>,
     asker: Asker,
     At((named, operation)): At<(String, String)>,
-    Body(input): Body<Value>,
+    request: Request,
 ) -> Answered<Json<PreviewView>> {
-    let call = asked(&api, &asker, &named, operation, input)?;
+    let (call, _, _admitted) = asked(&api, &asker, &named, operation, request).await?;
     let preview = api.host.dry_run(&call, asker.allowed()).await?;
     let destination = match preview.destination {
         Destination::Audience => "audience",
@@ -103,16 +152,26 @@ pub(super) async fn preview(
     }))
 }
 
-fn asked(api: &Api, asker: &Asker, named: &str, operation: String, input: Value) -> Result<Call> {
+/// What is to be called, once it is let through; before that, nothing of its input is read.
+async fn asked(
+    api: &Api,
+    asker: &Asker,
+    named: &str,
+    operation: String,
+    request: Request,
+) -> Answered<(Call, Uuid, Admitted)> {
     asker.may(Permission::Call)?;
     let connection = asker.connection(&api.host, named)?;
-    Ok(Call {
+    let admitted = asker.admit(&api.host, connection.id)?;
+    let Body(input) = Body::<Value>::from_request(request, &()).await?;
+    let call = Call {
         environment: asker.environment.clone(),
         connection: connection.name,
         operation,
         input,
         caller: asker.caller.clone(),
-    })
+    };
+    Ok((call, connection.id, admitted))
 }
 
 fn known(api: &Api, asker: &Asker, named: &str) -> Result<Manifest> {

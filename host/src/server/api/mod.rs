@@ -16,6 +16,10 @@ mod connectors;
 mod consents;
 mod devices;
 mod environments;
+mod health;
+mod later;
+mod once;
+mod prefer;
 mod problem;
 mod proposals;
 mod sessions;
@@ -34,7 +38,10 @@ use utoipa::{
     Modify, OpenApi,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 pub(crate) use self::{
     apps::NewApp,
@@ -58,11 +65,15 @@ pub use self::{
     problem::{Problem, status_of},
     proposals::Proposals,
 };
+use self::{health::Readiness, later::Later};
 use super::consent::ConsentServer;
 use crate::{error::Kind, host::Host};
 
 /// Where the document is.
 pub const OPENAPI: &str = "/v1/openapi.json";
+
+/// White space that somebody may put between an input's words.
+const ENVELOPE: u64 = 64 * 1_024;
 
 /// What stands behind the routes.
 pub struct Api {
@@ -71,6 +82,9 @@ pub struct Api {
     pub(super) proposals: Arc<Proposals>,
     /// Where people connect; none where nobody listens.
     pub(super) pages: Option<Pages>,
+    /// Calls that nobody waits for.
+    later: Arc<Later>,
+    readiness: Readiness,
 }
 
 /// The Consent Server, and where people go when they leave it.
@@ -113,29 +127,38 @@ impl Modify for Keys {
 impl Api {
     /// The API of a host.
     pub fn new(host: Arc<Host>, proposals: Arc<Proposals>, pages: Option<Pages>) -> Arc<Self> {
-        Arc::new(Self { host, proposals, pages })
+        Arc::new(Self { host, proposals, pages, later: Arc::default(), readiness: Readiness::new() })
+    }
+
+    /// Says from now on that the host stops.
+    pub fn stop(&self) {
+        self.readiness.stop();
     }
 
     /// Its routes. Who asks is an [`Operator`] where a layer says so, else whoever a caller key says.
     pub fn routes(self: &Arc<Self>) -> Router {
-        let (router, document) = described();
+        let (router, document) = described(&self.host);
         let limits = &self.host.settings().limits.value;
-        let largest = limits.component_bytes.max(limits.input_bytes);
+        // What is larger is read by the one route that takes connectors.
+        let largest = usize::try_from(limits.input_bytes.saturating_add(ENVELOPE)).unwrap_or(usize::MAX);
         let document = Arc::new(document);
         router
             .route(OPENAPI, get(async move || Json(document.as_ref().clone())))
             .route("/v1/{*rest}", any(async || Problem::from(Kind::NotFound.error("There is no such route."))))
             .method_not_allowed_fallback(async || problem::not_allowed())
-            .layer(DefaultBodyLimit::max(usize::try_from(largest).unwrap_or(usize::MAX)))
+            .layer(DefaultBodyLimit::max(largest))
             .with_state(self.clone())
     }
 }
 
 /// The routes and their description, of one and the same list.
-fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
+fn described(host: &Host) -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
+    let component = usize::try_from(host.settings().limits.value.component_bytes).unwrap_or(usize::MAX);
     OpenApiRouter::with_openapi(Described::openapi())
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
         .routes(routes!(connectors::list))
-        .routes(routes!(connectors::propose))
+        .routes(routes!(connectors::propose).layer(DefaultBodyLimit::max(component)))
         .routes(routes!(connectors::approve))
         .routes(routes!(connectors::show, connectors::isolate, connectors::remove))
         .routes(routes!(apps::list))
@@ -150,6 +173,7 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .routes(routes!(calls::operations))
         .routes(routes!(calls::operation, calls::call))
         .routes(routes!(calls::preview))
+        .routes(routes!(later::show, later::end))
         .routes(routes!(consents::list))
         .routes(routes!(consents::show, consents::revoke))
         .routes(routes!(sessions::create))

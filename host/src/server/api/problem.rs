@@ -4,7 +4,7 @@ use axum::{
     Json,
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -84,9 +84,11 @@ pub fn status_of(kind: Kind) -> StatusCode {
         Kind::Usage => StatusCode::BAD_REQUEST,
         Kind::InvalidInput | Kind::InvalidConnector => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::AlreadyExists | Kind::ApprovalNeeded | Kind::ConsentNeeded | Kind::ReconnectNeeded => {
-            StatusCode::CONFLICT
-        }
+        Kind::AlreadyExists
+        | Kind::ApprovalNeeded
+        | Kind::ConsentNeeded
+        | Kind::ReconnectNeeded
+        | Kind::OutcomeUnknown => StatusCode::CONFLICT,
         Kind::Denied => StatusCode::FORBIDDEN,
         Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Kind::ServiceFailed
@@ -115,6 +117,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self { error, status } = self;
         let mut response = (status, Json(Written::of(&error, status))).into_response();
+        if let Some(seconds) = error.wait() {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"attache\""));

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
@@ -12,6 +17,7 @@ use super::{
     asked::{At, Body, Place},
     asker::Asker,
     connections::{NewConnection, may_make},
+    prefer::Prefer,
     problem::{Answered, Written, status_of},
     views::MadeView,
 };
@@ -115,23 +121,36 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(SessionView { id, link: link.to_string(), lasts, confirm_within })))
 }
 
-/// How far a person is with a link.
-#[utoipa::path(get, path = "/v1/connect-sessions/{id}", tag = "connect-sessions", params(Place, ("id" = String, Path)),
+/// How far a person is with a link. `Prefer: wait=N` waits so many seconds for them to get further.
+#[utoipa::path(get, path = "/v1/connect-sessions/{id}", tag = "connect-sessions",
+    params(Place, ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240)")),
     responses((status = 200, body = SessionState), (status = "default", body = Written, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     asker: Asker,
     At(id): At<String>,
-) -> Answered<Json<SessionState>> {
+    prefer: Prefer,
+) -> Answered<Response> {
     may_make(&asker)?;
-    let (state, problem) = match pages(&api)?.server.progress(&id, &asker.caller, &asker.environment) {
+    let server = &pages(&api)?.server;
+    let further = server.further(&id, &asker.caller, &asker.environment);
+    let further = async {
+        tokio::select! { progress = further => Some(progress), () = api.readiness.stopped() => None }
+    };
+    let progress = match tokio::time::timeout(prefer.patience(), further).await {
+        Ok(Some(progress)) => progress,
+        _ => server.progress(&id, &asker.caller, &asker.environment),
+    };
+    let (state, problem) = match progress {
         Progress::Open => ("open", None),
         Progress::Begun => ("begun", None),
         Progress::CameBack => ("came-back", None),
         Progress::Failed(error) => ("failed", Some(Written::of(&error, status_of(error.kind())))),
         Progress::Gone => ("gone", None),
     };
-    Ok(Json(SessionState { state: state.into(), problem }))
+    let mut response = Json(SessionState { state: state.into(), problem }).into_response();
+    prefer.note(false, response.headers_mut());
+    Ok(response)
 }
 
 /// Makes the connection of somebody who came back.

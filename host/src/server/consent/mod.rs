@@ -111,6 +111,25 @@ impl ConsentServer {
         self.sessions.progress(public_name, caller, environment)
     }
 
+    /// How far it is once it is further than now, or at once where it gets no further.
+    pub async fn further(&self, public_name: &str, caller: &str, environment: &str) -> Progress {
+        let began = self.progress(public_name, caller, environment);
+        if !matches!(began, Progress::Open | Progress::Begun) {
+            return began;
+        }
+        let began = std::mem::discriminant(&began);
+        loop {
+            let mut changed = std::pin::pin!(self.sessions.changed.notified());
+            // Before it is looked, so that no change is missed.
+            changed.as_mut().enable();
+            let now = self.progress(public_name, caller, environment);
+            if std::mem::discriminant(&now) != began {
+                return now;
+            }
+            changed.await;
+        }
+    }
+
     /// Its routes.
     pub fn routes(self: &Arc<Self>) -> Router {
         Router::new()

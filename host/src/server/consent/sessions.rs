@@ -9,6 +9,7 @@ use std::{
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use tokio::sync::Notify;
 use url::Url;
 
 use crate::{
@@ -43,6 +44,8 @@ pub(super) struct Sessions {
     over: Mutex<HashMap<String, Over>>,
     /// Ties a form to the browser that was shown it.
     key: hmac::Key,
+    /// Whoever waits for somebody to get further looks again.
+    pub(super) changed: Notify,
 }
 
 struct Session {
@@ -59,7 +62,8 @@ struct Over {
     caller: String,
     environment: String,
     until: Instant,
-    outcome: Result<()>,
+    /// None while what they brought is looked at.
+    outcome: Option<Result<()>>,
 }
 
 /// How far a session is.
@@ -86,7 +90,8 @@ impl Sessions {
     pub(super) fn new() -> Result<Self> {
         let mut key = [0; 32];
         fill(&mut key)?;
-        Ok(Self { all: Mutex::default(), over: Mutex::default(), key: hmac::Key::new(hmac::HMAC_SHA256, &key) })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        Ok(Self { all: Mutex::default(), over: Mutex::default(), key, changed: Notify::new() })
     }
 
     /// Opens one, and gives its name, which nobody can guess.
@@ -109,6 +114,11 @@ impl Sessions {
 
     /// Keeps what came of one, for whoever opened it.
     pub(super) fn note(&self, name: &str, proposal: &ConnectProposal, outcome: Result<()>) {
+        self.keep(name, proposal, Some(outcome));
+        self.changed.notify_waiters();
+    }
+
+    fn keep(&self, name: &str, proposal: &ConnectProposal, outcome: Option<Result<()>>) {
         let mut over = lock(&self.over);
         let now = Instant::now();
         over.retain(|_, over| over.until > now);
@@ -126,7 +136,10 @@ impl Sessions {
             && over.environment == environment
             && over.until > Instant::now()
         {
-            return over.outcome.clone().map_or_else(Progress::Failed, |()| Progress::CameBack);
+            return match over.outcome.clone() {
+                None => Progress::Begun,
+                Some(outcome) => outcome.map_or_else(Progress::Failed, |()| Progress::CameBack),
+            };
         }
         let all = lock(&self.all);
         let is_it = |session: &&Session| {
@@ -183,6 +196,8 @@ impl Sessions {
             session.ends = Instant::now() + LASTS;
         }
         session.begun = Some(Begun { browser: browser.to_owned(), trip });
+        drop(all);
+        self.changed.notify_waiters();
         Ok(url)
     }
 
@@ -196,6 +211,7 @@ impl Sessions {
         session.belongs_to(browser)?;
         let Session { asked, begun, .. } = all.remove(&name).ok_or_else(gone)?;
         let begun = begun.ok_or_else(gone)?;
+        self.keep(&name, &asked.proposal, None);
         Ok((name, asked, begun.trip))
     }
 }

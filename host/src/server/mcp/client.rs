@@ -89,7 +89,15 @@ impl Client {
             input: Value::Object(request.arguments.clone().unwrap_or_default()),
             caller: offer.caller.clone(),
         };
-        match reporting(context, self.host.call_within(&call, offer.effects)).await {
+        // What is no key's, as over standard input and output, is the operator's.
+        let admitted = match self.host.traffic.admit(offer.holder.parse().ok(), target.connection.id) {
+            Ok(admitted) => admitted,
+            Err(error) => return answer::failed(&error, None).into(),
+        };
+        let result = reporting(context, self.host.call_within(&call, offer.effects)).await;
+        // A person who is asked for their consent takes nobody's place.
+        drop(admitted);
+        match result {
             Ok(output) => answer::done(target, output).into(),
             Err(error) => self.mend(offer, target, error, request, context).await,
         }

@@ -7,11 +7,11 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Body,
+    body::{Body, to_bytes},
     extract::{Request, State},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE},
+        header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
     routing::any,
@@ -19,14 +19,14 @@ use axum::{
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
-use super::{Client, Links, Offer, longest_message};
+use super::{Client, Links, Offer, longest_message, streams};
 use crate::{
     error::{Error, Kind, Result},
     host::Host,
-    server::consent::below,
+    server::{consent::below, remote::Remote},
     sync::lock,
 };
 
@@ -37,6 +37,9 @@ pub trait Keys: Send + Sync {
     /// # Errors
     /// `denied` where it is no key, or none any longer.
     fn offer(&self, bearer: &str) -> Result<Offer>;
+
+    /// Whether the key of a holder who was let in is one still.
+    fn stands(&self, holder: &str) -> bool;
 }
 
 /// Sessions that one key may have open; each costs memory, and they end by themselves when nothing comes for five minutes.
@@ -87,7 +90,7 @@ impl Door {
     }
 
     /// What whoever asks is offered.
-    fn admit(&self, headers: &HeaderMap) -> Result<Offer, Box<Response>> {
+    fn admit(&self, headers: &HeaderMap, remote: Option<&Remote>) -> Result<Offer, Box<Response>> {
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (scheme, key) = given.and_then(|given| given.split_once(' ')).unwrap_or_default();
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -96,6 +99,9 @@ impl Door {
         }
         self.keys.offer(key.trim()).map_err(|error| match error.kind() {
             Kind::Denied | Kind::NotFound => {
+                if let Some(Err(error)) = remote.map(|remote| self.host.traffic.unknown_key(remote.0)) {
+                    return Box::new(told(StatusCode::TOO_MANY_REQUESTS, &error));
+                }
                 Box::new(refused(&error, r#"Bearer realm="attache", error="invalid_token""#))
             }
             _ => Box::new(told(StatusCode::SERVICE_UNAVAILABLE, &error)),
@@ -114,7 +120,7 @@ impl Door {
 }
 
 async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response {
-    let offer = match door.admit(request.headers()) {
+    let offer = match door.admit(request.headers(), request.extensions().get()) {
         Ok(offer) => Arc::new(offer),
         Err(response) => return *response,
     };
@@ -122,18 +128,38 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     request.headers_mut().remove(AUTHORIZATION);
     request.extensions_mut().insert(offer.clone());
     let sessions = door.sessions_of(&offer.holder);
-    let opens_one = request.method() == Method::POST && !request.headers().contains_key("mcp-session-id");
-    if opens_one && sessions.sessions.read().await.len() >= MOST_SESSIONS {
-        let error = Kind::RateLimited.error(format!("This key has {MOST_SESSIONS} sessions open.")).hint(
-            "End those that are not needed (DELETE); they end by themselves after five minutes without a message.",
-        );
-        return told(StatusCode::TOO_MANY_REQUESTS, &error);
+    let may_open_one = request.method() == Method::POST && !request.headers().contains_key("mcp-session-id");
+    if may_open_one && sessions.sessions.read().await.len() >= MOST_SESSIONS {
+        let (opens_one, again) = opens_session(request, door.config.max_request_body_bytes).await;
+        request = again;
+        if opens_one {
+            return full();
+        }
     }
+    let holder = offer.holder.clone();
     let client = Client::of(door.host.clone(), offer, door.links.clone());
     let service = StreamableHttpService::new(move || Ok(client.clone()), sessions, door.config.clone());
     let mut response = service.handle(request).await.map(Body::new);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    streams::end_with_key(response, &door.host, &door.keys, holder)
+}
+
+/// Whether a request opens a session, and the request as it was: clients of 2026-07-28 have none and send no header either.
+async fn opens_session(request: Request, longest: usize) -> (bool, Request) {
+    let (parts, body) = request.into_parts();
+    // What is larger than any message is none that anybody waits for.
+    let Ok(bytes) = to_bytes(body, longest).await else {
+        return (true, Request::from_parts(parts, Body::empty()));
+    };
+    let message = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
+    (message["method"] == "initialize", Request::from_parts(parts, Body::from(bytes)))
+}
+
+fn full() -> Response {
+    let error = Kind::RateLimited
+        .error(format!("This key has {MOST_SESSIONS} sessions open."))
+        .hint("End those that are not needed (DELETE); they end by themselves after five minutes without a message.");
+    told(StatusCode::TOO_MANY_REQUESTS, &error.retry_after(60))
 }
 
 fn refused(error: &Error, challenge: &'static str) -> Response {
@@ -143,5 +169,9 @@ fn refused(error: &Error, challenge: &'static str) -> Response {
 }
 
 fn told(status: StatusCode, error: &Error) -> Response {
-    (status, Json(json!({ "error": error.to_json() }))).into_response()
+    let mut response = (status, Json(json!({ "error": error.to_json() }))).into_response();
+    if let Some(seconds) = error.wait() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
 }

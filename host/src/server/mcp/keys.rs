@@ -23,4 +23,9 @@ impl Keys for Host {
             connections,
         })
     }
+
+    fn stands(&self, holder: &str) -> bool {
+        // What cannot be looked at is no reason to go on.
+        holder.parse().is_ok_and(|id| self.key_stands(id).unwrap_or(false))
+    }
 }

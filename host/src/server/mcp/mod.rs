@@ -10,6 +10,7 @@ mod changes;
 mod client;
 mod door;
 mod keys;
+mod streams;
 mod tools;
 
 use async_trait::async_trait;

@@ -1,0 +1,201 @@
+//! What an operator watches, as Prometheus reads it (OpenMetrics 1.0): numbers of all environments together. Labels are names that
+//! operators approved and words of Attaché's own, and there are no more of them than a scraper can bear.
+//!
+//! What must never happen here: a secret, a URL, or the name of a caller, an account or a connection.
+
+use std::{
+    collections::HashSet,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{
+    audit::Counted,
+    error::{Kind, Result},
+    host::Host,
+    sync::lock,
+};
+
+/// Operations that are told apart. Those that come when there are so many are told as `other`.
+const OPERATIONS: usize = 500;
+/// In seconds: from a call that reads a cache to one that takes all the time it may.
+const DURATIONS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+/// Counting connections reads all of them.
+const RECOUNT: Duration = Duration::from_secs(15);
+
+/// What becomes of calls.
+pub(crate) struct Metrics {
+    calls: Family<CallLabels, Counter>,
+    durations: Family<ConnectorLabels, Histogram, fn() -> Histogram>,
+    operations: Mutex<HashSet<(String, String)>>,
+    connections: Mutex<Option<Connections>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    connector: String,
+    operation: String,
+    /// `done`, `cancelled`, or the kind of the failure.
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectorLabels {
+    connector: String,
+}
+
+/// How many there are, as they were counted.
+#[derive(Debug, Clone, Copy)]
+struct Connections {
+    at: Instant,
+    revision: u64,
+    connected: i64,
+    needs_reconnect: i64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            calls: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            operations: Mutex::default(),
+            connections: Mutex::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A call is over.
+    pub(crate) fn call_ended(&self, connector: &str, operation: &str, outcome: &'static str, took: Duration) {
+        let (connector, operation) = self.known(connector, operation);
+        self.durations.get_or_create(&ConnectorLabels { connector: connector.clone() }).observe(took.as_secs_f64());
+        self.calls.get_or_create(&CallLabels { connector, operation, outcome }).inc();
+    }
+
+    /// Names that are told, as long as there are not too many.
+    fn known(&self, connector: &str, operation: &str) -> (String, String) {
+        let names = (connector.to_owned(), operation.to_owned());
+        let mut known = lock(&self.operations);
+        if known.contains(&names) {
+            return names;
+        }
+        if known.len() >= OPERATIONS {
+            return ("other".to_owned(), "other".to_owned());
+        }
+        known.insert(names.clone());
+        names
+    }
+}
+
+impl Host {
+    /// The numbers as they are now, in the text form of OpenMetrics.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn metrics(&self) -> Result<String> {
+        let mut all = Registry::with_prefix("attache");
+        let metrics = &self.metrics;
+        all.register("calls", "Calls that are over, by what came of them", metrics.calls.clone());
+        all.register("call_duration_seconds", "How long calls took", metrics.durations.clone());
+        let under_way = i64::try_from(self.underway.calls()).unwrap_or(i64::MAX);
+        all.register("calls_under_way", "Calls that run or wait for their turn", gauge(under_way));
+
+        let counts = self.audit.counts();
+        all.register("requests", "Requests to services that left", counter(counts.of(Counted::Sent)));
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(1..);
+        let answers = classes.map(|(name, class)| (name, counts.of(Counted::Answered(class))));
+        let others = [("denied", Counted::Denied), ("failed", Counted::Failed)].map(|(name, it)| (name, counts.of(it)));
+        let outcomes = counters("outcome", answers.chain(others));
+        all.register("request_outcomes", "What came of requests to services, redirects included", outcomes);
+        let sign_ins = [("done", Counted::SignedIn), ("refused", Counted::SignInRefused)];
+        let sign_ins = counters("outcome", sign_ins.map(|(name, it)| (name, counts.of(it))));
+        all.register("sign_ins", "Sign-ins and renewals, by what came of them", sign_ins);
+
+        let refused = counters("limit", self.traffic.refused());
+        all.register("refused", "Calls and attempts that a limit refused", refused);
+        let connections = self.connections()?;
+        let states = Family::<Labels, Gauge>::default();
+        states.get_or_create(&vec![("state", "connected")]).set(connections.connected);
+        states.get_or_create(&vec![("state", "needs-reconnect")]).set(connections.needs_reconnect);
+        all.register("connections", "Connections, by how they stand", states);
+        let lag = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+        lag.set(self.audit.lag().as_secs_f64());
+        all.register("audit_lag_seconds", "Age of the oldest line of the audit that is not on the disk", lag);
+
+        let mut written = String::new();
+        text::encode(&mut written, &all).map_err(|_| Kind::Internal.error("The metrics could not be written."))?;
+        Ok(written)
+    }
+
+    fn connections(&self) -> Result<Connections> {
+        // Before anything is read, so that what changes meanwhile is counted the next time.
+        let revision = self.vault.revision();
+        let mut kept = lock(&self.metrics.connections);
+        if let Some(counted) = *kept
+            && (counted.revision == revision || counted.at.elapsed() < RECOUNT)
+        {
+            return Ok(counted);
+        }
+        let mut counted = Connections { at: Instant::now(), revision, connected: 0, needs_reconnect: 0 };
+        for environment in self.environments()? {
+            let book = self.book(&environment.name)?;
+            for connection in book.connections()? {
+                let refused = book.captured(connection.id)?.is_some_and(|captured| captured.refused.is_some());
+                let stands = book.consent(connection.id)?.is_some_and(|consent| consent.is_live());
+                *if stands && !refused { &mut counted.connected } else { &mut counted.needs_reconnect } += 1;
+            }
+        }
+        *kept = Some(counted);
+        Ok(counted)
+    }
+}
+
+type Labels = Vec<(&'static str, &'static str)>;
+
+fn gauge(value: i64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(value);
+    gauge
+}
+
+fn counter(value: u64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(value);
+    counter
+}
+
+fn counters(label: &'static str, of: impl IntoIterator<Item = (&'static str, u64)>) -> Family<Labels, Counter> {
+    let all = Family::<Labels, Counter>::default();
+    for (name, value) in of {
+        all.get_or_create(&vec![(label, name)]).inc_by(value);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_no_more_names_than_a_scraper_can_bear() {
+        let metrics = Metrics::default();
+        for number in 0..2 * OPERATIONS {
+            metrics.call_ended("c", &format!("o{number}"), "done", Duration::ZERO);
+        }
+        assert_eq!(metrics.calls.len(), OPERATIONS + 1);
+        metrics.call_ended("c", "o0", "done", Duration::ZERO);
+        let label = |connector: &str, operation: &str| CallLabels {
+            connector: connector.into(),
+            operation: operation.into(),
+            outcome: "done",
+        };
+        assert_eq!(metrics.calls.get_or_create(&label("c", "o0")).get(), 2);
+        assert_eq!(metrics.calls.get_or_create(&label("other", "other")).get(), OPERATIONS as u64);
+    }
+}

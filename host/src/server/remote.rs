@@ -1,0 +1,72 @@
+//! From where somebody comes who is not known yet.
+
+use std::net::IpAddr;
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request, State, connect_info::Connected},
+    http::HeaderMap,
+    middleware::{self, Next},
+    response::Response,
+    serve::IncomingStream,
+};
+use tokio::net::TcpListener;
+
+use super::tls::TlsListener;
+
+/// An address that requests come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remote(pub(super) IpAddr);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Remote {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(stream.remote_addr().ip())
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Remote {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(stream.remote_addr().ip())
+    }
+}
+
+/// Notes on each request where it comes from. Behind a proxy that is what the proxy says, which nobody else is believed.
+pub(super) fn noted(routes: Router, behind_proxy: bool) -> Router {
+    routes.layer(middleware::from_fn_with_state(behind_proxy, note))
+}
+
+async fn note(
+    State(behind_proxy): State<bool>,
+    ConnectInfo(peer): ConnectInfo<Remote>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let remote = if behind_proxy { forwarded_for(request.headers()).unwrap_or(peer) } else { peer };
+    request.extensions_mut().insert(remote);
+    next.run(request).await
+}
+
+/// The last address in `X-Forwarded-For`: what stands before it came with the request, and may say anything.
+fn forwarded_for(headers: &HeaderMap) -> Option<Remote> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+    last.rsplit(',').next()?.trim().parse().ok().map(Remote)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn of_what_was_forwarded_only_the_last_is_the_proxys_word() {
+        let said = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| drop(headers.append("x-forwarded-for", HeaderValue::from_static(value))));
+            forwarded_for(&headers).map(|remote| remote.0.to_string())
+        };
+        assert_eq!(said(&["192.0.2.1, 198.51.100.7"]), Some("198.51.100.7".into()));
+        assert_eq!(said(&["192.0.2.1", "2001:db8::7"]), Some("2001:db8::7".into()));
+        assert_eq!((said(&[]), said(&["192.0.2.1, unknown"])), (None, None));
+    }
+}

@@ -1,0 +1,120 @@
+//! Services that are busy or broken: what changes nothing is asked again when they say so, and what fails again and again is left
+//! alone for a while, by those who saw it fail.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use attache_tests::service::{Service, answer, ok};
+use serde_json::{Value, json};
+
+use crate::operating::{Running, connect, start, with_tools};
+
+/// A service that is busy the first so many times.
+fn busy(times: usize, status: u16, headers: &'static [(&'static str, &'static str)]) -> Service {
+    let asked = AtomicUsize::new(0);
+    Service::start(move |request| {
+        let counts = !request.line.contains("/check");
+        match counts && asked.fetch_add(1, Ordering::SeqCst) < times {
+            true => answer(status, headers, "busy"),
+            false => ok("done"),
+        }
+    })
+}
+
+fn story(service: &Service) -> (Running, String) {
+    let running = start(with_tools(service), &[]);
+    let key = running.key("app", &["--allow", "write"]);
+    (running, key)
+}
+
+fn asked(service: &Service) -> usize {
+    service.received().iter().filter(|request| request.line.contains("/letters")).count()
+}
+
+fn input(service: &Service, method: &str) -> Value {
+    json!({ "url": format!("{}/letters", service.base()), "method": method })
+}
+
+#[test]
+fn what_changes_nothing_is_asked_again_when_the_service_says_and_the_audit_tells() {
+    for (status, method) in [(503, "GET"), (429, "HEAD")] {
+        let service = busy(2, status, &[("Retry-After", "0")]);
+        let (running, key) = story(&service);
+        let seen = running.call(&key, "look", &[], &input(&service, method));
+        assert_eq!((seen.status, &seen.json()["status"], asked(&service)), (200, &json!(200), 3), "{seen:?}");
+        let used = ["audit", "list", "--output", "json", "--event", "credential-used"];
+        let lines = running.attache.run(&used).json();
+        let repeated = lines.as_array().unwrap().iter().filter(|line| line["path"] == "/letters");
+        let repeated: Vec<Value> = repeated.map(|line| line["repeated"].clone()).collect();
+        assert_eq!(repeated, [Value::Null, json!(1), json!(2)], "{lines}");
+    }
+}
+
+#[test]
+fn what_may_change_something_is_sent_once() {
+    let service = busy(100, 503, &[("Retry-After", "0")]);
+    let (running, key) = story(&service);
+    for (number, (operation, method)) in
+        [("change", "GET"), ("change", "POST"), ("look", "POST"), ("look", "OPTIONS")].into_iter().enumerate()
+    {
+        let seen = running.call(&key, operation, &[], &input(&service, method));
+        assert_eq!((&seen.json()["status"], asked(&service)), (&json!(503), number + 1), "{operation} {method}");
+    }
+}
+
+#[test]
+fn what_a_service_puts_off_for_too_long_or_too_often_is_the_connectors_to_handle() {
+    let service = busy(100, 429, &[("Retry-After", "0")]);
+    let (running, key) = story(&service);
+    let seen = running.call(&key, "look", &[], &input(&service, "GET"));
+    assert_eq!((&seen.json()["status"], asked(&service)), (&json!(429), 3), "{seen:?}");
+    for headers in [&[("Retry-After", "30")][..], &[], &[("Retry-After", "soon")]] {
+        let service = busy(100, 429, headers);
+        let (running, key) = story(&service);
+        let seen = running.call(&key, "look", &[], &input(&service, "GET"));
+        assert_eq!((&seen.json()["status"], asked(&service)), (&json!(429), 1), "{headers:?}");
+    }
+    // Nor is it waited for when the call would be over.
+    let service = busy(100, 503, &[("Retry-After", "2")]);
+    let attache = with_tools(&service);
+    attache.configure("[limits]\nwall-seconds = 2\n");
+    let running = start(attache, &[]);
+    let key = running.key("app", &[]);
+    let seen = running.call(&key, "look", &[], &input(&service, "GET"));
+    assert_eq!((&seen.json()["status"], asked(&service)), (&json!(503), 1), "{seen:?}");
+}
+
+#[test]
+fn a_service_that_fails_again_and_again_is_left_alone_by_those_who_saw_it() {
+    let service = busy(100, 500, &[]);
+    let (running, key) = story(&service);
+    connect(&running.attache, "second", &service);
+    for number in 1..=5 {
+        let seen = running.call(&key, "look", &[], &input(&service, "GET"));
+        assert_eq!((&seen.json()["status"], asked(&service)), (&json!(500), number), "{seen:?}");
+    }
+    let spared = running.call(&key, "look", &[], &input(&service, "GET")).json();
+    assert_eq!((&spared["error"], asked(&service)), (&json!("unreachable"), 5), "{spared}");
+    let sentence = spared["sentence"].as_str().unwrap();
+    assert!(sentence.contains("failed 5 times in a row") && sentence.contains("not asked for another"), "{sentence}");
+    // Somebody else's connection learns nothing of it.
+    let seen = running.call_of(&key, "second", "look", &[], &input(&service, "GET"));
+    assert_eq!((&seen.json()["status"], asked(&service)), (&json!(500), 6), "{seen:?}");
+}
+
+#[test]
+fn a_service_that_fails_now_and_then_is_asked_every_time() {
+    let number = Arc::new(AtomicUsize::new(0));
+    let counted = number.clone();
+    let service = Service::start(move |request| match request.line.contains("/letters") {
+        true if counted.fetch_add(1, Ordering::SeqCst) % 5 < 4 => answer(500, &[], "no"),
+        _ => ok("done"),
+    });
+    let (running, key) = story(&service);
+    for number in 1..=15 {
+        let seen = running.call(&key, "look", &[], &input(&service, "GET"));
+        assert_eq!((seen.json()["status"].is_u64(), asked(&service)), (true, number), "{seen:?}");
+    }
+}

@@ -1,0 +1,144 @@
+//! `/mcp` of a host that runs, with the keys that `attache caller create` makes.
+
+use std::{io::Read, thread};
+
+use attache_tests::{
+    mcp::{McpClient, Sdk},
+    service::Service,
+};
+use reqwest::blocking::{Client, Response};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    mcp::{Slow, error, soon},
+    operating::{Running, connect, start, with_tools},
+};
+
+fn agent(running: &Running, sdk: Sdk, key: &str) -> McpClient {
+    McpClient::http(sdk, &format!("{}/mcp", running.url), key)
+}
+
+/// Posts a message as no official client would.
+fn post(running: &Running, key: &str, session: &str, message: &Value) -> Response {
+    let mut request = Client::new().post(format!("{}/mcp", running.url)).bearer_auth(key);
+    request =
+        request.header("accept", "application/json, text/event-stream").header("content-type", "application/json");
+    if !session.is_empty() {
+        request = request.header("mcp-session-id", session);
+    }
+    request.body(message.to_string()).send().unwrap()
+}
+
+fn hello(running: &Running, key: &str) -> Response {
+    let params =
+        json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "s", "version": "1" } });
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
+    post(running, key, "", &hello)
+}
+
+#[test]
+fn a_key_lists_and_calls_the_tools_that_it_is_for() {
+    let service = Service::plain();
+    let attache = with_tools(&service);
+    connect(&attache, "second", &service);
+    attache.run(&["environment", "create", "elsewhere"]).done();
+    let running = start(attache, &[]);
+    let reads = running.key("reads", &[]);
+    let writes = running.key("writes", &["--allow", "write", "--connection", "second"]);
+    let foreign = running.key("foreign", &["--environment", "elsewhere"]);
+    let input = || json!({ "url": service.base() });
+    for sdk in Sdk::ALL {
+        let mut client = agent(&running, sdk, &reads);
+        let names = client.names();
+        assert!(names.contains(&"work_look".into()) && names.contains(&"second_look".into()), "{names:?}");
+        assert!(!names.iter().any(|name| name.ends_with("_change") || name.ends_with("_destroy")), "{names:?}");
+        let seen = client.call("work_look", input());
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+        let mut client = agent(&running, sdk, &writes);
+        let names = client.names();
+        assert!(names.contains(&"second_change".into()), "{names:?}");
+        assert!(!names.iter().any(|name| name.starts_with("work_") || name.ends_with("_destroy")), "{names:?}");
+        let seen = client.call("second_change", input());
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+        assert_eq!(agent(&running, sdk, &foreign).names(), Vec::<String>::new());
+    }
+    let callers = running.attache.run(&["audit", "list", "--output", "json", "--event", "call-ended"]).json();
+    let of = |name: &str| callers.as_array().unwrap().iter().filter(|line| line["caller"] == name).count();
+    assert_eq!((of("key:reads"), of("key:writes"), of("key:foreign")), (3, 3, 0), "{callers}");
+    // One that may not call has nothing here.
+    let connects = running.key("connects", &["--may", "connect"]);
+    assert_eq!(hello(&running, &connects).status(), 401);
+}
+
+#[test]
+fn a_key_that_is_revoked_ends_the_streams_that_it_opened_and_no_others() {
+    let running = start(with_tools(&Service::plain()), &[]);
+    let (key, other) = (running.key("gone", &[]), running.key("other", &[]));
+    let open = |key: &str| {
+        let session = hello(&running, key).headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+        assert_eq!(post(&running, key, &session, &ready).status(), 202);
+        let listening = Client::builder().timeout(None).build().unwrap().get(format!("{}/mcp", running.url));
+        let listening = listening.bearer_auth(key).header("accept", "text/event-stream");
+        let stream = listening.header("mcp-session-id", &session).send().unwrap();
+        assert_eq!(stream.status(), 200);
+        (session, stream)
+    };
+    let (session, mut stream) = open(&key);
+    let (_, mut others) = open(&other);
+    let ended = thread::spawn(move || drop(stream.read_to_end(&mut Vec::new())));
+    let other_ended = thread::spawn(move || drop(others.read_to_end(&mut Vec::new())));
+    running.attache.run(&["caller", "revoke", "gone"]).done();
+    soon("whoever has the revoked key goes on listening", || ended.is_finished());
+    let list = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" });
+    assert_eq!(post(&running, &key, &session, &list).status(), 401);
+    assert!(!other_ended.is_finished(), "another key's stream ended with it");
+}
+
+#[test]
+fn a_key_with_many_sessions_opens_no_more_and_goes_on_without_one() {
+    let service = Service::plain();
+    let running = start(with_tools(&service), &[]);
+    let key = running.key("busy", &[]);
+    let sessions: Vec<String> =
+        (0..100).map(|_| hello(&running, &key).headers()["mcp-session-id"].to_str().unwrap().to_owned()).collect();
+    let refused = hello(&running, &key);
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
+    let refused: Value = serde_json::from_str(&refused.text().unwrap()).unwrap();
+    assert_eq!(refused["error"]["kind"], "rate-limited", "{refused}");
+    // The newest version of the protocol has no sessions.
+    let mut client = agent(&running, Sdk::Python, &key);
+    assert_eq!(client.call("work_look", json!({ "url": service.base() }))["structuredContent"]["status"], 200);
+    let list = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" });
+    assert_eq!(post(&running, &key, &sessions[0], &list).status(), 200, "what is open goes on");
+    assert_eq!(hello(&running, &running.key("other", &[])).status(), 200);
+}
+
+#[test]
+fn an_agent_that_calls_too_often_is_told_so() {
+    let service = Service::plain();
+    let attache = with_tools(&service);
+    attache.configure("[traffic]\ncaller-per-second = 1\ncaller-burst = 1\n");
+    let running = start(attache, &[]);
+    let mut client = agent(&running, Sdk::Npm, &running.key("agent", &[]));
+    let mut call = || client.call("work_look", json!({ "url": service.base() }));
+    let refused = (0..60).map(|_| call()).find(|seen| seen["isError"] == true).expect("it was never refused");
+    assert_eq!(error(&refused)["kind"], "rate-limited", "{refused}");
+    assert_eq!(error(&refused)["retry-after"], 1);
+}
+
+#[test]
+fn a_call_of_an_agent_is_finished_when_the_host_is_told_to_stop() {
+    let slow = Slow::start();
+    let mut running = start(with_tools(&slow.service), &[]);
+    let mut client = agent(&running, Sdk::Npm, &running.key("agent", &[]));
+    client.begin("work_look", slow.input());
+    slow.asked(1);
+    running.signal(Signal::TERM);
+    soon("somebody is let in", || Client::new().get(format!("{}/healthz", running.url)).send().is_err());
+    slow.release();
+    let seen = client.end();
+    assert_eq!(seen["structuredContent"]["body"], "done", "{seen}");
+    assert!(running.host.wait().unwrap().success());
+}
