@@ -35,6 +35,7 @@ use axum::{
     extract::DefaultBodyLimit,
     http::StatusCode,
     middleware,
+    response::Redirect,
     routing::{get, post},
 };
 use url::Url;
@@ -111,7 +112,9 @@ impl Console {
             })
             .layer(middleware::from_fn_with_state(self.clone(), gate::guard))
             .with_state(self.clone());
-        Router::new().nest(&self.root, pages)
+        let root = self.root.clone();
+        let onward = async move || Redirect::permanent(&root);
+        Router::new().nest(&self.root, pages).route(&format!("{}/", self.root), get(onward))
     }
 
     /// What makes links, for the socket: whoever asks there is the operator.
