@@ -62,7 +62,9 @@ mod tests {
     fn of_what_was_forwarded_only_the_last_is_the_proxys_word() {
         let said = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            values.iter().for_each(|value| drop(headers.append("x-forwarded-for", HeaderValue::from_static(value))));
+            for value in values {
+                headers.append("x-forwarded-for", HeaderValue::from_static(value));
+            }
             forwarded_for(&headers).map(|remote| remote.0.to_string())
         };
         assert_eq!(said(&["192.0.2.1, 198.51.100.7"]), Some("198.51.100.7".into()));
