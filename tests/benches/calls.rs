@@ -15,8 +15,6 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,9 +29,11 @@ use attache::{
     settings::{Given, Settings, Source, Sourced},
     transport::PrivateAllowed,
 };
-use attache_tests::{Attache, connector};
-use axum::{Json, Router, extract::Query, routing::get};
-use serde_json::{Value, json};
+use attache_tests::{
+    Attache, connector,
+    measure::{Forecasts, Round, median, resident, round},
+};
+use serde_json::json;
 
 /// Rounds of each kind, interleaved; the median counts.
 const ROUNDS: usize = 7;
@@ -50,17 +50,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const KEY: &str = "a-key-of-the-benchmark";
 
 fn main() {
-    if env::var_os("ATTACHE_BENCH_SERVICE").is_some() {
-        return serve();
-    }
-    let mut service = Command::new(env::current_exe().unwrap())
-        .env("ATTACHE_BENCH_SERVICE", "1")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut authority = String::new();
-    BufReader::new(service.stdout.as_mut().unwrap()).read_line(&mut authority).unwrap();
-    let authority = authority.trim();
+    let service = Forecasts::start();
+    let authority = &*service.authority;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let only = env::var("ATTACHE_BENCH").unwrap_or_default();
@@ -84,28 +75,6 @@ fn main() {
     if wanted("cold") {
         cold(authority);
     }
-    service.kill().unwrap();
-    service.wait().unwrap();
-}
-
-/// The service: 1 KB to whoever asks; for the city `slow` after 5 ms, for `waiting` after 3 s.
-fn serve() {
-    async fn forecast(Query(query): Query<Vec<(String, String)>>) -> Json<Value> {
-        let city = query.into_iter().find(|(name, _)| name == "city").map(|(_, city)| city).unwrap_or_default();
-        match city.as_str() {
-            "slow" => tokio::time::sleep(Duration::from_millis(5)).await,
-            "waiting" => tokio::time::sleep(Duration::from_secs(3)).await,
-            _ => {}
-        }
-        Json(json!({ "city": city, "summary": "x".repeat(940), "celsius": 7.5, "note": null }))
-    }
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        println!("{}", listener.local_addr().unwrap());
-        let me = get(|| async { Json(json!({ "name": "bench" })) });
-        let app = Router::new().route("/v1/forecast", get(forecast)).route("/v1/me", me);
-        axum::serve(listener, app).await.unwrap();
-    });
 }
 
 /// One of the three things that are compared, ready to be done once.
@@ -127,13 +96,13 @@ impl Kind {
     }
 }
 
-/// What rounds of one kind gave.
-#[derive(Default)]
-struct Measured {
-    per_second: Vec<f64>,
-    p50: Vec<Duration>,
-    p99: Vec<Duration>,
-    cpu: Vec<Duration>,
+async fn one_round(concurrency: usize, kind: &Kind) -> Round {
+    let kind = kind.clone();
+    let once = move || {
+        let kind = kind.clone();
+        async move { kind.once().await }
+    };
+    round(concurrency, ROUND, once).await
 }
 
 async fn throughput(host: &Arc<Host>, authority: &str) {
@@ -144,33 +113,30 @@ async fn throughput(host: &Arc<Host>, authority: &str) {
             let url = format!("http://{authority}/v1/forecast?city={city}");
             let call = |environment: &str| Kind::Call(host.clone(), call(environment, city));
             let kinds = [Kind::Native(client.clone(), url), call("fresh"), call("again")];
-            let mut measured: [Measured; 3] = Default::default();
-            for round in 0..=ROUNDS {
+            let mut measured: [Vec<Round>; 3] = Default::default();
+            for number in 0..=ROUNDS {
                 for (kind, measured) in kinds.iter().zip(&mut measured) {
                     let one = one_round(concurrency, kind).await;
                     // The first warms up.
-                    if round > 0 {
-                        measured.per_second.push(one.0);
-                        measured.p50.push(one.1);
-                        measured.p99.push(one.2);
-                        measured.cpu.push(one.3);
+                    if number > 0 {
+                        measured.push(one);
                     }
                 }
             }
-            let [mut native, fresh, again] = measured;
-            for (isolation, mut calls) in [("call", fresh), ("connection", again)] {
-                let added = |calls: &mut Vec<Duration>, native: &mut Vec<Duration>| {
-                    median(calls).saturating_sub(median(native))
+            let [native, fresh, again] = measured;
+            for (isolation, calls) in [("call", fresh), ("connection", again)] {
+                let added = |of: fn(&Round) -> Duration| {
+                    median(calls.iter().map(of)).saturating_sub(median(native.iter().map(of)))
                 };
-                let (calls_per_second, native_per_second) =
-                    (median(&mut calls.per_second), median(&mut native.per_second));
+                let per_second = |rounds: &[Round]| median(rounds.iter().map(|it| it.per_second));
+                let (calls_per_second, native_per_second) = (per_second(&calls), per_second(&native));
                 println!(
                     "{:<8} {concurrency:>11}  {isolation:<10}  {native_per_second:>10.0} {calls_per_second:>10.0}   {:>5.2}  {:>9.1?}  {:>9.1?}  {:>9.1?}",
                     if city == "slow" { "5 ms" } else { "at once" },
                     calls_per_second / native_per_second,
-                    added(&mut calls.p50, &mut native.p50),
-                    added(&mut calls.p99, &mut native.p99),
-                    added(&mut calls.cpu, &mut native.cpu),
+                    added(|it| it.p50),
+                    added(|it| it.p99),
+                    added(|it| it.cpu),
                 );
             }
         }
@@ -187,52 +153,9 @@ async fn alone(host: &Arc<Host>, authority: &str, kind: &str) {
         environment => Kind::Call(host.clone(), call(environment, "oslo")),
     };
     for _ in 0..2 * ROUNDS {
-        let (per_second, _, _, cpu) = one_round(16, &kind).await;
+        let Round { per_second, cpu, .. } = one_round(16, &kind).await;
         println!("{per_second:.0} a second, {cpu:.1?} of CPU each");
     }
-}
-
-/// How many a second, the time of one at the median and at p99, and this process's CPU time for one.
-async fn one_round(concurrency: usize, kind: &Kind) -> (f64, Duration, Duration, Duration) {
-    let (began, cpu) = (Instant::now(), cpu_time());
-    let tasks: Vec<_> = (0..concurrency)
-        .map(|_| {
-            let kind = kind.clone();
-            tokio::spawn(async move {
-                let mut times = Vec::new();
-                while began.elapsed() < ROUND {
-                    let one = Instant::now();
-                    kind.once().await;
-                    times.push(one.elapsed());
-                }
-                times
-            })
-        })
-        .collect();
-    let mut times = Vec::new();
-    for task in tasks {
-        times.extend(task.await.unwrap());
-    }
-    times.sort_unstable();
-    let (elapsed, cpu) = (began.elapsed(), cpu_time().saturating_sub(cpu));
-    let count = times.len();
-    (
-        count as f64 / elapsed.as_secs_f64(),
-        times[count / 2],
-        times[count * 99 / 100],
-        cpu / u32::try_from(count).unwrap(),
-    )
-}
-
-/// User and system time of this process (clock_gettime(2)).
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-fn median<T: Copy + PartialOrd>(values: &mut [T]) -> T {
-    values.sort_by(|a, b| a.partial_cmp(b).unwrap());
-    values[values.len() / 2]
 }
 
 fn call(environment: &str, city: &str) -> Call {
@@ -309,15 +232,11 @@ async fn instances() {
         component.check("bench", Box::new(Nowhere)).await.unwrap();
         times.push(one.elapsed());
     }
-    println!("\nan instance made, run with one host call, and dropped: {:.1?}", median(&mut times));
+    println!("\nan instance made, run with one host call, and dropped: {:.1?}", median(times));
 }
 
 async fn memory(host: &Arc<Host>) {
-    let resident = || -> u64 {
-        let statm = fs::read_to_string("/proc/self/statm").unwrap();
-        statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4
-    };
-    let before = resident();
+    let before = resident(None);
     let calls: Vec<_> = (0..WAITING)
         .map(|_| {
             let host = host.clone();
@@ -325,13 +244,13 @@ async fn memory(host: &Arc<Host>) {
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let during = resident();
+    let during = resident(None);
     for call in calls {
         call.await.unwrap();
     }
     println!(
         "\nmemory of one of {WAITING} calls that wait for their service: {} KB",
-        during.saturating_sub(before) / WAITING as u64
+        during.saturating_sub(before) / WAITING >> 10
     );
 }
 
@@ -349,7 +268,7 @@ fn cold(authority: &str) {
         bare.push(time(|| attache.run(&["--version"]).done()));
         called.push(time(|| attache.run(&call).done()));
     }
-    let (bare, called) = (median(&mut bare), median(&mut called));
+    let (bare, called) = (median(bare), median(called));
     println!("\ncold process: bare {bare:.1?}, with a call {called:.1?}, added {:.1?}", called.saturating_sub(bare));
 }
 

@@ -9,13 +9,14 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::{
-    env, fs,
+    env,
     time::{Duration, Instant},
 };
 
 use attache::{consent::Isolation, secret::Secret, transport::PrivateAllowed};
 use attache_tests::{
     Embedded,
+    measure::{cpu_time, resident},
     simulate::{CLIENT, Simulated},
 };
 use serde_json::{Value, json};
@@ -110,7 +111,7 @@ fn storm() {
         service.wait_until_held(1);
         // Until the last of them waits, too.
         std::thread::sleep(Duration::from_secs(5));
-        println!("{STORM} calls wait, in {} MB", resident() >> 20);
+        println!("{STORM} calls wait, in {} MB", resident(None) >> 20);
         let released = Instant::now();
         service.release();
         let (answers, ended) = calling.join().unwrap();
@@ -121,16 +122,4 @@ fn storm() {
         "{good} of {STORM} calls were answered within {released:.1?} of the refresh; refreshes: {}",
         service.tokens("refresh_token").len()
     );
-}
-
-/// User and system time of this process (clock_gettime(2)).
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// Bytes of memory that this process has.
-fn resident() -> usize {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }

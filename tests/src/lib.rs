@@ -10,6 +10,7 @@ mod canary;
 mod embedded;
 pub mod fuzz;
 pub mod mcp;
+pub mod measure;
 pub mod peers;
 pub mod service;
 pub mod simulate;

@@ -86,7 +86,11 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-pub(crate) fn installed(path: &str, what: &str) -> PathBuf {
+/// Where something of `target/peers` is.
+///
+/// # Panics
+/// Where it is not, with what installs it.
+pub fn installed(path: &str, what: &str) -> PathBuf {
     let path = target().join("peers").join(path);
     assert!(path.exists(), "{what} is not installed: run `./dev prepare --peers`");
     path

@@ -228,7 +228,7 @@ fn body_for(path: &str) -> Value {
         "/v1/connectors/approvals" | "/v1/connections" | "/v1/device-authorizations" => json!({ "proposal": "x" }),
         "/v1/connections/proposals" => json!({ "connector": "echo", "auth-option": "none" }),
         "/v1/connect-sessions" => {
-            json!({ "connector": "echo", "auth-option": "none", "owner": "x", "return-url": serving::RETURN })
+            json!({ "connection": { "connector": "echo", "auth-option": "none" }, "owner": "x", "return-url": serving::RETURN })
         }
         "/v1/connect-sessions/confirmations" => json!({ "code": "x", "owner": "x" }),
         "/v1/connectors/{connector}" => json!({ "isolation": "connection" }),

@@ -57,23 +57,10 @@ fn the_key_is_in_no_output_log_audit_file_and_nowhere_that_the_connector_sees() 
     let send = json!({ "url": format!("{}/x", service.base()) }).to_string();
     let redirected = json!({ "url": format!("{}/redirect", service.base()) }).to_string();
     for option in ["header", "query", "basic"] {
-        run(&[
-            "connect",
-            "echo",
-            "--name",
-            option,
-            "--auth",
-            option,
-            "--set",
-            &base,
-            "--secret",
-            "key=env:CANARY",
-            "--allow-private",
-            &allow,
-            "--yes",
-            "--set",
-            if option == "basic" { "user=jo" } else { &base },
-        ]);
+        let user: &[&str] = if option == "basic" { &["--set", "user=jo"] } else { &[] };
+        let named = ["connect", "echo", "--name", option, "--auth", option];
+        let values = ["--set", &base, "--secret", "key=env:CANARY", "--allow-private", &allow, "--yes"];
+        run(&[&named[..], &values, user].concat());
         run(&["call", option, "send", "--input", &send]);
         run(&["call", option, "send", "--input", &redirected]);
         run(&["call", option, "send", "--input", &send, "--dry-run"]);

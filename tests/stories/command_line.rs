@@ -98,7 +98,7 @@ fn the_demo_shows_the_point_and_leaves_nothing_behind() {
         "the key that you stored, whole",
         "asked with the key *****",
         "and enter the code",
-        "status 200, authorization: *****",
+        "status 200, authorization: Bearer *****",
         "once for a token, once for a new one",
         "lines, whole",
     ] {

@@ -18,6 +18,7 @@ mod connecting;
 mod console;
 mod console_guard;
 mod dataverse;
+mod described;
 mod egress;
 mod environments;
 mod facebook;

@@ -243,8 +243,8 @@ fn what_belongs_to_the_app_is_given_once_by_the_operator_and_never_asked_of_a_pe
     set(&[("tenant", "acme")], &[("api-key", "the-apps-own-api-key")]).unwrap();
     sign_in().unwrap();
     let echoed = send(&embedded, &format!("{}/api/echo", simulated.url())).to_string();
-    let masked = "*".repeat("acme/the-apps-own-api-key".len());
-    assert!(echoed.contains(&format!("\\\"x-tenant\\\":\\\"{masked}")), "{echoed}");
+    let masked = "*".repeat("the-apps-own-api-key".len());
+    assert!(echoed.contains(&format!("\\\"x-tenant\\\":\\\"acme/{masked}")), "{echoed}");
     let seen = embedded.call("me", "connection", json!({})).unwrap().to_string();
     assert!(!seen.contains("the-apps-own-api-key"), "{seen}");
 }

@@ -297,8 +297,11 @@ fn an_application_that_waits_is_told_when_the_person_gets_further() {
     };
     let parameters = json!({ "base": base, "issuer": base });
     let made = json!({
-        "connector": "oauth", "auth-option": "discovered", "parameters": parameters, "owner": "alice",
-        "private": [story.oidc.peer.authority()], "return-url": RETURN,
+        "connection": {
+            "connector": "oauth", "auth-option": "discovered", "parameters": parameters,
+            "private": [story.oidc.peer.authority()],
+        },
+        "owner": "alice", "return-url": RETURN,
     });
     let made = ask("", Some(made));
     let path = format!("/{}", made["id"].as_str().unwrap_or_else(|| panic!("{made}")));

@@ -83,7 +83,8 @@ pub(super) async fn show(host: &Host, connector: Vec<u8>) -> Result<Value> {
         provider.advance(wait);
         let output = host.call(&echo).await?;
         let reflected = output["json"]["headers"]["authorization"].as_str().unwrap_or_default().to_owned();
-        if reflected.is_empty() || !reflected.chars().all(|c| c == '*') {
+        if !reflected.strip_prefix("Bearer ").is_some_and(|token| !token.is_empty() && token.chars().all(|c| c == '*'))
+        {
             return Err(Kind::Internal.error("What the API reflected of the token was not masked."));
         }
         say(&format!("what the connector got to see    status {}, authorization: {reflected}", output["status"]));

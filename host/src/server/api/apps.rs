@@ -10,7 +10,7 @@ use super::{
     Api,
     asked::{At, Body, In, List, Page, Place},
     asker::Asker,
-    problem::{Answered, Written},
+    problem::Answered,
     views::AppView,
 };
 use crate::{apps::AppRequest, callers::Permission, consent::app::SecretAuth, secret::Secret};
@@ -44,7 +44,7 @@ pub(crate) struct NewApp {
 
 /// The apps.
 #[utoipa::path(get, path = "/v1/apps", tag = "apps", params(Place, Page),
-    responses((status = 200, body = List<AppView>), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = List<AppView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -57,7 +57,7 @@ pub(super) async fn list(
 
 /// The only app of a connector.
 #[utoipa::path(get, path = "/v1/apps/{connector}", tag = "apps", params(Place, ("connector" = String, Path)),
-    responses((status = 200, body = AppView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = AppView)))]
 pub(super) async fn only(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -70,7 +70,7 @@ pub(super) async fn only(
 /// One app.
 #[utoipa::path(get, path = "/v1/apps/{connector}/{name}", tag = "apps",
     params(Place, ("connector" = String, Path), ("name" = String, Path)),
-    responses((status = 200, body = AppView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = AppView)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -83,7 +83,7 @@ pub(super) async fn show(
 /// Sets an app, new or over what it was.
 #[utoipa::path(put, path = "/v1/apps/{connector}/{name}", tag = "apps",
     params(Place, ("connector" = String, Path), ("name" = String, Path)), request_body = NewApp,
-    responses((status = 200, body = AppView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = AppView)))]
 pub(super) async fn set(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -110,7 +110,7 @@ pub(super) async fn set(
 /// Removes an app with its secrets.
 #[utoipa::path(delete, path = "/v1/apps/{connector}/{name}", tag = "apps",
     params(Place, ("connector" = String, Path), ("name" = String, Path)),
-    responses((status = 204), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 204)))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     asker: Asker,

@@ -12,7 +12,7 @@ use super::{
     Api,
     asked::{In, Page, Place},
     asker::Asker,
-    problem::{Answered, Written},
+    problem::Answered,
 };
 use crate::{audit, callers::Permission, error::Kind};
 
@@ -37,7 +37,7 @@ pub(crate) struct Verified {
 
 /// The newest lines, the newest last.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Place, Lines, ("limit" = Option<usize>, Query)),
-    responses((status = 200, body = Vec<Value>), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = Vec<Value>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -63,7 +63,7 @@ pub(super) async fn list(
 
 /// Checks that the audit is as it was written.
 #[utoipa::path(post, path = "/v1/audit/verification", tag = "audit",
-    responses((status = 200, body = Verified), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = Verified)))]
 pub(super) async fn verify(State(api): State<Arc<Api>>, asker: Asker) -> Answered<Json<Verified>> {
     asker.must_be_operator()?;
     Ok(Json(Verified { lines: api.host.verify_audit()? }))

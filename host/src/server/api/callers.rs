@@ -10,7 +10,7 @@ use super::{
     Api,
     asked::{At, Body, In, List, Page, Place},
     asker::Asker,
-    problem::{Answered, Written},
+    problem::Answered,
     views::CallerView,
 };
 use crate::{
@@ -47,7 +47,7 @@ pub(crate) struct MadeCaller {
 
 /// The caller keys of an environment.
 #[utoipa::path(get, path = "/v1/callers", tag = "callers", params(Place, Page),
-    responses((status = 200, body = List<CallerView>), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = List<CallerView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -60,7 +60,7 @@ pub(super) async fn list(
 
 /// Makes a caller key, and shows it this once.
 #[utoipa::path(post, path = "/v1/callers", tag = "callers", params(Place), request_body = NewCaller,
-    responses((status = 201, body = MadeCaller), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = MadeCaller)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -94,7 +94,7 @@ pub(super) async fn create(
 
 /// Ends a caller key.
 #[utoipa::path(delete, path = "/v1/callers/{name}", tag = "callers", params(Place, ("name" = String, Path)),
-    responses((status = 204), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 204)))]
 pub(super) async fn revoke(State(api): State<Arc<Api>>, asker: Asker, At(name): At<String>) -> Answered<StatusCode> {
     asker.may(Permission::Administer)?;
     api.host.revoke_key(&asker.environment, &name, &asker.caller)?;

@@ -20,7 +20,7 @@ use super::{
     later::{self, CallUnderWay},
     once::Named,
     prefer::Prefer,
-    problem::{Answered, Written},
+    problem::Answered,
     views::{OperationDetail, OperationView},
 };
 use crate::{
@@ -41,6 +41,8 @@ pub(crate) struct PreviewView {
     pub(crate) method: String,
     /// Attached values are masked.
     pub(crate) url: String,
+    /// Names with their values.
+    #[schema(value_type = Vec<Vec<String>>)]
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body_bytes: usize,
     /// Where credentials are put.
@@ -52,7 +54,7 @@ pub(crate) struct PreviewView {
 /// What a connection can do.
 #[utoipa::path(get, path = "/v1/connections/{connection}/operations", tag = "calls",
     params(Place, ("connection" = String, Path)),
-    responses((status = 200, body = Vec<OperationView>), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = Vec<OperationView>)))]
 pub(super) async fn operations(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -65,7 +67,7 @@ pub(super) async fn operations(
 /// One operation, with its JSON Schemas.
 #[utoipa::path(get, path = "/v1/connections/{connection}/operations/{operation}", tag = "calls",
     params(Place, ("connection" = String, Path), ("operation" = String, Path)),
-    responses((status = 200, body = OperationDetail), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = OperationDetail)))]
 pub(super) async fn operation(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -83,8 +85,7 @@ pub(super) async fn operation(
         ("Idempotency-Key" = Option<String>, Header, description = "What the caller calls this call; a UUID, for example."),
         ("Prefer" = Option<String>, Header, description = "`respond-async` or `wait=N`, in seconds (RFC 7240)")),
     request_body = Value,
-    responses((status = 200, body = Value), (status = 202, body = CallUnderWay),
-        (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = Value), (status = 202, body = CallUnderWay)))]
 pub(super) async fn call(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -129,7 +130,7 @@ pub(super) async fn call(
 /// Runs an operation up to its first request, which is shown and not sent.
 #[utoipa::path(post, path = "/v1/connections/{connection}/operations/{operation}/preview", tag = "calls",
     params(Place, ("connection" = String, Path), ("operation" = String, Path)), request_body = Value,
-    responses((status = 200, body = PreviewView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = PreviewView)))]
 pub(super) async fn preview(
     State(api): State<Arc<Api>>,
     asker: Asker,

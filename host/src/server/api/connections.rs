@@ -10,7 +10,7 @@ use super::{
     Api,
     asked::{At, Body, In, List, Page, Place},
     asker::Asker,
-    problem::{Answered, Written},
+    problem::Answered,
     proposals::What,
     views::{ConnectProposalView, ConnectionDetail, ConnectionView, EndedView, MadeView},
 };
@@ -127,7 +127,7 @@ impl NewConnection {
 
 /// The connections.
 #[utoipa::path(get, path = "/v1/connections", tag = "connections", params(Place, Page),
-    responses((status = 200, body = List<ConnectionView>), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = List<ConnectionView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -143,7 +143,7 @@ pub(super) async fn list(
 
 /// Says what making a connection would mean. Nothing is kept of it but for ten minutes, in memory.
 #[utoipa::path(post, path = "/v1/connections/proposals", tag = "connections", params(Place), request_body = NewConnection,
-    responses((status = 201, body = ConnectProposalView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = ConnectProposalView)))]
 pub(super) async fn propose(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -158,7 +158,7 @@ pub(super) async fn propose(
 
 /// Makes a connection that was proposed and needs nobody at a page.
 #[utoipa::path(post, path = "/v1/connections", tag = "connections", params(Place), request_body = Agree,
-    responses((status = 201, body = MadeView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = MadeView)))]
 pub(super) async fn connect(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -180,7 +180,7 @@ pub(super) async fn connect(
 
 /// One connection, by its name or id.
 #[utoipa::path(get, path = "/v1/connections/{connection}", tag = "connections", params(Place, ("connection" = String, Path)),
-    responses((status = 200, body = ConnectionDetail), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = ConnectionDetail)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -203,7 +203,7 @@ pub(super) async fn show(
 
 /// Asks the service whose the connection is.
 #[utoipa::path(post, path = "/v1/connections/{connection}/check", tag = "connections", params(Place, ("connection" = String, Path)),
-    responses((status = 200, body = Checked), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = Checked)))]
 pub(super) async fn check(State(api): State<Arc<Api>>, asker: Asker, At(named): At<String>) -> Answered<Json<Checked>> {
     asker.may_any(&WHO)?;
     let connection = asker.connection(&api.host, &named)?;
@@ -213,7 +213,7 @@ pub(super) async fn check(State(api): State<Arc<Api>>, asker: Asker, At(named): 
 
 /// Removes a connection with everything that belongs to it, here and at the provider.
 #[utoipa::path(delete, path = "/v1/connections/{connection}", tag = "connections", params(Place, ("connection" = String, Path)),
-    responses((status = 200, body = EndedView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = EndedView)))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     asker: Asker,

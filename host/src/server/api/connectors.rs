@@ -11,7 +11,7 @@ use super::{
     Api,
     asked::{At, Body, In, List, Page, Place},
     asker::Asker,
-    problem::{Answered, Written},
+    problem::Answered,
     proposals::What,
     views::ConnectorView,
 };
@@ -86,7 +86,7 @@ const WHO: [Permission; 2] = [Permission::Call, Permission::Connect];
 
 /// The connectors that are approved.
 #[utoipa::path(get, path = "/v1/connectors", tag = "connectors", params(Place, Page),
-    responses((status = 200, body = List<ConnectorView>), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = List<ConnectorView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -100,7 +100,7 @@ pub(super) async fn list(
 /// Looks at a connector's bytes, and says what it would be allowed.
 #[utoipa::path(post, path = "/v1/connectors/proposals", tag = "connectors", params(Place),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
-    responses((status = 201, body = ConnectorProposal), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = ConnectorProposal)))]
 pub(super) async fn propose(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -135,7 +135,7 @@ pub(super) async fn propose(
 
 /// Approves what was proposed.
 #[utoipa::path(post, path = "/v1/connectors/approvals", tag = "connectors", params(Place), request_body = Approve,
-    responses((status = 201, body = ConnectorView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = ConnectorView)))]
 pub(super) async fn approve(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -151,7 +151,7 @@ pub(super) async fn approve(
 
 /// One connector.
 #[utoipa::path(get, path = "/v1/connectors/{connector}", tag = "connectors", params(Place, ("connector" = String, Path)),
-    responses((status = 200, body = ConnectorDetail), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = ConnectorDetail)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -165,7 +165,7 @@ pub(super) async fn show(
 /// Chooses how a connector's instances are kept apart.
 #[utoipa::path(patch, path = "/v1/connectors/{connector}", tag = "connectors", params(Place, ("connector" = String, Path)),
     request_body = Isolate,
-    responses((status = 200, body = ConnectorView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = ConnectorView)))]
 pub(super) async fn isolate(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -179,7 +179,7 @@ pub(super) async fn isolate(
 
 /// Removes a connector that no connection uses.
 #[utoipa::path(delete, path = "/v1/connectors/{connector}", tag = "connectors", params(Place, ("connector" = String, Path)),
-    responses((status = 204), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 204)))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     asker: Asker,

@@ -9,14 +9,14 @@ use super::{
     Api,
     asked::{At, In, List, Page, Place},
     asker::Asker,
-    problem::{Answered, Written},
+    problem::Answered,
     views::EndedView,
 };
 use crate::{callers::Permission, error::Kind};
 
 /// The consents, the revoked ones too.
 #[utoipa::path(get, path = "/v1/consents", tag = "consents", params(Place, Page),
-    responses((status = 200, body = List<Value>), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = List<Value>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker, In(page): In<Page>) -> Answered<Json<List<Value>>> {
     asker.may(Permission::Connect)?;
     let all = api.host.book(&asker.environment)?.consents()?;
@@ -27,7 +27,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker, In(page): In
 
 /// The consent to one connection.
 #[utoipa::path(get, path = "/v1/consents/{connection}", tag = "consents", params(Place, ("connection" = String, Path)),
-    responses((status = 200, body = Value), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = Value)))]
 pub(super) async fn show(State(api): State<Arc<Api>>, asker: Asker, At(named): At<String>) -> Answered<Json<Value>> {
     asker.may(Permission::Connect)?;
     let connection = asker.connection(&api.host, &named)?;
@@ -40,7 +40,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>, asker: Asker, At(named): A
 
 /// Takes a consent back: its secrets are deleted here, and the provider is told.
 #[utoipa::path(delete, path = "/v1/consents/{connection}", tag = "consents", params(Place, ("connection" = String, Path)),
-    responses((status = 200, body = EndedView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = EndedView)))]
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     asker: Asker,

@@ -11,7 +11,7 @@ use super::{
     asked::{At, Body, Place},
     asker::Asker,
     connections::{Agree, may_make},
-    problem::{Answered, Written},
+    problem::Answered,
     proposals::What,
     views::MadeView,
 };
@@ -44,7 +44,7 @@ pub(crate) struct DeviceAnswer {
 
 /// Asks the provider for a code that the person types on another device.
 #[utoipa::path(post, path = "/v1/device-authorizations", tag = "connections", params(Place), request_body = Agree,
-    responses((status = 201, body = DeviceView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = DeviceView)))]
 pub(super) async fn begin(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -72,7 +72,7 @@ pub(super) async fn begin(
 /// Asks once whether the person has agreed; then there is a connection.
 #[utoipa::path(post, path = "/v1/device-authorizations/{authorization}", tag = "connections",
     params(Place, ("authorization" = String, Path)),
-    responses((status = 200, body = DeviceAnswer), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = DeviceAnswer)))]
 pub(super) async fn ask(
     State(api): State<Arc<Api>>,
     asker: Asker,

@@ -10,7 +10,7 @@ use super::{
     Api,
     asked::{At, Body},
     asker::Asker,
-    problem::{Answered, Written},
+    problem::Answered,
     views::EnvironmentView,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct NewEnvironment {
 
 /// The environments; a caller key sees its own.
 #[utoipa::path(get, path = "/v1/environments", tag = "environments",
-    responses((status = 200, body = Vec<EnvironmentView>), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = Vec<EnvironmentView>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker) -> Answered<Json<Vec<EnvironmentView>>> {
     let all = api.host.environments()?;
     let known = all.iter().filter(|it| asker.is_operator() || it.name == asker.environment);
@@ -32,7 +32,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker) -> Answered<
 
 /// Makes an environment.
 #[utoipa::path(post, path = "/v1/environments", tag = "environments", request_body = NewEnvironment,
-    responses((status = 201, body = EnvironmentView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = EnvironmentView)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -45,7 +45,7 @@ pub(super) async fn create(
 
 /// Removes an environment that has nothing in it.
 #[utoipa::path(delete, path = "/v1/environments/{name}", tag = "environments", params(("name" = String, Path)),
-    responses((status = 204), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 204)))]
 pub(super) async fn remove(State(api): State<Arc<Api>>, asker: Asker, At(name): At<String>) -> Answered<StatusCode> {
     asker.must_be_operator()?;
     api.host.remove_environment(&name)?;

@@ -29,7 +29,7 @@ use super::{
     asker::Asker,
     once::REPLAYED,
     prefer::Prefer,
-    problem::{Answered, Written},
+    problem::Answered,
 };
 use crate::{
     callers::Permission,
@@ -222,8 +222,7 @@ pub(super) fn told(told: &Told) -> Response {
 /// seconds.
 #[utoipa::path(get, path = "/v1/calls/{id}", tag = "calls",
     params(Place, ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240)")),
-    responses((status = 200, body = serde_json::Value), (status = 202, body = CallUnderWay),
-        (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = serde_json::Value), (status = 202, body = CallUnderWay)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -240,7 +239,7 @@ pub(super) async fn show(
 
 /// Ends a call that goes on by itself, and forgets what came of it. What has left for the service has left.
 #[utoipa::path(delete, path = "/v1/calls/{id}", tag = "calls", params(Place, ("id" = String, Path)),
-    responses((status = 204), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 204)))]
 pub(super) async fn end(State(api): State<Arc<Api>>, asker: Asker, At(id): At<String>) -> Answered<StatusCode> {
     asker.may(Permission::Call)?;
     match id.parse().is_ok_and(|id| api.later.end(id, &asker.holder())) {

@@ -15,6 +15,7 @@ mod connections;
 mod connectors;
 mod consents;
 mod devices;
+mod document;
 mod environments;
 mod health;
 mod later;
@@ -34,10 +35,6 @@ use axum::{
     routing::{any, get},
 };
 use url::Url;
-use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-};
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
     routes,
@@ -100,30 +97,6 @@ impl Pages {
     }
 }
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Attaché",
-        description = "Calls operations of connectors with credentials that they never see. Every failure is a problem \
-                       (RFC 9457) whose `kind` is the same as on the command line.",
-        license(name = "Apache-2.0")
-    ),
-    modifiers(&Keys),
-    security(("caller-key" = []))
-)]
-struct Described;
-
-struct Keys;
-
-impl Modify for Keys {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A caller key.")).build();
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("caller-key", SecurityScheme::Http(key));
-        document.info.version = env!("CARGO_PKG_VERSION").into();
-    }
-}
-
 impl Api {
     /// The API of a host.
     pub fn new(host: Arc<Host>, proposals: Arc<Proposals>, pages: Option<Pages>) -> Arc<Self> {
@@ -137,8 +110,8 @@ impl Api {
 
     /// Its routes. Who asks is an [`Operator`] where a layer says so, else whoever a caller key says.
     pub fn routes(self: &Arc<Self>) -> Router {
-        let (router, document) = described(&self.host);
         let limits = &self.host.settings().limits.value;
+        let (router, document) = described(usize::try_from(limits.component_bytes).unwrap_or(usize::MAX));
         // What is larger is read by the one route that takes connectors.
         let largest = usize::try_from(limits.input_bytes.saturating_add(ENVELOPE)).unwrap_or(usize::MAX);
         let document = Arc::new(document);
@@ -151,10 +124,9 @@ impl Api {
     }
 }
 
-/// The routes and their description, of one and the same list.
-fn described(host: &Host) -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
-    let component = usize::try_from(host.settings().limits.value.component_bytes).unwrap_or(usize::MAX);
-    OpenApiRouter::with_openapi(Described::openapi())
+/// The routes and their description, of one and the same list. A connector may have so many bytes.
+fn described(component: usize) -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
+    let (router, document) = OpenApiRouter::with_openapi(document::begun())
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(connectors::list))
@@ -186,5 +158,6 @@ fn described(host: &Host) -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .routes(routes!(callers::revoke))
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::remove))
-        .split_for_parts()
+        .split_for_parts();
+    (router, document::finished(document))
 }

@@ -32,9 +32,8 @@ use crate::{
 
 /// Whom a caller wants to connect something.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct NewSession {
-    #[serde(flatten)]
     pub(crate) connection: NewConnection,
     /// Who it is for; the caller authenticates that person when they come back.
     pub(crate) owner: String,
@@ -83,7 +82,7 @@ pub(crate) struct Confirm {
 
 /// Makes a link with which one person connects one account.
 #[utoipa::path(post, path = "/v1/connect-sessions", tag = "connect-sessions", params(Place), request_body = NewSession,
-    responses((status = 201, body = SessionView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = SessionView)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -124,7 +123,7 @@ pub(super) async fn create(
 /// How far a person is with a link. `Prefer: wait=N` waits so many seconds for them to get further.
 #[utoipa::path(get, path = "/v1/connect-sessions/{id}", tag = "connect-sessions",
     params(Place, ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240)")),
-    responses((status = 200, body = SessionState), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = SessionState)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -155,7 +154,7 @@ pub(super) async fn show(
 
 /// Makes the connection of somebody who came back.
 #[utoipa::path(post, path = "/v1/connect-sessions/confirmations", tag = "connect-sessions", params(Place), request_body = Confirm,
-    responses((status = 201, body = MadeView), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 201, body = MadeView)))]
 pub(super) async fn confirm(
     State(api): State<Arc<Api>>,
     asker: Asker,

@@ -5,16 +5,12 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
-use super::{
-    Api,
-    asker::Asker,
-    problem::{Answered, Written},
-};
+use super::{Api, asker::Asker, problem::Answered};
 use crate::error::{Kind, Result};
 
 /// Looks through everything that is kept, and says what was altered or lost.
 #[utoipa::path(post, path = "/v1/store/check", tag = "store",
-    responses((status = 200, body = Value), (status = "default", body = Written, content_type = "application/problem+json")))]
+    responses((status = 200, body = Value)))]
 pub(super) async fn check(State(api): State<Arc<Api>>, asker: Asker) -> Answered<Json<Value>> {
     asker.must_be_operator()?;
     // It reads all there is, which would hold up everybody else's answers.

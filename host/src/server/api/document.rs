@@ -1,0 +1,97 @@
+//! The OpenAPI document: what it says of all routes alike. What it says of each stands with its handler.
+
+use axum::http::StatusCode;
+use utoipa::{
+    Modify, OpenApi as _,
+    openapi::{
+        Content, OpenApi, Ref, RefOr, Response,
+        path::{Operation, PathItem},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use super::problem::Written;
+
+/// The document without its paths.
+pub(super) fn begun() -> OpenApi {
+    Described::openapi()
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Attaché",
+        description = "Calls operations of connectors with credentials that they never see. Every failure is a problem \
+                       (RFC 9457) whose `kind` is the same as on the command line.",
+        license(name = "Apache-2.0")
+    ),
+    components(schemas(Written)),
+    modifiers(&Keys),
+    security(("caller-key" = []))
+)]
+struct Described;
+
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, document: &mut OpenApi) {
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A caller key.")).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("caller-key", SecurityScheme::Http(key));
+        document.info.version = env!("CARGO_PKG_VERSION").into();
+    }
+}
+
+/// With names that are unique, what every route answers where it fails, and a description wherever OpenAPI demands one
+/// (3.1.1, sections 4.8.10 and 4.8.17).
+pub(super) fn finished(mut document: OpenApi) -> OpenApi {
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        if let (Some(name), Some(tag)) = (&mut operation.operation_id, operation.tags.iter().flatten().next()) {
+            *name = format!("{tag}-{name}");
+        }
+        let all = &mut operation.responses.responses;
+        all.entry("default".to_owned()).or_insert_with(|| RefOr::T(problem()));
+        for (status, response) in all {
+            if let RefOr::T(response) = response
+                && response.description.is_empty()
+            {
+                let status = status.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
+                response.description = status.and_then(|status| status.canonical_reason()).unwrap_or("Done").to_owned();
+            }
+        }
+    }
+    document
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.put, &mut path.post, &mut path.patch, &mut path.delete].into_iter().flatten()
+}
+
+fn problem() -> Response {
+    let mut response = Response::new("What went wrong");
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    response.content.insert("application/problem+json".to_owned(), content.into());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own_and_says_what_it_answers() {
+        let (_, mut document) = super::super::described(1);
+        let mut names = HashSet::new();
+        for operation in document.paths.paths.values_mut().flat_map(operations) {
+            let name = operation.operation_id.clone().unwrap();
+            assert!(names.insert(name.clone()), "{name} is there twice");
+            assert!(operation.responses.responses.contains_key("default"), "{name}");
+            for response in operation.responses.responses.values() {
+                assert!(matches!(response, RefOr::T(response) if !response.description.is_empty()), "{name}");
+            }
+        }
+        assert!(names.contains("connections-list"), "{names:?}");
+    }
+}

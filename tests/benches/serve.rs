@@ -1,0 +1,274 @@
+//! What a host that runs bears: everything in one run, since machines differ and are noisy, so that only ratios mean
+//! something. `./dev bench` runs it in release mode.
+//!
+//! - calls a second through `POST /v1/connections/…` with everything on, beside a bare axum handler that makes the same request
+//!   with reqwest; host, handler, service and whoever asks are processes of one machine;
+//! - two thousand calls in flight at once, three times over, and twice as many as the limits allow;
+//! - a hundred thousand connections: how long the host takes to start, its memory, and a list's first page.
+//!
+//! `ATTACHE_BENCH=calls|flight|many` runs one of these.
+
+#![allow(clippy::print_stdout, missing_docs)]
+
+use std::{
+    env,
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use attache::{
+    Host,
+    connect::{ConnectRequest, SignedIn},
+    secret::Secret,
+    settings::{Given, Settings, Source, Sourced},
+    transport::PrivateAllowed,
+};
+use attache_tests::{
+    Attache,
+    measure::{self, Forecasts, Round, median, resident, round},
+};
+use axum::{Json, Router, extract::State, routing::post};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+/// Rounds of each kind, interleaved; the median counts.
+const ROUNDS: usize = 7;
+/// Length of a round.
+const ROUND: Duration = Duration::from_millis(1_500);
+/// Calls in flight at once.
+const IN_FLIGHT: usize = 2_000;
+/// Connections of the store that is opened.
+const MANY: usize = 100_000;
+const IS_HANDLER: &str = "ATTACHE_BENCH_HANDLER";
+const KEY: &str = "a-key-of-the-benchmark";
+
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    if let Ok(service) = env::var(IS_HANDLER) {
+        handle(service);
+    }
+    let service = Forecasts::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let only = env::var("ATTACHE_BENCH").unwrap_or_default();
+    let wanted = |part: &str| only.is_empty() || only == part;
+    if wanted("calls") {
+        runtime.block_on(beside_a_handler(&service.authority));
+    }
+    if wanted("flight") {
+        runtime.block_on(in_flight(&service.authority));
+    }
+    if wanted("many") {
+        runtime.block_on(many(&service.authority));
+    }
+}
+
+/// The bare handler: the same request, and no more.
+fn handle(service: String) -> ! {
+    async fn call(State((client, service)): State<(Client, Arc<str>)>, Json(input): Json<Value>) -> Json<Value> {
+        let url = format!("http://{service}/v1/forecast?city={}", input["city"].as_str().unwrap());
+        let answer = client.get(url).header("X-Api-Key", KEY).send().await.unwrap();
+        Json(serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+    }
+    let client = Client::builder().no_proxy().build().unwrap();
+    measure::serve_on_loopback(Router::new().route("/call", post(call)).with_state((client, service.into())))
+}
+
+/// A host that runs, with one connection to the service and a key that may call.
+struct Running {
+    attache: Attache,
+    process: Child,
+    url: String,
+    key: String,
+}
+
+impl Running {
+    fn start(authority: &str, traffic: &str) -> Self {
+        let mut attache = Attache::new(env!("CARGO_BIN_EXE_attache-under-test"));
+        attache.set("KEY", KEY);
+        attache.configure(&format!("concurrency = {IN_FLIGHT}\n[traffic]\n{traffic}\n"));
+        attache.add("weather");
+        let base = format!("base-url=http://{authority}");
+        let connect =
+            ["connect", "weather", "--set", &base, "--secret", "key=env:KEY", "--allow-private", authority, "--yes"];
+        attache.run(&connect).done();
+        let (process, url) = serve(&attache);
+        let key = attache.run(&["caller", "create", "bench"]).done().trim().to_owned();
+        Self { attache, process, url, key }
+    }
+
+    fn request(&self, client: &Client, city: &str) -> reqwest::RequestBuilder {
+        let url = format!("{}v1/connections/weather/operations/forecast", self.url);
+        with_input(client.post(url).bearer_auth(&self.key), city)
+    }
+}
+
+fn with_input(request: reqwest::RequestBuilder, city: &str) -> reqwest::RequestBuilder {
+    request.header("content-type", "application/json").body(json!({ "city": city }).to_string())
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn serve(attache: &Attache) -> (Child, String) {
+    let mut command = attache.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+    assert!(url.starts_with("http"), "the host did not start");
+    (process, url.trim().to_owned())
+}
+
+const UNLIMITED: &str =
+    "caller-per-second = 1000000\ncaller-burst = 1000000\nconnection-per-second = 1000000\nconnection-burst = 1000000";
+
+async fn beside_a_handler(authority: &str) {
+    let running = Running::start(authority, UNLIMITED);
+    let (mut handler, handler_authority) = measure::again_with(IS_HANDLER, authority);
+    let client = Client::builder().no_proxy().build().unwrap();
+    println!("concurrency  bare handler/s    calls/s   ratio   p50 bare / call   p99 bare / call");
+    for concurrency in [1, 16, 64] {
+        let bare = with_input(client.post(format!("http://{handler_authority}/call")), "oslo");
+        let requests = [bare, running.request(&client, "oslo")];
+        let mut measured: [Vec<Round>; 2] = Default::default();
+        for number in 0..=ROUNDS {
+            for (request, measured) in requests.iter().zip(&mut measured) {
+                let request = Arc::new(request.try_clone().unwrap());
+                let once = move || {
+                    let request = request.try_clone().unwrap();
+                    async move {
+                        let answer = request.send().await.unwrap();
+                        assert_eq!(answer.status(), StatusCode::OK);
+                        answer.bytes().await.unwrap();
+                    }
+                };
+                let one = round(concurrency, ROUND, once).await;
+                // The first warms up.
+                if number > 0 {
+                    measured.push(one);
+                }
+            }
+        }
+        let of = |of: fn(&Round) -> Duration| measured.each_ref().map(|rounds| median(rounds.iter().map(of)));
+        let [bare, call] = measured.each_ref().map(|rounds| median(rounds.iter().map(|it| it.per_second)));
+        let ([bare_p50, call_p50], [bare_p99, call_p99]) = (of(|it| it.p50), of(|it| it.p99));
+        println!(
+            "{concurrency:>11}  {bare:>14.0} {call:>10.0}   {:>5.2}   {bare_p50:>7.1?} / {call_p50:.1?}   {bare_p99:>7.1?} / {call_p99:.1?}",
+            call / bare
+        );
+    }
+    handler.kill().unwrap();
+    handler.wait().unwrap();
+}
+
+/// Many calls that wait for their service at the same time; then more than the limits allow.
+async fn in_flight(authority: &str) {
+    let running = Running::start(
+        authority,
+        &format!("{UNLIMITED}\nconnection-at-once = {IN_FLIGHT}\ncaller-at-once = {IN_FLIGHT}"),
+    );
+    let client = Client::builder().no_proxy().build().unwrap();
+    let process = running.process.id();
+    println!("\n{:>8} calls at once   answered  refused (429)  other  took     host's memory during / after", "");
+    for calls in [IN_FLIGHT, IN_FLIGHT, IN_FLIGHT, 2 * IN_FLIGHT] {
+        let began = Instant::now();
+        let all: Vec<_> = (0..calls)
+            .map(|_| {
+                let request = running.request(&client, "waiting");
+                tokio::spawn(async move { request.send().await.map(|answer| answer.status()) })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let during = resident(Some(process)) >> 20;
+        let (mut answered, mut refused, mut other) = (0, 0, 0);
+        for one in all {
+            match one.await.unwrap() {
+                Ok(StatusCode::OK) => answered += 1,
+                Ok(StatusCode::TOO_MANY_REQUESTS) => refused += 1,
+                _ => other += 1,
+            }
+        }
+        let after = resident(Some(process)) >> 20;
+        println!(
+            "{calls:>8}                 {answered:>8} {refused:>14} {other:>6}  {:>6.1?}  {during:>6} MB / {after} MB",
+            began.elapsed()
+        );
+    }
+}
+
+async fn many(authority: &str) {
+    let running = Running::start(authority, UNLIMITED);
+    let Running { attache, .. } = &running;
+    // What follows is done in this process, which takes the store over.
+    let key = running.key.clone();
+    let folder = attache.data();
+    let mut process = running;
+    process.process.kill().unwrap();
+    process.process.wait().unwrap();
+    let began = Instant::now();
+    {
+        let source = format!("file:{}", process.attache.key_file().display());
+        let settings = Settings::load(Given {
+            data_dir: Some(Sourced { value: folder, source: Source::Flag }),
+            key: Some(Sourced { value: source, source: Source::Flag }),
+            environment: None,
+        })
+        .unwrap();
+        let host = Arc::new(Host::open(&settings).unwrap());
+        let turns = Arc::new(tokio::sync::Semaphore::new(64));
+        let mut making = tokio::task::JoinSet::new();
+        for number in 0..MANY {
+            let turn = turns.clone().acquire_owned().await.unwrap();
+            let (host, authority) = (host.clone(), authority.to_owned());
+            making.spawn(async move {
+                let request = ConnectRequest {
+                    environment: "default".into(),
+                    connector: "weather".into(),
+                    name: format!("connection-{number:06}"),
+                    option: "api-key".into(),
+                    parameters: [("base-url".to_owned(), format!("http://{authority}"))].into(),
+                    secrets: [("key".to_owned(), Secret::new(KEY))].into(),
+                    private: PrivateAllowed::parse([&authority]).unwrap(),
+                    caller: "bench".into(),
+                    ..ConnectRequest::default()
+                };
+                let proposal = host.propose_connection(request).await.unwrap();
+                host.connect(&proposal, SignedIn::Agreed).await.unwrap();
+                drop(turn);
+            });
+            while making.try_join_next().is_some() {}
+        }
+        while making.join_next().await.is_some() {}
+        host.close().unwrap();
+    }
+    println!("\n{MANY} connections were made in {:.0?}", began.elapsed());
+    let began = Instant::now();
+    (process.process, process.url) = serve(&process.attache);
+    println!(
+        "the host starts with them in {:.2?}, in {} MB",
+        began.elapsed(),
+        resident(Some(process.process.id())) >> 20
+    );
+    let client = Client::builder().no_proxy().build().unwrap();
+    for page in ["?limit=100", "?limit=100&after=connection-090000", "/connection-050000"] {
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            let one = Instant::now();
+            let url = format!("{}v1/connections{page}", process.url);
+            let answer = client.get(url).bearer_auth(&key).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+            answer.bytes().await.unwrap();
+            times.push(one.elapsed());
+        }
+        println!("GET /v1/connections{page}: {:.1?}", median(times));
+    }
+    println!("memory afterwards: {} MB", resident(Some(process.process.id())) >> 20);
+}

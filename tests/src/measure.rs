@@ -1,0 +1,147 @@
+//! What benchmarks share: a service in a process of its own, rounds, medians, and what a process has used.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use axum::{Json, Router, extract::Query, routing::get};
+use serde_json::{Value, json};
+
+/// What the weather connector reads, in a process of its own, on one thread.
+pub struct Forecasts {
+    process: Child,
+    /// `HOST:PORT`.
+    pub authority: String,
+}
+
+const IS_SERVICE: &str = "ATTACHE_BENCH_SERVICE";
+
+impl Forecasts {
+    /// Begins a benchmark: in the service's process it serves and does not come back, in the other one it starts that.
+    pub fn start() -> Self {
+        if env::var_os(IS_SERVICE).is_some() {
+            serve();
+        }
+        let (process, authority) = again_with(IS_SERVICE, "1");
+        Self { process, authority }
+    }
+}
+
+impl Drop for Forecasts {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Starts this benchmark once more, with a variable that says as what, and gives the line that it prints first.
+pub fn again_with(variable: &str, value: &str) -> (Child, String) {
+    let mut process =
+        Command::new(env::current_exe().unwrap()).env(variable, value).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    (process, line.trim().to_owned())
+}
+
+/// 1 KB to whoever asks; for the city `slow` after 5 ms, for `waiting` after 3 s.
+fn serve() -> ! {
+    async fn forecast(Query(query): Query<Vec<(String, String)>>) -> Json<Value> {
+        let city = query.into_iter().find(|(name, _)| name == "city").map(|(_, city)| city).unwrap_or_default();
+        match city.as_str() {
+            "slow" => tokio::time::sleep(Duration::from_millis(5)).await,
+            "waiting" => tokio::time::sleep(Duration::from_secs(3)).await,
+            _ => {}
+        }
+        Json(json!({ "city": city, "summary": "x".repeat(940), "celsius": 7.5, "note": null }))
+    }
+    let me = get(|| async { Json(json!({ "name": "bench" })) });
+    serve_on_loopback(Router::new().route("/v1/forecast", get(forecast)).route("/v1/me", me))
+}
+
+/// Serves on one thread, once it has printed where.
+pub fn serve_on_loopback(app: Router) -> ! {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        print_first(&listener.local_addr().unwrap().to_string());
+        axum::serve(listener, app).await.unwrap();
+    });
+    unreachable!("a server ends with its process")
+}
+
+#[allow(clippy::print_stdout)]
+fn print_first(line: &str) {
+    println!("{line}");
+}
+
+/// What a round gave.
+#[derive(Debug, Clone, Copy)]
+pub struct Round {
+    /// How many a second.
+    pub per_second: f64,
+    /// The time of one at the median.
+    pub p50: Duration,
+    /// The same at the 99th percentile.
+    pub p99: Duration,
+    /// This process's CPU time for one.
+    pub cpu: Duration,
+}
+
+/// So many tasks do the same over and over, for so long.
+pub async fn round<F: Future<Output = ()> + Send>(
+    concurrency: usize,
+    length: Duration,
+    once: impl Fn() -> F + Clone + Send + 'static,
+) -> Round {
+    let (began, cpu) = (Instant::now(), cpu_time());
+    let tasks: Vec<_> = (0..concurrency)
+        .map(|_| {
+            let once = once.clone();
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                while began.elapsed() < length {
+                    let one = Instant::now();
+                    once().await;
+                    times.push(one.elapsed());
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.unwrap());
+    }
+    times.sort_unstable();
+    let (elapsed, cpu) = (began.elapsed(), cpu_time().saturating_sub(cpu));
+    let count = times.len();
+    Round {
+        per_second: count as f64 / elapsed.as_secs_f64(),
+        p50: times[count / 2],
+        p99: times[count * 99 / 100],
+        cpu: cpu / u32::try_from(count).unwrap(),
+    }
+}
+
+/// User and system time of this process (clock_gettime(2)).
+pub fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Bytes of memory that a process has; this one unless named.
+pub fn resident(process: Option<u32>) -> usize {
+    let process = process.map_or_else(|| "self".to_owned(), |id| id.to_string());
+    let statm = fs::read_to_string(format!("/proc/{process}/statm")).unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
+}
+
+/// The one in the middle.
+pub fn median<T: Copy + PartialOrd>(values: impl IntoIterator<Item = T>) -> T {
+    let mut values: Vec<T> = values.into_iter().collect();
+    values.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    values[values.len() / 2]
+}
