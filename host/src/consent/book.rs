@@ -190,6 +190,12 @@ impl<'a> Book<'a> {
         self.all("connection")
     }
 
+    /// The names of all connections, in order; nothing is unsealed for them.
+    pub fn connection_names(&self) -> Result<Vec<String>> {
+        let places = self.vault.places_below(&self.place("connection", None)?)?;
+        Ok(places.into_iter().map(|place| place.name().to_owned()).collect())
+    }
+
     /// The secrets of a connection; none where they were taken away by a revocation.
     pub fn credential(&self, connection: Uuid) -> Result<Option<Credential>> {
         self.vault.get(&self.place("credential", Some(&connection.to_string()))?)
