@@ -36,6 +36,7 @@ mod mcp_keys;
 mod mutual_tls;
 mod oauth;
 mod operating;
+mod packaging;
 mod prompts;
 mod providers;
 mod readme;
