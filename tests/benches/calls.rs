@@ -250,7 +250,7 @@ async fn memory(host: &Arc<Host>) {
     }
     println!(
         "\nmemory of one of {WAITING} calls that wait for their service: {} KB",
-        during.saturating_sub(before) / WAITING >> 10
+        (during.saturating_sub(before) / WAITING) >> 10
     );
 }
 
