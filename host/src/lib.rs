@@ -28,6 +28,7 @@
 //! - [`trace`]: spans of what is done for a caller.
 //! - [`traffic`]: how much of the host one caller may have.
 //! - [`underway`]: which calls a host that stops waits for.
+//! - [`pause`]: how long to wait before something is tried again.
 //! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
 
 pub mod approve;
@@ -49,6 +50,7 @@ pub mod manifest;
 mod metrics;
 pub mod once;
 pub mod origin;
+mod pause;
 pub mod runtime;
 pub mod secret;
 pub mod server;

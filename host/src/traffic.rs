@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Kind, Result},
+    pause,
     sync::lock,
 };
 
@@ -311,12 +312,10 @@ fn network(peer: IpAddr) -> IpAddr {
 }
 
 fn refused(what: &str, setting: &str, wait: Duration) -> Error {
-    // In whole seconds (RFC 9110, 10.2.3), and never at once.
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     Kind::RateLimited
         .error(format!("{what}."))
         .hint(format!("Ask again later. The operator sets how much it may be: `traffic.{setting}` in attache.toml."))
-        .retry_after(seconds.max(1))
+        .retry_after(pause::whole_seconds(wait))
 }
 
 #[cfg(test)]

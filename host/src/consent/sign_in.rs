@@ -31,6 +31,7 @@ use crate::{
         Login, Parameter, Values,
         login::{ACCESS_TOKEN, REFRESH_TOKEN},
     },
+    pause,
     store::{Changes, Place, Vault},
     sync::lock,
     transport::Before,
@@ -511,11 +512,8 @@ fn ahead(captured: &Captured) -> Duration {
 }
 
 /// Half as long to one and a half times as long.
-fn jittered(pause: Duration) -> Duration {
-    let mut random = [0; 2];
-    // Without random bytes everybody waits equally long.
-    let _ = getrandom::fill(&mut random);
-    pause / 2 + pause.mul_f64(f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+fn jittered(wait: Duration) -> Duration {
+    wait / 2 + pause::part(wait)
 }
 
 fn only_a_person(subject: &Subject) -> Error {

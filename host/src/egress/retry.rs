@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode, header::RETRY_AFTER};
-use jiff::Timestamp;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::{manifest::Effect, transport::Incoming};
+use crate::{manifest::Effect, pause, transport::Incoming};
 
 /// How often a request is repeated. A service that is busy a third time is busy.
 const REPETITIONS: u32 = 2;
@@ -30,33 +29,17 @@ pub(super) fn wait(
     if !is_safe || !is_busy || repeated >= REPETITIONS {
         return None;
     }
-    let asked = asked(answer.headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())?;
-    let wait = asked + spread(asked);
+    // Before anything is added to it: a service says whatever it likes.
+    let asked = pause::asked(&answer.headers).filter(|asked| *asked <= LONGEST)?;
+    // Up to a quarter more.
+    let wait = asked + pause::part((asked / 4).max(LEAST_SPREAD));
     let left = until?.saturating_duration_since(Instant::now());
-    (asked <= LONGEST && wait + MARGIN <= left).then_some(wait)
-}
-
-/// Seconds, or a date.
-fn asked(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return value.parse().ok().map(Duration::from_secs);
-    }
-    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
-}
-
-/// Up to a quarter of what was asked for.
-fn spread(asked: Duration) -> Duration {
-    let mut random = [0; 2];
-    // Without random bytes all come at once, which is no worse than what was asked for.
-    let _ = getrandom::fill(&mut random);
-    (asked / 4).max(LEAST_SPREAD).mul_f64(f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+    (wait + MARGIN <= left).then_some(wait)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue};
+    use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};
 
     use super::*;
 
@@ -85,7 +68,15 @@ mod tests {
         for status in [200, 302, 400, 500, 502, 504] {
             assert_eq!(waits(Effect::Read, &Method::GET, &busy(status, Some("0"))), None, "{status}");
         }
-        for said in [None, Some(""), Some("soon"), Some("-1"), Some("11"), Some("99999999999999999999999")] {
+        for said in [
+            None,
+            Some(""),
+            Some("soon"),
+            Some("-1"),
+            Some("11"),
+            Some("99999999999999999999999"),
+            Some("18446744073709551615"),
+        ] {
             assert_eq!(waits(Effect::Read, &Method::GET, &busy(503, said)), None, "{said:?}");
         }
     }
@@ -98,13 +89,5 @@ mod tests {
         assert_eq!(wait(reads, &busy, REPETITIONS, until), None);
         assert_eq!(wait(reads, &busy, 0, Some(Instant::now() + Duration::from_millis(1_900))), None);
         assert_eq!(wait(reads, &busy, 0, None), None);
-    }
-
-    #[test]
-    fn a_date_is_as_good_as_seconds() {
-        let now: Timestamp = "1999-12-31T23:59:52Z".parse().unwrap();
-        assert_eq!(asked("Fri, 31 Dec 1999 23:59:59 GMT", now), Some(Duration::from_secs(7)));
-        assert_eq!(asked("Fri, 31 Dec 1999 23:59:00 GMT", now), Some(Duration::ZERO), "it is over");
-        assert_eq!(asked(" 7 ", now), Some(Duration::from_secs(7)));
     }
 }

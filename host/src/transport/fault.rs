@@ -6,6 +6,7 @@ use super::{limits::Limits, spare::FAILURES};
 use crate::{
     error::{Error, Kind},
     origin::Origin,
+    pause::whole_seconds,
 };
 
 /// What stopped an exchange. Every text names the origin at most, so it may be shown and logged.
@@ -191,7 +192,7 @@ impl fmt::Display for Fault {
             Fault::Spared { origin, wait } => write!(
                 f,
                 "`{origin}` failed {FAILURES} times in a row or more, so it is not asked for another {} s.",
-                seconds(*wait)
+                whole_seconds(*wait)
             ),
             Fault::Unreachable(sentence) | Fault::Broken(sentence) | Fault::Protocol(sentence) => f.write_str(sentence),
             Fault::Timeout { origin, stage, limit } => {
@@ -219,11 +220,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// In whole ones, at least one.
-fn seconds(wait: Duration) -> u64 {
-    wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX).max(1)
-}
-
 impl StdError for Fault {}
 
 impl From<Fault> for Error {
@@ -234,7 +230,7 @@ impl From<Fault> for Error {
             Fault::Spared { wait, .. } => Kind::Unreachable
                 .error(message)
                 .hint("Then one request finds out whether it is better.")
-                .retry_after(seconds(wait)),
+                .retry_after(whole_seconds(wait)),
             Fault::Denied { allow, .. } => Kind::Denied.error(message).hint(allow),
             Fault::Unreachable(_) | Fault::Broken(_) => Kind::Unreachable.error(message),
             Fault::Timeout { .. } => Kind::Timeout.error(message),

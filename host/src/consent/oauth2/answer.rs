@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, fmt, time::Duration};
 
-use http::{HeaderMap, header::RETRY_AFTER};
 use jiff::Timestamp;
 use oauth2::basic::{BasicErrorResponse, BasicErrorResponseType};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -21,6 +20,7 @@ use crate::{
         declared::CaptureFrom,
         login::{ACCESS_TOKEN, REFRESH_TOKEN},
     },
+    pause,
     secret::Secret,
     text,
     transport::Incoming,
@@ -43,7 +43,7 @@ pub(super) fn read(
     refresh: bool,
 ) -> Result<Captured, Failure> {
     let status = incoming.status.as_u16();
-    let wait = retry_after(&incoming.headers);
+    let wait = pause::asked(&incoming.headers).map(|wait| wait.min(LONGEST_WAIT));
     let refusal = serde_json::from_slice::<BasicErrorResponse>(&incoming.body).ok();
     let refusal = refusal.filter(|refusal| !refusal.error().as_ref().is_empty());
     // Some say with 429 that nobody has decided yet.
@@ -198,19 +198,6 @@ fn odd(origin: &str, why: &str) -> Failure {
     Failure::Lost(
         Kind::ServiceFailed.error(format!("The answer of {origin} to a token request cannot be used: {why}.")),
     )
-}
-
-/// RFC 9110, 10.2.3.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            Duration::from_secs(u64::try_from(at.as_second() - Timestamp::now().as_second()).unwrap_or(0))
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
 }
 
 /// Whether any object of a JSON text has a name twice (RFC 8259, 4 leaves open which one counts). What is no JSON has none.
