@@ -429,44 +429,25 @@ pub(super) fn denied(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::declared::{Attachment as Its, Oauth2Setting, ParameterSetting, Scheme as How};
+    use crate::manifest::{
+        declared::{Attachment as Its, Oauth2Setting, ParameterSetting, Scheme as How},
+        testing,
+    };
 
     /// A connector whose parameter `hosts` has several values.
     fn of_several(change: impl FnOnce(&mut declared::Connector)) -> Result<Manifest> {
-        let parameter = |name: &str, kind, settings: &[ParameterSetting]| declared::Parameter {
-            name: name.into(),
-            title: name.into(),
-            kind,
-            settings: settings.to_vec(),
-        };
-        let mut connector = declared::Connector {
-            name: "test".into(),
-            version: "1.0.0".into(),
-            title: "Test".into(),
-            description: String::new(),
-            auth: vec![declared::AuthOption {
-                id: "key".into(),
-                title: "Key".into(),
-                parameters: vec![
-                    parameter("hosts", ValueKind::Label, &[ParameterSetting::Several]),
-                    parameter("key", ValueKind::Secret, &[]),
-                ],
-                scheme: How::Direct,
-                jwts: Vec::new(),
-                attach: vec![Its::Header("X-Key".into(), "{key}".into())],
-                audience: vec!["https://{hosts}.example.com".into()],
-            }],
-            open_hosts: Vec::new(),
-            operations: vec![declared::Operation {
-                id: "get".into(),
-                title: "Get".into(),
-                description: String::new(),
-                effect: declared::Effect::Read,
-                input: "true".into(),
-                output: "true".into(),
-                scopes: Vec::new(),
-            }],
-        };
+        let mut connector = testing::connector(declared::AuthOption {
+            id: "key".into(),
+            title: "Key".into(),
+            parameters: vec![
+                testing::parameter("hosts", ValueKind::Label, &[ParameterSetting::Several]),
+                testing::parameter("key", ValueKind::Secret, &[]),
+            ],
+            scheme: How::Direct,
+            jwts: Vec::new(),
+            attach: vec![Its::Header("X-Key".into(), "{key}".into())],
+            audience: vec!["https://{hosts}.example.com".into()],
+        });
         change(&mut connector);
         Manifest::check(&connector)
     }

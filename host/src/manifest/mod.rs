@@ -17,6 +17,8 @@ mod operation;
 pub mod parameter;
 pub mod pointer;
 pub mod template;
+#[cfg(test)]
+mod testing;
 mod values;
 
 pub use attachment::{Attachment, Oauth1, Oauth1Method, Sigv4};

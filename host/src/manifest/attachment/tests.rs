@@ -3,48 +3,25 @@
 use super::*;
 use crate::{
     error::Kind,
-    manifest::{AuthOption, Manifest, ValueKind},
+    manifest::{AuthOption, Manifest, ValueKind, testing},
 };
 
 fn option(attach: Vec<declared::Attachment>, jwts: Vec<declared::Jwt>) -> Result<AuthOption> {
-    let parameter = |(name, kind): (&str, ValueKind)| declared::Parameter {
-        name: name.into(),
-        title: name.into(),
-        kind,
-        settings: Vec::new(),
-    };
-    let connector = declared::Connector {
-        name: "test".into(),
-        version: "1.0.0".into(),
-        title: "Test".into(),
-        description: String::new(),
-        auth: vec![declared::AuthOption {
-            id: "key".into(),
-            title: "Key".into(),
-            parameters: [
-                ("id", ValueKind::Text),
-                ("port", ValueKind::Integer),
-                ("secret", ValueKind::Secret),
-                ("token", ValueKind::Secret),
-            ]
-            .map(parameter)
-            .to_vec(),
-            scheme: declared::Scheme::Direct,
-            jwts,
-            attach,
-            audience: vec!["https://a.example".into()],
-        }],
-        open_hosts: Vec::new(),
-        operations: vec![declared::Operation {
-            id: "get".into(),
-            title: "Get".into(),
-            description: String::new(),
-            effect: declared::Effect::Read,
-            input: "true".into(),
-            output: "true".into(),
-            scopes: Vec::new(),
-        }],
-    };
+    let parameters = [
+        ("id", ValueKind::Text),
+        ("port", ValueKind::Integer),
+        ("secret", ValueKind::Secret),
+        ("token", ValueKind::Secret),
+    ];
+    let connector = testing::connector(declared::AuthOption {
+        id: "key".into(),
+        title: "Key".into(),
+        parameters: parameters.map(|(name, kind)| testing::parameter(name, kind, &[])).to_vec(),
+        scheme: declared::Scheme::Direct,
+        jwts,
+        attach,
+        audience: vec!["https://a.example".into()],
+    });
     Manifest::check(&connector).map(|mut manifest| manifest.options.remove(0))
 }
 

@@ -27,7 +27,7 @@ mod sessions;
 mod store;
 mod views;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     Json, Router,
@@ -35,6 +35,7 @@ use axum::{
     routing::{any, get},
 };
 use url::Url;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
     routes,
@@ -114,9 +115,10 @@ impl Api {
         let (router, document) = described(usize::try_from(limits.component_bytes).unwrap_or(usize::MAX));
         // What is larger is read by the one route that takes connectors.
         let largest = usize::try_from(limits.input_bytes.saturating_add(ENVELOPE)).unwrap_or(usize::MAX);
-        let document = Arc::new(document);
+        // The command line asks its own routes, and hardly ever for this.
+        let document = Arc::new(LazyLock::new(move || document::finished(document)));
         router
-            .route(OPENAPI, get(async move || Json(document.as_ref().clone())))
+            .route(OPENAPI, get(async move || Json(OpenApi::clone(&document))))
             .route("/v1/{*rest}", any(async || Problem::from(Kind::NotFound.error("There is no such route."))))
             .method_not_allowed_fallback(async || problem::not_allowed())
             .layer(DefaultBodyLimit::max(largest))
@@ -125,7 +127,7 @@ impl Api {
 }
 
 /// The routes and their description, of one and the same list. A connector may have so many bytes.
-fn described(component: usize) -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
+fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
     let (router, document) = OpenApiRouter::with_openapi(document::begun())
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
@@ -159,5 +161,5 @@ fn described(component: usize) -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::remove))
         .split_for_parts();
-    (router, document::finished(document))
+    (router, document)
 }

@@ -159,7 +159,7 @@ pub(super) async fn show(visitor: Visitor, At(named): At<String>) -> Shown {
         frame: visitor.frame(HERE),
         parameters: detail.connection.parameters.clone(),
         secrets: detail.secrets.clone(),
-        private: private_of(&detail.connection.private),
+        private: texts(&detail.connection.private),
         granted: detail.granted.clone(),
         generation: detail.generation,
         consent_given: detail.consent.as_ref().map(|consent| consent.given.clone()),
@@ -168,10 +168,6 @@ pub(super) async fn show(visitor: Visitor, At(named): At<String>) -> Shown {
         operations,
     };
     Ok(html(StatusCode::OK, &page))
-}
-
-fn private_of(private: &Value) -> Vec<String> {
-    texts(private)
 }
 
 /// Asks the service whose it is.
