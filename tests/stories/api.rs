@@ -1,26 +1,23 @@
 //! The HTTP API: applications come in with a caller key and reach what it is for; the command line is another caller of it.
 
-use std::{collections::BTreeMap, process::Child};
+use std::collections::BTreeMap;
 
 use attache_tests::{Attache, Outcome, service::Service};
 use reqwest::{Method, blocking::Client};
 use serde_json::{Value, json};
 
-use crate::{connect, serving, with_echo};
+use crate::{
+    connect,
+    serving::{self, Host},
+    with_echo,
+};
 
 /// A host that runs, with the echo guest connected to a service.
 struct Story {
     attache: Attache,
     service: Service,
     url: String,
-    host: Child,
-}
-
-impl Drop for Story {
-    fn drop(&mut self) {
-        let _ = self.host.kill();
-        let _ = self.host.wait();
-    }
+    _host: Host,
 }
 
 /// What came back.
@@ -34,7 +31,7 @@ fn story() -> Story {
     let (attache, service) = (with_echo(), Service::plain());
     connect(&attache, "header", &service, &[]).done();
     let (host, url) = serving::serve(&attache, &[]);
-    Story { attache, service, url, host }
+    Story { attache, service, url, _host: host }
 }
 
 impl Story {

@@ -1,8 +1,6 @@
 //! The console: the operator in a real browser, and whoever would like to be taken for them. Pictures of the pages are in
 //! `target/screenshots` afterwards.
 
-use std::process::Child;
-
 use attache_tests::{
     Attache, connector,
     peers::{Oidc, chromium_console, oidc},
@@ -10,27 +8,25 @@ use attache_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::{connect, machine, oauth::SECRET, serving::serve, with_echo};
+use crate::{
+    connect, machine,
+    oauth::SECRET,
+    serving::{Host, serve},
+    with_echo,
+};
 
 /// A host that runs.
 struct Console {
     attache: Attache,
-    host: Child,
+    _host: Host,
     /// Where the console is.
     root: String,
-}
-
-impl Drop for Console {
-    fn drop(&mut self) {
-        let _ = self.host.kill();
-        let _ = self.host.wait();
-    }
 }
 
 impl Console {
     fn of(attache: Attache) -> Self {
         let (host, url) = serve(&attache, &[]);
-        Self { attache, host, root: format!("{url}console") }
+        Self { attache, _host: host, root: format!("{url}console") }
     }
 
     /// A link to sign in with.

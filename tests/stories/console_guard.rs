@@ -4,28 +4,25 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
-    process::{Child, Stdio},
+    process::Stdio,
 };
 
 use attache_tests::{Attache, Canary, connector, peers::free_port, service::Service};
 use reqwest::{blocking::Client, redirect::Policy};
 use serde_json::json;
 
-use crate::{connect, machine, serving::serve, with_echo};
+use crate::{
+    connect, machine,
+    serving::{Host, serve},
+    with_echo,
+};
 
 struct Story {
     attache: Attache,
     service: Service,
-    host: Child,
+    _host: Host,
     /// `http://127.0.0.1:PORT`
     origin: String,
-}
-
-impl Drop for Story {
-    fn drop(&mut self) {
-        let _ = self.host.kill();
-        let _ = self.host.wait();
-    }
 }
 
 /// What came back.
@@ -50,7 +47,7 @@ fn story() -> Story {
     let (attache, service) = (with_echo(), Service::plain());
     connect(&attache, "header", &service, &[]).done();
     let (host, url) = serve(&attache, &[]);
-    Story { attache, service, host, origin: url.trim_end_matches('/').to_owned() }
+    Story { attache, service, _host: host, origin: url.trim_end_matches('/').to_owned() }
 }
 
 impl Story {
@@ -391,7 +388,7 @@ fn what_is_typed_as_a_secret_is_on_no_page_and_in_no_log() {
     let mut host = host.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
-    let story = Story { attache, service, host, origin: url.trim().trim_end_matches('/').to_owned() };
+    let story = Story { attache, service, _host: Host(host), origin: url.trim().trim_end_matches('/').to_owned() };
     let operator = story.operator(&[]);
     let canary = Canary::new("a-secret-that-was-typed-51c9");
     let (base, authority) = (story.service.base(), story.service.authority());

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
 };
 
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     KEY, machine,
     mcp::{Slow, soon},
+    store::on_a_small_disk,
 };
 
 /// A host that runs. Whoever asks it is an application.
@@ -188,21 +189,14 @@ fn an_audit_that_takes_no_more_is_not_ready() {
 #[test]
 fn a_store_that_takes_no_more_is_not_ready() {
     let attache = machine();
-    let folder = attache.folder().join("small");
-    fs::create_dir(&folder).unwrap();
-    let binary = attache.command(&[]).get_program().to_str().unwrap().to_owned();
-    // A disk of its own, in a mount namespace that ends with the shell; it fills up when a line comes.
-    let script = format!(
-        "set -e; mount -t tmpfs -o size=12m tmpfs {small}\n\
-         HOME={home} {binary} --data-dir {small}/data serve --listen 127.0.0.1:0 & host=$!\n\
-         read line; dd if=/dev/zero of={small}/filler bs=4k 2>/dev/null || true\n\
+    // It fills up when a line comes.
+    let mut shell = on_a_small_disk(
+        &attache,
+        "$ATTACHE --data-dir $SMALL/data serve --listen 127.0.0.1:0 & host=$!\n\
+         read line; dd if=/dev/zero of=$SMALL/filler bs=4k 2>/dev/null || true\n\
          read line || kill -9 $host; wait\n",
-        small = folder.display(),
-        home = attache.folder().join("home").display(),
     );
-    let mut command = Command::new("unshare");
-    command.args(if rustix::process::getuid().is_root() { &["-m"][..] } else { &["-rm"] }).args(["sh", "-c", &script]);
-    let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(shell.stdout.take().unwrap()).read_line(&mut url).unwrap();
     let asks = || ask(&Client::new(), "GET", &format!("{}readyz", url.trim()), &[], None);

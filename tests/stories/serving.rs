@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpStream,
+    ops::{Deref, DerefMut},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     process::{Child, Stdio},
     time::{Duration, Instant},
@@ -23,13 +24,31 @@ pub const RETURN: &str = "http://127.0.0.1:1/connected";
 struct Story {
     attache: Attache,
     oidc: Oidc,
-    host: Child,
+    host: Host,
+    url: String,
 }
 
-impl Drop for Story {
+/// A host that runs until it is dropped.
+pub struct Host(pub Child);
+
+impl Drop for Host {
     fn drop(&mut self) {
-        let _ = self.host.kill();
-        let _ = self.host.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Deref for Host {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Host {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
     }
 }
 
@@ -41,18 +60,18 @@ fn story(more: &[&str]) -> Story {
     let base = oidc.peer.base();
     let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
     attache.run(&app).done();
-    let (host, _) = serve(&attache, more);
-    Story { attache, oidc, host }
+    let (host, url) = serve(&attache, more);
+    Story { attache, oidc, host, url }
 }
 
 /// Starts a host, and gives its URL.
-pub fn serve(attache: &Attache, more: &[&str]) -> (Child, String) {
+pub fn serve(attache: &Attache, more: &[&str]) -> (Host, String) {
     let fixed = ["serve", "--listen", "127.0.0.1:0", "--return-url", RETURN];
     let mut host = attache.command(&[&fixed, more].concat()).stdout(Stdio::piped()).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
     assert!(url.starts_with("http"), "it did not start: {url}");
-    (host, url.trim().to_owned())
+    (Host(host), url.trim().to_owned())
 }
 
 impl Story {
@@ -277,14 +296,8 @@ fn a_host_that_runs_keeps_alive_what_nobody_uses() {
 
 #[test]
 fn an_application_that_waits_is_told_when_the_person_gets_further() {
-    let (mut attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(&json!({})));
-    attache.add("oauth");
-    attache.set("WEB_SECRET", SECRET);
-    let base = oidc.peer.base();
-    let app = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &base];
-    attache.run(&app).done();
-    let (host, url) = serve(&attache, &[]);
-    let story = Story { attache, oidc, host };
+    let story = story(&[]);
+    let (base, url) = (story.oidc.peer.base(), story.url.clone());
     let key = story.attache.run(&["caller", "create", "portal", "--may", "administer"]).done().trim().to_owned();
     let client = reqwest::blocking::Client::new();
     let ask = |path: &str, body: Option<Value>| -> Value {

@@ -214,28 +214,32 @@ fn as_other_user(attache: &Attache, folder: &std::path::Path) -> (Option<i32>, S
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// A shell with a disk of its own at `$SMALL`, in a mount namespace that ends with it; `$ATTACHE` is the command.
+pub(crate) fn on_a_small_disk(attache: &Attache, script: &str) -> Command {
+    let small = attache.folder().join("small");
+    fs::create_dir(&small).unwrap();
+    let script = format!("set -e; mount -t tmpfs -o size=12m tmpfs $SMALL\n{script}");
+    let mut shell = Command::new("unshare");
+    shell.args(if rustix::process::getuid().is_root() { &["-m"][..] } else { &["-rm"] }).args(["sh", "-c", &script]);
+    shell.env("SMALL", small).env("HOME", attache.folder().join("home"));
+    shell.env("ATTACHE", attache.command(&[]).get_program());
+    shell
+}
+
 #[test]
 fn a_full_disk_is_said_to_be_and_what_was_there_stays() {
     let attache = machine();
-    let folder = attache.folder().join("small");
-    fs::create_dir(&folder).unwrap();
-    let binary = attache.command(&[]).get_program().to_str().unwrap().to_owned();
-    // A disk of its own, in a mount namespace that ends with the shell.
-    let script = format!(
-        "set -e; mount -t tmpfs -o size=12m tmpfs {small}\n\
-         run() {{ HOME={home} {binary} --data-dir {small}/data \"$@\"; }}\n\
+    let mut shell = on_a_small_disk(
+        &attache,
+        "run() { $ATTACHE --data-dir $SMALL/data \"$@\"; }\n\
          run environment create kept\n\
-         dd if=/dev/zero of={small}/filler bs=4k 2>/dev/null || true\n\
-         for n in $(seq 400); do code=0; run environment create e$n >/dev/null 2>{home}.err || code=$?; [ $code = 0 ] || break; done\n\
-         echo \"code $code\"; cat {home}.err\n\
-         rm {small}/filler\n\
+         dd if=/dev/zero of=$SMALL/filler bs=4k 2>/dev/null || true\n\
+         for n in $(seq 400); do code=0; run environment create e$n >/dev/null 2>$HOME.err || code=$?; [ $code = 0 ] || break; done\n\
+         echo \"code $code\"; cat $HOME.err\n\
+         rm $SMALL/filler\n\
          run environment list\n",
-        small = folder.display(),
-        home = attache.folder().join("home").display(),
     );
-    let mut command = Command::new("unshare");
-    command.args(if rustix::process::getuid().is_root() { &["-m"][..] } else { &["-rm"] }).args(["sh", "-c", &script]);
-    let output = command.output().expect("util-linux is not installed: run `apt-get install util-linux`");
+    let output = shell.output().expect("util-linux is not installed: run `apt-get install util-linux`");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("code 8"), "user namespaces must be allowed for this test; it said:\n{said}");
     assert!(said.contains("disk"), "{said}");
