@@ -8,7 +8,8 @@ use guests::{
     option, parameter,
 };
 
-const MARKUP: &str = "\u{202e}</q><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>\"' onfocus=alert(3) autofocus x='";
+const MARKUP: &str =
+    "\u{202e}</q><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>\"' onfocus=alert(3) autofocus x='";
 
 struct Marked;
 
