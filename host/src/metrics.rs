@@ -4,7 +4,7 @@
 //! What must never happen here: a secret, a URL, or the name of a caller, an account or a connection.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -22,8 +22,9 @@ use crate::{
     sync::lock,
 };
 
-/// Operations that are told apart. Those that come when there are so many are told as `other`.
+/// Operations that are told apart. Those that come when there are so many are told as one.
 const OPERATIONS: usize = 500;
+const OTHER: &str = "other";
 /// In seconds: from a call that reads a cache to one that takes all the time it may.
 const DURATIONS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 /// Counting connections reads all of them.
@@ -33,8 +34,21 @@ const RECOUNT: Duration = Duration::from_secs(15);
 pub(crate) struct Metrics {
     calls: Family<CallLabels, Counter>,
     durations: Family<ConnectorLabels, Histogram, fn() -> Histogram>,
-    operations: Mutex<HashSet<(String, String)>>,
+    told: Mutex<Told>,
     connections: Mutex<Option<Connections>>,
+}
+
+/// Connectors and operations that are told apart, at hand: every call comes here when it is over.
+#[derive(Default)]
+struct Told {
+    connectors: HashMap<String, Connector>,
+    operations: usize,
+}
+
+struct Connector {
+    took: Histogram,
+    /// By operation and what came of them.
+    operations: HashMap<String, Vec<(&'static str, Counter)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,7 +78,7 @@ impl Default for Metrics {
         Self {
             calls: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
-            operations: Mutex::default(),
+            told: Mutex::default(),
             connections: Mutex::default(),
         }
     }
@@ -73,23 +87,43 @@ impl Default for Metrics {
 impl Metrics {
     /// A call is over.
     pub(crate) fn call_ended(&self, connector: &str, operation: &str, outcome: &'static str, took: Duration) {
-        let (connector, operation) = self.known(connector, operation);
-        self.durations.get_or_create(&ConnectorLabels { connector: connector.clone() }).observe(took.as_secs_f64());
-        self.calls.get_or_create(&CallLabels { connector, operation, outcome }).inc();
+        let mut told = lock(&self.told);
+        if let Some(known) = told.connectors.get(connector)
+            && let Some(outcomes) = known.operations.get(operation)
+            && let Some((_, counter)) = outcomes.iter().find(|(known, _)| *known == outcome)
+        {
+            known.took.observe(took.as_secs_f64());
+            counter.inc();
+            return;
+        }
+        let (took_by, counter) = self.tell(&mut told, connector, operation, outcome);
+        took_by.observe(took.as_secs_f64());
+        counter.inc();
     }
 
-    /// Names that are told, as long as there are not too many.
-    fn known(&self, connector: &str, operation: &str) -> (String, String) {
-        let names = (connector.to_owned(), operation.to_owned());
-        let mut known = lock(&self.operations);
-        if known.contains(&names) {
-            return names;
+    /// From now on it is told, unless there are too many already.
+    fn tell(&self, told: &mut Told, connector: &str, operation: &str, outcome: &'static str) -> (Histogram, Counter) {
+        let is_told = told.connectors.get(connector).is_some_and(|known| known.operations.contains_key(operation));
+        let (connector, operation) = match told.operations {
+            OPERATIONS.. if !is_told => (OTHER, OTHER),
+            _ => (connector, operation),
+        };
+        let of = ConnectorLabels { connector: connector.to_owned() };
+        let known = told.connectors.entry(connector.to_owned()).or_insert_with(|| Connector {
+            took: self.durations.get_or_create(&of).clone(),
+            operations: HashMap::new(),
+        });
+        let outcomes = known.operations.entry(operation.to_owned()).or_insert_with(|| {
+            told.operations += 1;
+            Vec::new()
+        });
+        let ConnectorLabels { connector } = of;
+        let labels = CallLabels { connector, operation: operation.to_owned(), outcome };
+        let counter = self.calls.get_or_create(&labels).clone();
+        if !outcomes.iter().any(|(known, _)| *known == outcome) {
+            outcomes.push((outcome, counter.clone()));
         }
-        if known.len() >= OPERATIONS {
-            return ("other".to_owned(), "other".to_owned());
-        }
-        known.insert(names.clone());
-        names
+        (known.took.clone(), counter)
     }
 }
 
@@ -188,8 +222,10 @@ mod tests {
         for number in 0..2 * OPERATIONS {
             metrics.call_ended("c", &format!("o{number}"), "done", Duration::ZERO);
         }
-        assert_eq!(lock(&metrics.operations).len(), OPERATIONS);
+        let told: usize = lock(&metrics.told).connectors.values().map(|known| known.operations.len()).sum();
+        assert_eq!(told, OPERATIONS + 1);
         metrics.call_ended("c", "o0", "done", Duration::ZERO);
+        metrics.call_ended("c", "o0", "cancelled", Duration::ZERO);
         let label = |connector: &str, operation: &str| CallLabels {
             connector: connector.into(),
             operation: operation.into(),

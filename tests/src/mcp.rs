@@ -49,6 +49,11 @@ impl McpClient {
         Self::start(sdk, json!({ "stdio": started(attache, arguments) }))
     }
 
+    /// The same, which shows people links.
+    pub fn stdio_with_links(sdk: Sdk, attache: &Attache, arguments: &[&str]) -> Self {
+        Self::start(sdk, json!({ "stdio": started(attache, arguments), "elicits": true }))
+    }
+
     /// One that goes to a `/mcp` with a key.
     pub fn http(sdk: Sdk, url: &str, key: &str) -> Self {
         Self::start(sdk, json!({ "http": { "url": url, "key": key } }))

@@ -53,10 +53,7 @@ fn story() -> Story {
 impl Story {
     #[track_caller]
     fn code(&self, more: &[&str]) -> String {
-        let link = self.attache.run(&[&["console", "--no-browser"], more].concat()).done();
-        let (page, code) = link.trim().split_once('#').unwrap();
-        assert_eq!(page, format!("{}/console/sign-in", self.origin));
-        code.to_owned()
+        code(&self.attache, &self.origin, more)
     }
 
     fn stranger(&self) -> Visitor<'_> {
@@ -68,9 +65,7 @@ impl Story {
     #[track_caller]
     fn operator(&self, more: &[&str]) -> Visitor<'_> {
         let mut visitor = self.stranger();
-        let opened = visitor.sign_in(&self.code(more));
-        assert_eq!((opened.status, opened.location.as_str()), (303, "/console"), "{}", opened.html);
-        visitor.cookie = opened.cookie.split(';').next().unwrap().to_owned();
+        visitor.cookie = session(&self.attache, &self.origin, more);
         let page = visitor.get("").html;
         visitor.token = page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
         visitor
@@ -87,7 +82,7 @@ impl Visitor<'_> {
     }
 
     fn sign_in(&self, code: &str) -> Answer {
-        answer(self.client.post(self.url("/sign-in")).header("origin", &self.story.origin).form(&[("code", code)]))
+        redeem(&self.client, &self.story.origin, code)
     }
 
     /// Sends a form of this session.
@@ -112,6 +107,27 @@ impl Visitor<'_> {
         let request = request.header("content-type", "multipart/form-data; boundary=b");
         answer(request.header("origin", &self.story.origin))
     }
+}
+
+#[track_caller]
+fn code(attache: &Attache, origin: &str, more: &[&str]) -> String {
+    let link = attache.run(&[&["console", "--no-browser"], more].concat()).done();
+    let (page, code) = link.trim().split_once('#').unwrap();
+    assert_eq!(page, format!("{origin}/console/sign-in"));
+    code.to_owned()
+}
+
+fn redeem(client: &Client, origin: &str, code: &str) -> Answer {
+    answer(client.post(format!("{origin}/console/sign-in")).header("origin", origin).form(&[("code", code)]))
+}
+
+/// The cookie of somebody who has signed in.
+#[track_caller]
+pub(crate) fn session(attache: &Attache, origin: &str, more: &[&str]) -> String {
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let opened = redeem(&client, origin, &code(attache, origin, more));
+    assert_eq!((opened.status, opened.location.as_str()), (303, "/console"), "{}", opened.html);
+    opened.cookie.split(';').next().unwrap().to_owned()
 }
 
 fn answer(request: reqwest::blocking::RequestBuilder) -> Answer {

@@ -31,6 +31,7 @@ mod keys;
 mod limits;
 mod made_once;
 mod mcp;
+mod mcp_beside;
 mod mcp_http;
 mod mcp_keys;
 mod mutual_tls;

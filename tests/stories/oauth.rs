@@ -308,16 +308,32 @@ fn an_app_signs_with_a_private_key_that_the_provider_knows() {
     assert!(shown.contains("private key") && !shown.contains("BEGIN"), "{shown}");
 }
 
-#[test]
-fn an_app_signs_with_its_client_secret_and_never_sends_it() {
-    let client = json!({
+/// With an app whose secret signs.
+fn signing(mut config: Value) -> Story {
+    config["clients"] = json!([{
         "client_id": "signing", "client_secret": SECRET, "redirect_uris": ["http://127.0.0.1/callback"],
         "application_type": "native", "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
         "token_endpoint_auth_method": "client_secret_jwt",
-    });
-    let mut story = bare(&json!({ "clients": [client] }));
+    }]);
+    let mut story = bare(&config);
     story.attache.set("WEB_SECRET", SECRET);
     story.app(&["--client-id", "signing", "--client-secret", "env:WEB_SECRET"]);
+    story
+}
+
+#[test]
+fn an_app_signs_with_its_client_secret_where_the_provider_takes_nothing_else() {
+    let story = signing(json!({ "clientAuthMethods": ["client_secret_jwt", "none"] }));
+    story.connect("discovered", &[]);
+    let codes = story.oidc.tokens("authorization_code");
+    let code = &codes[0].0;
+    assert!(code["presented"]["client_assertion"].is_string() && code["authorization"].is_null(), "{code}");
+    assert!(!code["fields"].as_array().unwrap().contains(&json!("client_secret")), "{code}");
+}
+
+#[test]
+fn an_app_signs_with_its_client_secret_and_never_sends_it() {
+    let story = signing(json!({}));
     // Its metadata says that it takes other ways too, of other clients.
     let mut running = story.begin("discovered", &[]);
     let (browser, page) = at_provider(&running.said("http://127.0.0.1"));

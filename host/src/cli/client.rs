@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{
     HeaderValue, Method, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, UPGRADE},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
@@ -25,6 +25,7 @@ use crate::{
     server::{
         api::{Api, List, Operator, Proposals, Written},
         control::{CALLER, socket},
+        mcp::stdio::{PROTOCOL, Wanted},
     },
     settings::Settings,
 };
@@ -95,6 +96,27 @@ impl Client {
         }
     }
 
+    /// The same, by another name.
+    pub(super) fn called(self, caller: &str) -> Self {
+        Self { caller: caller.to_owned(), ..self }
+    }
+
+    /// A connection to the host that runs, on which it speaks MCP from now on.
+    pub(super) async fn become_mcp(&self, wanted: &Wanted) -> Result<reqwest::Upgraded> {
+        let Way::Socket(client) = &self.way else {
+            return Err(Kind::Internal.error("Only a host that runs on this machine is asked to speak MCP."));
+        };
+        let asked = client.post(self.uri(&["mcp"], &[])?).json(wanted).header(CALLER, self.shown_caller());
+        let asked = asked.header(CONNECTION, "upgrade").header(UPGRADE, PROTOCOL);
+        let response = asked.send().await.map_err(|why| silent(&why.without_url()))?;
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return response.upgrade().await.map_err(|why| silent(&why.without_url()));
+        }
+        answer(status, &response.bytes().await.map_err(|why| silent(&why.without_url()))?)?;
+        Err(garbled())
+    }
+
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {
         read(self.ask(Method::GET, path, query, Content::Nothing).await?)
     }
@@ -148,10 +170,7 @@ impl Client {
         let (status, bytes) = match &self.way {
             Way::Here { settings, proposals } => self.ask_here(settings, proposals, request).await?,
             Way::Socket(client) => {
-                let caller = HeaderValue::from_str(&self.caller).unwrap_or(HeaderValue::from_static("cli"));
-                send(client, request, (CALLER, caller)).await.map_err(|why| {
-                    Kind::NotFound.error(format!("The host that runs on this data directory does not answer: {why}."))
-                })?
+                send(client, request, (CALLER, self.shown_caller())).await.map_err(|why| silent(&why))?
             }
             Way::Server { client, base, key } => {
                 let mut shown = HeaderValue::from_bytes(&[b"Bearer ", key.expose()].concat())
@@ -163,6 +182,10 @@ impl Client {
             }
         };
         answer(status, &bytes)
+    }
+
+    fn shown_caller(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.caller).unwrap_or(HeaderValue::from_static("cli"))
     }
 
     async fn ask_here(
@@ -253,6 +276,10 @@ fn answer(status: StatusCode, bytes: &[u8]) -> Result<Value> {
 
 fn read<T: DeserializeOwned>(json: Value) -> Result<T> {
     serde_json::from_value(json).map_err(|_| garbled())
+}
+
+fn silent(why: &reqwest::Error) -> Error {
+    Kind::NotFound.error(format!("The host that runs on this data directory does not answer: {why}."))
 }
 
 fn garbled() -> Error {

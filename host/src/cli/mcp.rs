@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use rmcp::{ServiceExt, transport::async_rw::AsyncRwTransport};
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    io::{copy, split},
+    signal::unix::{SignalKind, signal},
+};
 
-use super::{Answer, Context};
+use super::{Answer, Context, client::Client};
 use crate::{
     error::{Kind, Result},
     host::Host,
     manifest::Effect,
-    server::mcp::{Client, Offer, longest_message},
+    server::mcp::{
+        self,
+        stdio::{self, Wanted},
+    },
 };
 
 #[derive(Debug, clap::Args)]
@@ -37,7 +42,9 @@ enum Allowed {
 
 const HELP: &str = "\
 An MCP client starts it and speaks to it through standard input and output. Each operation of each connection is a tool. No tool
-gives a credential, makes or mends a connection, or changes what is allowed. It owns the data directory while it runs.
+gives a credential, makes or mends a connection, or changes what is allowed. Where a host runs (`attache serve`), it answers, for
+any number of clients at once; a consent that is missing comes back as a link to its console. Without one, this command is the
+host: it owns the data directory while it runs.
 
 A client's configuration:
   {\"mcpServers\": {\"attache\": {\"command\": \"attache\", \"args\": [\"mcp\", \"--connection\", \"github\"]}}}
@@ -53,40 +60,55 @@ impl Mcp {
             Allowed::Write => Effect::Write,
             Allowed::Destructive => Effect::Destructive,
         });
-        let offer = Offer {
+        let wanted = Wanted {
             environment: context.environment().to_owned(),
             connections: (!self.connection.is_empty()).then_some(self.connection),
             effects: effects.collect(),
-            caller: context.caller.replacen("cli:", "mcp:", 1),
-            holder: String::new(),
         };
-        let host = Arc::new(Host::open(&context.settings)?);
-        let outcome = serve(Client::new(host.clone(), offer, None)?, longest_message(&host)).await;
-        let closed = host.close();
-        outcome.and(closed)?;
+        let caller = context.caller.replacen("cli:", "mcp:", 1);
+        let client = context.client()?.called(&caller);
+        let unheard = |error: std::io::Error| Kind::Internal.error(format!("There are no signals: {error}."));
+        let mut terminated = signal(SignalKind::terminate()).map_err(unheard)?;
+        let mut interrupted = signal(SignalKind::interrupt()).map_err(unheard)?;
+        let serving = async {
+            if client.is_here() { here(context, wanted, caller).await } else { through(&client, &wanted).await }
+        };
+        tokio::select! {
+            served = serving => served?,
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
         // Nothing but MCP goes to standard output.
         Ok(Answer::new(Value::Null, ""))
     }
 }
 
-/// Until the client has gone, or the process is told to end.
-async fn serve(client: Client, longest: usize) -> Result<()> {
-    let unheard = |error: std::io::Error| Kind::Internal.error(format!("There are no signals: {error}."));
-    let mut terminated = signal(SignalKind::terminate()).map_err(unheard)?;
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(unheard)?;
-    let (input, output) = rmcp::transport::stdio();
-    let transport = AsyncRwTransport::new_server(input, output).with_max_line_length(longest);
-    let serving = async {
-        let service = client.serve(transport).await.map_err(|error| {
-            Kind::Usage
-                .error(format!("What came on standard input is not how MCP begins: {error}."))
-                .hint("An MCP client starts this command; `attache mcp --help` shows how.")
-        })?;
-        service.waiting().await.map_err(|error| Kind::Internal.error(format!("MCP could not be served: {error}.")))
+/// This process is the host.
+async fn here(context: &Context, wanted: Wanted, caller: String) -> Result<()> {
+    let host = Arc::new(Host::open(&context.settings)?);
+    let outcome = async {
+        let client = mcp::Client::new(host.clone(), wanted.offer(caller), None)?;
+        let (input, output) = rmcp::transport::stdio();
+        stdio::serve(client, &host, input, output).await
+    };
+    let outcome = outcome.await;
+    let closed = host.close();
+    outcome.and(closed)
+}
+
+/// The host that runs speaks with the client; what it says and hears is handed on as it is.
+async fn through(client: &Client, wanted: &Wanted) -> Result<()> {
+    let (mut heard, mut said) = split(client.become_mcp(wanted).await?);
+    let (mut input, mut output) = (tokio::io::stdin(), tokio::io::stdout());
+    let stopped = |error: Option<std::io::Error>| {
+        let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+        Kind::Unreachable
+            .error(format!("The host that ran on this data directory stopped{why}."))
+            .hint("Start it again with `attache serve`; without it, this command is the host itself.")
     };
     tokio::select! {
-        served = serving => served.map(drop),
-        _ = terminated.recv() => Ok(()),
-        _ = interrupted.recv() => Ok(()),
+        // The client has gone, and whatever it still waited for with it.
+        done = copy(&mut input, &mut said) => done.map(drop).map_err(|error| stopped(Some(error))),
+        ended = copy(&mut heard, &mut output) => Err(stopped(ended.err())),
     }
 }

@@ -258,7 +258,12 @@ pub fn run() -> ExitCode {
 fn work(arguments: Arguments, given: Given) -> Result<Answer> {
     let server = arguments.server.map(|url| (url, arguments.caller_key));
     let context = Context { settings: Settings::load(given)?, caller: caller(), server };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // One call is done sooner without threads to wake; a host that runs has calls for every core.
+    let mut builder = match arguments.verb {
+        Verb::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| Kind::Internal.error(format!("The async runtime could not be started: {error}.")))?;

@@ -25,7 +25,7 @@ use super::{
     console::{self, Console},
     control,
     exposure::{self, Tls},
-    mcp::Door,
+    mcp::{Door, stdio},
     metrics,
     remote::{self, Remote},
     tls::{Shown, TlsListener},
@@ -91,11 +91,11 @@ pub async fn serve(
     };
     let desk = Arc::new(Keeper(host.clone()));
     let consent = ConsentServer::new(base.clone(), None, desk)?;
-    let mcp = Door::new(host.clone(), host.clone(), None, &base);
     let (socket, path) = open_socket(&host)?;
     let return_urls = [how.return_urls, vec![console::return_url(&base)]].concat();
     let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), return_urls)));
     let console = Console::new(&base, host.clone(), api.routes());
+    let mcp = Door::new(host.clone(), host.clone(), Some(console.clone()), &base);
     let public = consent.routes().merge(api.routes()).merge(mcp.routes()).merge(console.routes());
     let public = public.fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
@@ -103,6 +103,7 @@ pub async fn serve(
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let by_operator = api.routes().merge(console.link_routes()).merge(metrics::routes(host.clone()));
+    let by_operator = by_operator.merge(stdio::routes(&mcp));
     let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
     let public = match &shown {
         Some(shown) => {

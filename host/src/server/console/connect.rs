@@ -25,6 +25,7 @@ use crate::{
         },
         page::html,
     },
+    text,
 };
 
 const HERE: &str = "Connections";
@@ -76,6 +77,10 @@ pub(super) struct Which {
     connector: Option<String>,
     option: Option<String>,
     again: Option<String>,
+    /// Scopes that a link asks for, separated by spaces (RFC 6749, 3.3): ticked in the form, for a person to leave or take away.
+    scopes: Option<String>,
+    /// What a link is for, which may be another than that of the session.
+    environment: Option<String>,
 }
 
 /// What is to be connected, and how.
@@ -89,8 +94,19 @@ struct Way {
 
 /// Asks what is to be connected, how, and with what.
 pub(super) async fn ask(visitor: Visitor, In(which): In<Which>) -> Shown {
+    if let Some(environment) = which.environment.as_deref().filter(|it| *it != visitor.environment()) {
+        let shown = text::foreign(environment, 100);
+        return Err(Kind::Usage
+            .error(format!("This link is for the environment `{shown}`, and you are signed in for another."))
+            .hint(format!("Sign in with `attache --environment {shown} console`, and open the link again."))
+            .into());
+    }
     let Some(way) = Way::find(&visitor, &which).await? else { return choose(&visitor, which.connector).await };
-    Ok(html(StatusCode::OK, &Ask::of(&visitor, &way, &Fields::default(), None).await?))
+    let mut ticked = Fields::default();
+    for scope in which.scopes.iter().flat_map(|scopes| scopes.split(' ')) {
+        ticked.push(format!("scope.{scope}"), "on".to_owned());
+    }
+    Ok(html(StatusCode::OK, &Ask::of(&visitor, &way, &ticked, None).await?))
 }
 
 impl Way {
@@ -224,7 +240,13 @@ struct Agreement {
 /// Checks what was typed: what it means is shown, or whoever is to sign in goes there.
 pub(super) async fn propose(acting: Acting) -> Shown {
     let field = |name: &str| acting.fields.typed(name).map(str::to_owned);
-    let which = Which { connector: field("connector"), option: field("option"), again: field("again") };
+    let which = Which {
+        connector: field("connector"),
+        option: field("option"),
+        again: field("again"),
+        scopes: None,
+        environment: None,
+    };
     let way = Way::find(&acting, &which).await?;
     let way = way.ok_or_else(|| Kind::Usage.error("It was not chosen how to connect."))?;
     match try_to_propose(&acting, &way).await {

@@ -1,8 +1,9 @@
-//! Links to sign in with. The code stands behind the `#`, which no browser sends: neither a proxy's log nor whoever looks at a
+//! Links to sign in with, and links to where a connection is made good again. The code of the first stands behind the `#`, which no browser sends: neither a proxy's log nor whoever looks at a
 //! link before showing it ever has it.
 
 use std::{sync::Arc, time::Instant};
 
+use async_trait::async_trait;
 use axum::{
     Extension, Json,
     extract::{Query, State},
@@ -15,9 +16,13 @@ use super::{
     Console,
     session::{LINK_LASTS, Who},
 };
-use crate::server::{
-    api::{Operator, Problem},
-    consent::below,
+use crate::{
+    error::Result,
+    server::{
+        api::{Operator, Problem},
+        consent::below,
+        mcp::{Links, Offer},
+    },
 };
 
 /// A link that was made.
@@ -51,4 +56,18 @@ pub(super) async fn create(
 /// Where people come back to who were sent to a provider from here.
 pub fn return_url(base: &Url) -> Url {
     below(base, "console/connect/back")
+}
+
+/// A link that mends is no secret and lets nobody in: who opens it and is not signed in does so first, as the operator says. An
+/// agent that sends it to somebody else has them sign in for nothing.
+#[async_trait]
+impl Links for Console {
+    async fn link(&self, offer: &Offer, connection: &str, scopes: &[String]) -> Result<Option<Url>> {
+        let mut link = below(&self.base, "console/connect");
+        link.query_pairs_mut().append_pair("again", connection).append_pair("environment", &offer.environment);
+        if !scopes.is_empty() {
+            link.query_pairs_mut().append_pair("scopes", &scopes.join(" "));
+        }
+        Ok(Some(link))
+    }
 }

@@ -181,7 +181,7 @@ impl Session {
 pub(super) fn signed_out() -> Error {
     Kind::Denied
         .error("You are not signed in here, or not any longer.")
-        .hint("`attache console`, on the host's own machine, prints a link to sign in with.")
+        .hint("`attache console`, on the host's own machine, prints a link to sign in with; open this page again then.")
 }
 
 /// As it was typed: without regard to case, hyphens and spaces.

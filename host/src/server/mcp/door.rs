@@ -89,6 +89,20 @@ impl Door {
         self.config.cancellation_token.cancel();
     }
 
+    /// Returns once it is closed.
+    pub(super) async fn closed(&self) {
+        self.config.cancellation_token.cancelled().await;
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// One that is offered this, wherever it speaks.
+    pub(super) fn client(&self, offer: Offer) -> Result<Client> {
+        Client::new(self.host.clone(), offer, self.links.clone())
+    }
+
     /// What whoever asks is offered.
     fn admit(&self, headers: &HeaderMap, remote: Option<&Remote>) -> Result<Offer, Box<Response>> {
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());

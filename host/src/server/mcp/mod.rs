@@ -10,6 +10,7 @@ mod changes;
 mod client;
 mod door;
 mod keys;
+pub mod stdio;
 mod streams;
 mod tools;
 
@@ -25,7 +26,7 @@ use crate::{error::Result, host::Host, manifest::Effects};
 const ENVELOPE: u64 = 64 * 1_024;
 
 /// No message is longer that could be a call.
-pub fn longest_message(host: &Host) -> usize {
+fn longest_message(host: &Host) -> usize {
     usize::try_from(host.settings.limits.value.input_bytes.saturating_add(ENVELOPE)).unwrap_or(usize::MAX)
 }
 
