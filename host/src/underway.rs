@@ -1,6 +1,9 @@
 //! How many calls are under way, so that a host that stops can wait for the last of them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::Notify;
 
@@ -13,9 +16,9 @@ pub(crate) struct Underway {
 
 impl Underway {
     /// One more, until what is given is dropped.
-    pub(crate) fn begin(&self) -> OneCall<'_> {
+    pub(crate) fn begin(self: &Arc<Self>) -> OneCall {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        OneCall(self)
+        OneCall(self.clone())
     }
 
     /// How many there are now.
@@ -38,9 +41,10 @@ impl Underway {
 }
 
 /// One call that is under way.
-pub(crate) struct OneCall<'a>(&'a Underway);
+#[derive(Debug)]
+pub(crate) struct OneCall(Arc<Underway>);
 
-impl Drop for OneCall<'_> {
+impl Drop for OneCall {
     fn drop(&mut self) {
         if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.none.notify_waiters();
@@ -50,7 +54,7 @@ impl Drop for OneCall<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::time::Duration;
 
     use super::*;
 

@@ -8,7 +8,7 @@
 //   slow             milliseconds that a refresh takes to be answered once it is done
 //   withhold         scopes that the person does not grant
 //   denial           what the provider says when the person denies
-//   clients          more of them
+//   clients          more of them; all there are where `clientAuthMethods` says what it takes
 //   issuer           what it calls itself where nginx stands before it; clients may then prove themselves by certificate
 //   aliases          below which nginx asks for certificates, where that is not the issuer
 // POST /test/forget ends every access token; POST /test/revoke ends every grant, as a person does in the settings of the account.
@@ -33,7 +33,7 @@ const confidential = {
   grant_types: ['authorization_code', 'refresh_token'],
   response_types: ['code'],
 };
-const clients = [
+const clients = config.clientAuthMethods ? config.clients : [
   { client_id: 'web', ...confidential, token_endpoint_auth_method: 'client_secret_post' },
   { client_id: 'basic', ...confidential, token_endpoint_auth_method: 'client_secret_basic' },
   {
@@ -66,6 +66,7 @@ const mTLS = {
 
 const provider = new Provider(issuer, {
   clients,
+  ...(config.clientAuthMethods && { clientAuthMethods: config.clientAuthMethods }),
   clockTolerance: 0,
   cookies: { keys: ['a key of the test'] },
   scopes: ['openid', 'offline_access', 'api:read', 'api:write'],

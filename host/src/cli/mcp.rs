@@ -70,13 +70,13 @@ impl Mcp {
         let unheard = |error: std::io::Error| Kind::Internal.error(format!("There are no signals: {error}."));
         let mut terminated = signal(SignalKind::terminate()).map_err(unheard)?;
         let mut interrupted = signal(SignalKind::interrupt()).map_err(unheard)?;
-        let serving = async {
-            if client.is_here() { here(context, wanted, caller).await } else { through(&client, &wanted).await }
+        let told_to_stop = async {
+            tokio::select! { _ = terminated.recv() => {}, _ = interrupted.recv() => {} }
         };
-        tokio::select! {
-            served = serving => served?,
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => {}
+        if client.is_here() {
+            here(context, wanted, caller, told_to_stop).await?;
+        } else {
+            through(&client, &wanted, told_to_stop).await?;
         }
         // Nothing but MCP goes to standard output.
         Ok(Answer::new(Value::Null, ""))
@@ -84,12 +84,11 @@ impl Mcp {
 }
 
 /// This process is the host.
-async fn here(context: &Context, wanted: Wanted, caller: String) -> Result<()> {
+async fn here(context: &Context, wanted: Wanted, caller: String, told_to_stop: impl Future<Output = ()>) -> Result<()> {
     let host = Arc::new(Host::open(&context.settings)?);
     let outcome = async {
         let client = mcp::Client::new(host.clone(), wanted.offer(caller), None)?;
-        let (input, output) = rmcp::transport::stdio();
-        stdio::serve(client, &host, input, output).await
+        stdio::serve(client, &host, rmcp::transport::stdio(), told_to_stop).await
     };
     let outcome = outcome.await;
     let closed = host.close();
@@ -97,7 +96,7 @@ async fn here(context: &Context, wanted: Wanted, caller: String) -> Result<()> {
 }
 
 /// The host that runs speaks with the client; what it says and hears is handed on as it is.
-async fn through(client: &Client, wanted: &Wanted) -> Result<()> {
+async fn through(client: &Client, wanted: &Wanted, told_to_stop: impl Future<Output = ()>) -> Result<()> {
     let (mut heard, mut said) = split(client.become_mcp(wanted).await?);
     let (mut input, mut output) = (tokio::io::stdin(), tokio::io::stdout());
     let stopped = |error: Option<std::io::Error>| {
@@ -110,5 +109,6 @@ async fn through(client: &Client, wanted: &Wanted) -> Result<()> {
         // The client has gone, and whatever it still waited for with it.
         done = copy(&mut input, &mut said) => done.map(drop).map_err(|error| stopped(Some(error))),
         ended = copy(&mut heard, &mut output) => Err(stopped(ended.err())),
+        () = told_to_stop => Ok(()),
     }
 }

@@ -140,9 +140,10 @@ pub async fn serve(
     // From here on nobody new is let in.
     drop(ending);
     tokio::select! { () = host.underway.none() => {}, () = tokio::time::sleep(longest_call) => {}, () = told_to_stop() => {} }
+    let last = tokio::time::Instant::now() + LAST_ANSWERS;
+    tokio::select! { () = mcp.answered() => {}, () = tokio::time::sleep_until(last) => {}, () = told_to_stop() => {} }
     // Clients that wait for changes would wait on.
     mcp.close();
-    let last = tokio::time::Instant::now() + LAST_ANSWERS;
     for mut served in serving {
         match tokio::time::timeout_at(last, &mut served).await {
             Ok(Ok(Err(error))) => tracing::error!(%error, "a listener failed"),

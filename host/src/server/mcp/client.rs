@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::{
     Links, Offer, answer,
     changes::Changes,
+    streams::Answer,
     tools::{self, Target},
 };
 use crate::{
@@ -71,8 +72,7 @@ impl Client {
 
     /// What is offered now: what a key allows may have changed since its session began.
     fn offer(&self, extensions: &Extensions) -> Arc<Offer> {
-        let brought = extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<Offer>>());
-        brought.unwrap_or(&self.offer).clone()
+        brought::<Arc<Offer>>(extensions).unwrap_or(&self.offer).clone()
     }
 
     async fn call(
@@ -182,10 +182,15 @@ impl ServerHandler for Client {
         let offer = self.offer(&context.extensions);
         let found = tools::find(&self.host, &offer, &request.name).map_err(|error| protocol_error(&error))?;
         let target = found.ok_or_else(|| tools::unknown(&request.name))?;
+        if let Some(answer) = brought::<Answer>(&context.extensions) {
+            answer.is_of_a_call();
+        }
         tokio::select! {
+            // What is done is told, also where everything ends at this moment.
+            biased;
+            response = self.call(&offer, &target, &request, &context) => Ok(response),
             // Whoever gave the call up gets no answer; with it, the call itself ends.
             () = context.ct.cancelled() => Err(ErrorData::internal_error("The call was cancelled.", None)),
-            response = self.call(&offer, &target, &request, &context) => Ok(response),
         }
     }
 
@@ -220,6 +225,11 @@ impl ServerHandler for Client {
             }
         }
     }
+}
+
+/// What the request over HTTP brought along.
+fn brought<T: Send + Sync + 'static>(extensions: &Extensions) -> Option<&T> {
+    extensions.get::<Parts>()?.extensions.get()
 }
 
 /// Tells a client that wants to know that a call is still under way.

@@ -22,12 +22,16 @@ use rmcp::transport::streamable_http_server::{
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Client, Links, Offer, longest_message, streams};
+use super::{
+    Client, Links, Offer, longest_message,
+    streams::{self, Answer},
+};
 use crate::{
     error::{Error, Kind, Result},
     host::Host,
     server::{consent::below, remote::Remote},
     sync::lock,
+    underway::Underway,
 };
 
 /// Who knows caller keys.
@@ -54,6 +58,8 @@ pub struct Door {
     config: StreamableHttpServerConfig,
     /// By holder. One key's sessions are not among another's, so that knowing a session's id is of no use.
     sessions: Mutex<HashMap<String, Arc<LocalSessionManager>>>,
+    /// Answers to calls that are still to be heard.
+    left: Arc<Underway>,
 }
 
 impl Door {
@@ -76,12 +82,17 @@ impl Door {
             .enforce_origin_validation();
         config.max_request_body_bytes = longest_message(&host);
         let path = below(base, "mcp").path().to_owned();
-        Arc::new(Self { host, keys, links, path, config, sessions: Mutex::default() })
+        Arc::new(Self { host, keys, links, path, config, sessions: Mutex::default(), left: Arc::default() })
     }
 
     /// Its route.
     pub fn routes(self: &Arc<Self>) -> Router {
         Router::new().route(&self.path, any(enter)).with_state(self.clone())
+    }
+
+    /// Returns once whoever called over HTTP has heard what came of it.
+    pub async fn answered(&self) {
+        self.left.none().await;
     }
 
     /// Ends what is under way.
@@ -140,7 +151,9 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     };
     // What is handed on is logged when everything is; the key is not.
     request.headers_mut().remove(AUTHORIZATION);
+    let answer = Answer::among(&door.left);
     request.extensions_mut().insert(offer.clone());
+    request.extensions_mut().insert(answer.clone());
     let sessions = door.sessions_of(&offer.holder);
     let may_open_one = request.method() == Method::POST && !request.headers().contains_key("mcp-session-id");
     if may_open_one && sessions.sessions.read().await.len() >= MOST_SESSIONS {
@@ -155,7 +168,7 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     let service = StreamableHttpService::new(move || Ok(client.clone()), sessions, door.config.clone());
     let mut response = service.handle(request).await.map(Body::new);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    streams::end_with_key(response, &door.host, &door.keys, holder)
+    streams::end_with_key(response, &door.host, &door.keys, holder, answer)
 }
 
 /// Whether a request opens a session, and the request as it was: clients of 2026-07-28 have none and send no header either.

@@ -1,7 +1,7 @@
 //! One client at the two ends of a pipe: a command's standard input and output, in this process; or, where a host runs already,
 //! those of a command that hands them through the host's socket as they are.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, pin::pin, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
@@ -49,22 +49,40 @@ impl Wanted {
     }
 }
 
-/// Serves a client until it has gone.
+/// Serves a client until it has gone, or until `told_to_stop`: then it is still told what came of calls that are over.
 ///
 /// # Errors
 /// `usage` where what comes is not MCP.
-pub async fn serve<R, W>(client: Client, host: &Host, input: R, output: W) -> Result<()>
+pub async fn serve<R, W>(
+    client: Client,
+    host: &Host,
+    (input, output): (R, W),
+    told_to_stop: impl Future<Output = ()>,
+) -> Result<()>
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
     let transport = AsyncRwTransport::new_server(input, output).with_max_line_length(longest_message(host));
-    let service = client.serve(transport).await.map_err(|error| {
+    let mut told_to_stop = pin!(told_to_stop);
+    let beginning = tokio::select! {
+        beginning = client.serve(transport) => beginning,
+        () = &mut told_to_stop => return Ok(()),
+    };
+    let service = beginning.map_err(|error| {
         Kind::Usage
             .error(format!("What came on standard input is not how MCP begins: {error}."))
             .hint("An MCP client starts this command; `attache mcp --help` shows how.")
     })?;
-    let served = service.waiting().await;
+    let stop = service.cancellation_token();
+    let mut serving = pin!(service.waiting());
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = told_to_stop => {
+            stop.cancel();
+            serving.await
+        }
+    };
     served.map(drop).map_err(|error| Kind::Internal.error(format!("MCP could not be served: {error}.")))
 }
 
@@ -85,16 +103,12 @@ async fn open(
     })?;
     let client = door.client(wanted.offer(caller))?;
     tokio::spawn(async move {
-        let serving = async {
+        let outcome = {
             match becomes.await {
-                Ok(stream) => {
-                    let (input, output) = split(TokioIo::new(stream));
-                    serve(client, door.host(), input, output).await
-                }
+                Ok(stream) => serve(client, door.host(), split(TokioIo::new(stream)), door.closed()).await,
                 Err(error) => Err(Kind::Usage.error(format!("The connection did not become MCP: {error}."))),
             }
         };
-        let outcome = tokio::select! { outcome = serving => outcome, () = door.closed() => Ok(()) };
         if let Err(error) = outcome {
             tracing::warn!(%error, "a client of MCP on the socket was not served");
         }
