@@ -103,6 +103,8 @@ pub struct Host {
     pub(crate) turns: Turns,
     pub(crate) underway: Arc<Underway>,
     pub(crate) ledger: Mutex<Ledger>,
+    /// Held by the one backup that is made at a time.
+    pub(crate) backing_up: Mutex<()>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) metrics: Metrics,
     runtime: OnceLock<Arc<Runtime>>,
@@ -130,6 +132,7 @@ impl Host {
             turns: Turns::default(),
             underway: Arc::default(),
             ledger: Mutex::default(),
+            backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
             resting: Resting::new(settings.concurrency.value as usize),
@@ -446,7 +449,8 @@ impl Host {
     }
 }
 
-fn anchor_place() -> Result<Place> {
+/// Where the audit's last head is noted.
+pub(crate) fn anchor_place() -> Result<Place> {
     Place::new(["audit", "head"])
 }
 
