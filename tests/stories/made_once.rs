@@ -13,7 +13,7 @@ use crate::{
     operating::{Running, connect, start, with_tools},
 };
 
-const NAME: (&str, &str) = ("idempotency-key", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"");
+pub(crate) const NAME: (&str, &str) = ("idempotency-key", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"");
 
 /// A host with the connection `work` and a key for an application.
 fn story(service: &Service) -> (Running, String) {

@@ -6,6 +6,8 @@ mod agreed;
 mod api;
 mod audit;
 mod azure;
+mod backup;
+mod backup_hostile;
 mod basic;
 mod building;
 mod busy;

@@ -26,7 +26,9 @@ pub(super) enum What {
 
 impl What {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Beginning, Self::Record, Self::Connector, Self::Audit, Self::End].into_iter().find(|it| *it as u8 == byte)
+        [Self::Beginning, Self::Record, Self::Connector, Self::Audit, Self::End]
+            .into_iter()
+            .find(|it| *it as u8 == byte)
     }
 }
 

@@ -78,8 +78,13 @@ impl Host {
         let beginning =
             Beginning { moment: moment.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), audit: head.clone() };
         frame::write(&mut to, What::Beginning, &[&json(&beginning)?])?;
-        let mut end =
-            End { records: 0, connections: 0, connectors: 0, audit_lines: head.as_ref().map_or(0, |it| it.seq), audit_fault: None };
+        let mut end = End {
+            records: 0,
+            connections: 0,
+            connectors: 0,
+            audit_lines: head.as_ref().map_or(0, |it| it.seq),
+            audit_fault: None,
+        };
         let mut approved = BTreeSet::new();
         for some in records {
             for (place, value) in some? {
@@ -123,7 +128,10 @@ fn write_connectors(to: &mut impl Write, approved: &BTreeSet<Digest>, mut files:
         let read = files.remove(digest).map(|mut file| file.read_to_end(&mut bytes));
         if !matches!(read, Some(Ok(_))) || Digest::of(&bytes) != *digest {
             return Err(Kind::StoreDamaged
-                .error(format!("The file of the connector {} is gone or is not the one that was approved.", digest.short()))
+                .error(format!(
+                    "The file of the connector {} is gone or is not the one that was approved.",
+                    digest.short()
+                ))
                 .hint("`attache store check` says which it is; add it again with `attache connector add FILE`."));
         }
         frame::write(to, What::Connector, &[&bytes])?;
@@ -159,4 +167,3 @@ pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
 fn audit_unread(error: &std::io::Error) -> Error {
     Kind::StoreUnavailable.error(format!("The audit cannot be read: {error}."))
 }
-

@@ -58,7 +58,8 @@ impl Restore {
         let doing = if self.check { "Checking" } else { "Restoring" };
         let bar = progress(doing);
         let from: Box<dyn Read> = if is_input { Box::new(io::stdin().lock()) } else { Box::new(opened(&self.file)?) };
-        let restored = restore(&context.settings, BufReader::new(Counting { from, bytes: 0, doing, bar: bar.clone() }), &how);
+        let restored =
+            restore(&context.settings, BufReader::new(Counting { from, bytes: 0, doing, bar: bar.clone() }), &how);
         bar.finish_and_clear();
         let restored = restored?;
         let data_dir = &context.settings.data_dir.value;

@@ -120,8 +120,8 @@ impl Vault {
         };
         let mut wrapped = Vec::new();
         seal::encrypt(&wrapping_key, Part::Backup, "", &*key, &mut wrapped)?;
-        let header =
-            Header { format: FORMAT, opens_with, stream_key: hex::encode(wrapped), checksum: String::new() }.written()?;
+        let header = Header { format: FORMAT, opens_with, stream_key: hex::encode(wrapped), checksum: String::new() }
+            .written()?;
         let begun = to.write_all(&header).and_then(|()| {
             let mut content = SealedWriter::new(&key, bound(&header), to);
             content.write_all(self.master().expose())?;
@@ -201,7 +201,12 @@ pub(crate) fn unread(error: &io::Error) -> Error {
 
 /// Why one could not be written.
 pub(crate) fn unwritten(error: &io::Error) -> Error {
-    Kind::StoreUnavailable.error(format!("The backup cannot be written: {error}."))
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Kind::StoreUnavailable
+            .error("The disk that the backup is written to is full, and there is no backup.")
+            .hint("Free some space there, or write it elsewhere."),
+        _ => Kind::StoreUnavailable.error(format!("The backup cannot be written: {error}.")),
+    }
 }
 
 fn read_header(from: &mut impl Read) -> Result<(Header, Vec<u8>)> {
@@ -255,7 +260,8 @@ impl Cost {
         if self.kibibytes <= MOST.kibibytes && self.passes <= MOST.passes && self.lanes <= MOST.lanes {
             return Ok(());
         }
-        Err(Kind::InvalidInput.error("The backup demands more memory or time for its passphrase than any that is made."))
+        Err(Kind::InvalidInput
+            .error("The backup demands more memory or time for its passphrase than any that is made."))
     }
 }
 
@@ -278,9 +284,74 @@ fn stretched(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<Zeroizing<[
     let mut key = Zeroizing::new([0; 32]);
     Params::new(kibibytes, passes, lanes, None)
         .and_then(|params| {
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into(passphrase.expose(), salt, &mut *key)
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
+                passphrase.expose(),
+                salt,
+                &mut *key,
+            )
         })
         .map_err(|_| altered())?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A vault, and where its key is.
+    fn made(home: &std::path::Path) -> (Vault, KeySource) {
+        let source = KeySource::File(home.join("key"));
+        (Vault::open(&home.join("data"), &source, Duration::ZERO).unwrap(), source)
+    }
+
+    fn backup(vault: &Vault, passphrase: Option<&Secret>) -> Vec<u8> {
+        let mut content = vault.begin_backup(passphrase, Vec::new()).unwrap();
+        content.write_all(b"content").unwrap();
+        content.finish().unwrap()
+    }
+
+    fn content(backup: &[u8], with: &OpensWith<'_>) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        open(backup, with)?.content.read_to_end(&mut content).map_err(|error| unread(&error))?;
+        Ok(content)
+    }
+
+    #[test]
+    fn it_opens_with_what_it_was_made_for_and_brings_the_master() {
+        let home = tempfile::tempdir().unwrap();
+        let (vault, source) = made(home.path());
+        let words = Secret::new("several words together");
+        for (passphrase, with) in [(None, OpensWith::Key(&source)), (Some(&words), OpensWith::Passphrase(&words))] {
+            let backup = backup(&vault, passphrase);
+            assert_eq!(content(&backup, &with).unwrap(), b"content");
+            assert_eq!(open(&backup[..], &with).unwrap().master.expose(), vault.master().expose());
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_from_damage() {
+        let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ((vault, source), (_, stranger)) = (made(home.path()), made(other.path()));
+        let good = backup(&vault, None);
+        assert_eq!(content(&good, &OpensWith::Key(&stranger)).unwrap_err().kind(), Kind::WrongKey);
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            let kind = content(&bad, &OpensWith::Key(&source)).unwrap_err().kind();
+            let not_one = at < MAGIC.len() && kind == Kind::InvalidInput;
+            assert!(not_one || matches!(kind, Kind::StoreDamaged | Kind::StoreUnavailable), "byte {at}: {kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_header_of_one_does_not_go_with_the_content_of_another() {
+        let home = tempfile::tempdir().unwrap();
+        let (vault, source) = made(home.path());
+        let [one, two] = [backup(&vault, None), backup(&vault, None)];
+        let body = one.len() - (Master::LENGTH + b"content".len() + 16);
+        let mixed = [&one[..body], &two[body..]].concat();
+        assert_eq!(content(&mixed, &OpensWith::Key(&source)).unwrap_err().kind(), Kind::StoreDamaged);
+    }
 }

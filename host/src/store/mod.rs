@@ -41,16 +41,16 @@ mod stream;
 pub(crate) mod trial;
 mod vault;
 
+pub(crate) use envelope::{OpensWith, altered, open, unread, unwritten};
 pub use key::KeySource;
 pub(crate) use key::refuse_shared;
+pub(crate) use master::Master;
 pub use place::Place;
+pub(crate) use restoring::{Restoring, refuse_used};
 pub use rotate::Rotated;
 pub use sled_store::SledStore;
-pub(crate) use envelope::{OpensWith, altered, open, unread, unwritten};
-pub(crate) use master::Master;
-pub(crate) use restoring::{Restoring, refuse_used};
-pub(crate) use vault::{PROBE, Plain, plain, read};
 pub use vault::{Changes, Vault};
+pub(crate) use vault::{PROBE, Plain, plain, read};
 
 use crate::error::{Kind, Result};
 

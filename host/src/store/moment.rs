@@ -11,8 +11,8 @@ use sled::IVec;
 use super::{Records, SledStore, pieces};
 use crate::{error::Result, sync::lock};
 
-/// Pieces that are read at a time, of 4 KiB at the most; commits wait meanwhile.
-const SOME: usize = 1_000;
+/// Pieces that are read at a time, of 4 KiB at the most; commits wait meanwhile. Tests have small stores.
+const SOME: usize = if cfg!(test) { 3 } else { 1_000 };
 
 /// What is still to be read of a moment.
 pub(super) struct Past {
@@ -29,7 +29,11 @@ impl Past {
     }
 
     /// Remembers what is there, which is about to be written over.
-    pub(super) fn remember(&mut self, key: &[u8], there: impl FnOnce() -> sled::Result<Option<IVec>>) -> sled::Result<()> {
+    pub(super) fn remember(
+        &mut self,
+        key: &[u8],
+        there: impl FnOnce() -> sled::Result<Option<IVec>>,
+    ) -> sled::Result<()> {
         if key >= self.next.as_slice() && !self.before.contains_key(key) {
             self.before.insert(key.to_vec(), there()?);
         }

@@ -109,7 +109,7 @@ impl Restoring {
         let (building, whole) = (self.dir.restoring(), self.dir.restored());
         dir::sync(&building)?;
         fs::rename(&building, &whole).map_err(|error| fault::io(&whole, &error))?;
-        self.made = Made::default();
+        self.made.keep();
         dir::sync(self.dir.path())?;
         settle(&self.dir)
     }
@@ -118,6 +118,13 @@ impl Restoring {
 impl Drop for Restoring {
     fn drop(&mut self) {
         drop(self.store.take());
+    }
+}
+
+impl Made {
+    /// Takes nothing away any longer.
+    fn keep(&mut self) {
+        (self.building, self.directory, self.key_file) = (None, None, None);
     }
 }
 
@@ -188,4 +195,85 @@ fn load_or_create(source: &KeySource, made: &mut Made) -> Result<Key> {
         made.key_file = Some(path.clone());
     }
     source.load_or_create()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::store::{OpensWith, Vault, open, plain};
+
+    fn place() -> Place {
+        "a/record".parse().unwrap()
+    }
+
+    /// A home with the key and an empty backup of a store.
+    fn made() -> (tempfile::TempDir, KeySource, Vec<u8>) {
+        let home = tempfile::tempdir().unwrap();
+        let source = KeySource::File(home.path().join("key"));
+        let vault = Vault::open(&home.path().join("data"), &source, Duration::ZERO).unwrap();
+        let backup = vault.begin_backup(None, Vec::new()).unwrap().finish().unwrap();
+        (home, source, backup)
+    }
+
+    /// Begins to restore, and puts a record and a file.
+    fn begun(data: &Path, source: &KeySource, backup: &[u8]) -> Restoring {
+        let mut opened = open(backup, &OpensWith::Key(source)).unwrap();
+        let mut restoring = Restoring::begin(data, source, &mut opened).unwrap();
+        restoring.put(place(), &plain(&place(), "what was kept").unwrap()).unwrap();
+        fs::File::create(restoring.directory().join("audit.log")).unwrap().write_all(b"lines").unwrap();
+        restoring
+    }
+
+    #[track_caller]
+    fn is_whole(data: &Path, source: &KeySource) {
+        let vault = Vault::open(data, source, Duration::ZERO).unwrap();
+        assert_eq!(vault.get::<String>(&place()).unwrap().as_deref(), Some("what was kept"));
+        assert_eq!(fs::read(data.join("audit.log")).unwrap(), b"lines");
+        assert!(!data.join("restored").exists() && !data.join("restoring").exists());
+    }
+
+    #[test]
+    fn one_that_is_given_up_leaves_nothing() {
+        let (home, source, backup) = made();
+        let data = home.path().join("again");
+        drop(begun(&data, &source, &backup));
+        assert!(!data.exists());
+        dir::create_private(&data.join("lost+found")).unwrap();
+        drop(begun(&data, &source, &backup));
+        assert!(!data.join("restoring").exists() && !data.join("store").exists() && data.join("lost+found").exists());
+        begun(&data, &source, &backup).finish().unwrap();
+        is_whole(&data, &source);
+    }
+
+    #[test]
+    fn from_the_one_renaming_on_it_is_all_there_however_far_it_was_moved() {
+        for moved in [&[][..], &["store"], &["audit.log"], &["audit.log", "store"]] {
+            let (home, source, backup) = made();
+            let data = home.path().join("again");
+            begun(&data, &source, &backup).finish().unwrap();
+            // As it is when the process ended before everything was moved.
+            let whole = data.join("restored");
+            fs::create_dir(&whole).unwrap();
+            for name in ["store", "audit.log"].into_iter().filter(|name| !moved.contains(name)) {
+                fs::rename(data.join(name), whole.join(name)).unwrap();
+            }
+            assert_eq!(refuse_used(&data).unwrap_err().kind(), Kind::AlreadyExists);
+            is_whole(&data, &source);
+        }
+    }
+
+    #[test]
+    fn what_was_never_whole_counts_for_nothing() {
+        let (home, source, backup) = made();
+        let data = home.path().join("again");
+        std::mem::forget(begun(&data, &source, &backup));
+        // As it is when the process has ended: nobody holds the lock.
+        fs::remove_file(data.join("lock")).unwrap();
+        refuse_used(&data).unwrap();
+        let vault = Vault::open(&data, &source, Duration::ZERO).unwrap();
+        assert!(vault.places().unwrap().is_empty());
+        assert!(!data.join("restoring").exists());
+    }
 }

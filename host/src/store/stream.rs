@@ -84,6 +84,7 @@ impl<R: Read> SealedReader<R> {
     fn open_next(&mut self) -> io::Result<()> {
         let Some(mut stream) = self.stream.take() else { return Ok(()) };
         let sealed = CHUNK + TAG;
+        self.given = 0;
         self.chunk.clear();
         self.chunk.reserve(sealed + 1);
         self.chunk.extend(self.ahead.take());
@@ -96,7 +97,6 @@ impl<R: Read> SealedReader<R> {
         } else {
             stream.decrypt_last_in_place(&self.bound, &mut *self.chunk).map_err(|_| altered())?;
         }
-        self.given = 0;
         Ok(())
     }
 }

@@ -302,3 +302,57 @@ fn a_disk_that_fills_up_under_sled_takes_nothing_back() {
         assert!(SledStore::open(&directory).unwrap().get(&place("after")).unwrap().is_some());
     });
 }
+
+/// What somebody does while a moment is read.
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, usize),
+    Delete(u8),
+    Read,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let sizes = prop_oneof![0..20_usize, 8_000..20_000_usize];
+    let step = prop_oneof![
+        (0..12_u8, sizes).prop_map(|(name, size)| Step::Put(name, size)),
+        (0..12_u8).prop_map(Step::Delete),
+        Just(Step::Read)
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+fn take_step(store: &SledStore, step: &Step, mark: u8) {
+    let name = |number: &u8| place(&format!("r/{number}"));
+    let mut batch = Batch::default();
+    match step {
+        Step::Put(number, size) => batch.put(name(number), vec![mark; *size]),
+        Step::Delete(number) => batch.delete(name(number)),
+        Step::Read => return,
+    }
+    store.commit(batch).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_moment_stays_what_it_was_whatever_is_committed_while_it_is_read(before in steps(), meanwhile in steps()) {
+        let home = tempfile::tempdir().unwrap();
+        let store = SledStore::open(&made(home.path(), 0)).unwrap();
+        before.iter().for_each(|step| take_step(&store, step, 1));
+        let then = store.all().unwrap();
+        let (mut moment, mut read) = (store.moment().unwrap(), Vec::new());
+        for step in &meanwhile {
+            take_step(&store, step, 2);
+            if let Step::Read = step {
+                read.extend(moment.next().transpose().unwrap().unwrap_or_default());
+            }
+        }
+        let now = store.all().unwrap();
+        read.extend(moment.flat_map(Result::unwrap));
+        prop_assert!(read == then);
+        prop_assert!(store.all().unwrap() == now);
+        let again: Vec<_> = store.moment().unwrap().flat_map(Result::unwrap).collect();
+        prop_assert!(again == now);
+    }
+}
