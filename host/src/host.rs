@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::sync::OnceCell as AsyncOnce;
+use url::Url;
 
 use crate::{
     audit::{Audit, Event, Head},
@@ -105,6 +106,8 @@ pub struct Host {
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) metrics: Metrics,
+    /// Where providers send people back to this host, where others than this machine's browsers find it.
+    pub(crate) people_return: OnceLock<Url>,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -133,6 +136,7 @@ impl Host {
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
             resting: Resting::new(settings.concurrency.value as usize),
+            people_return: OnceLock::new(),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),
         })

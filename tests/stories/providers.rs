@@ -38,6 +38,9 @@ fn works(quirk: &str, option: &str, renews: bool) {
         let seen = send(&embedded, &me);
         assert_eq!(seen["status"], 200, "{quirk}: {seen}; {:?}", simulated.log());
     }
+    let ended = embedded.block_on(embedded.host().revoke_consent("default", "me", "tester")).unwrap();
+    let upstream = ended.upstream.map(|it| it.name());
+    assert_eq!(upstream, Some("revoked"), "{quirk}: {:?}", simulated.asked("revoke"));
 }
 
 #[test]

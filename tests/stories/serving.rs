@@ -238,6 +238,34 @@ fn links_are_made_of_what_the_operator_says_and_nothing_else() {
 }
 
 #[test]
+fn a_host_that_registers_itself_has_people_sent_back_to_where_browsers_find_it() {
+    // Regression: it registered a port of loopback, so that the provider refused where people were to come back to.
+    let (attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(&json!({})));
+    attache.add("oauth");
+    let (base, authority) = (oidc.peer.base(), oidc.peer.authority());
+    let set = [format!("base={base}"), format!("issuer={base}")];
+    let link = ["session", "create", "oauth", "--auth", "urls", "--set", &set[0], "--set", &set[1]];
+    let link = [&link[..], &["--allow-private", &authority, "--owner", "alice", "--return-url", RETURN]].concat();
+    let registered = || -> Vec<_> {
+        let asked = oidc.asked().into_iter().filter(|it| it.0["path"] == "/reg" && it.0["status"] == 201);
+        asked.map(|it| it.0["redirects"].clone()).collect()
+    };
+    let (mut host, _) = serve(&attache, &[]);
+    attache.run(&link).done();
+    stop(&mut host);
+    let (mut host, _) = serve(&attache, &["--public-url", "https://attache.example.com/here/", "--behind-proxy"]);
+    for _ in 0..2 {
+        let made = attache.run(&link).done();
+        assert!(made.starts_with("https://attache.example.com/here/connect/"), "{made}");
+    }
+    stop(&mut host);
+    let wanted = ["http://127.0.0.1/callback", "https://attache.example.com/here/callback"];
+    assert_eq!(registered(), wanted.map(|uri| json!([uri])), "{:?}", oidc.asked());
+    let shown = attache.run(&["app", "list", "--output", "json"]).json();
+    assert_eq!(shown.as_array().unwrap().len(), 2, "{shown}");
+}
+
+#[test]
 fn the_socket_is_its_owners_alone_and_without_a_host_there_is_none() {
     let story = story(&[]);
     let socket = std::fs::metadata(story.attache.data().join("attache.sock")).unwrap();

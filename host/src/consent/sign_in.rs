@@ -272,7 +272,7 @@ impl Renewal {
                 let wait = if let Failure::Later(_, wait) = &failure { *wait } else { None };
                 let error = failure.into_error();
                 let mut failed = lock(&self.turn.failed);
-                let pause = failed.as_ref().map_or(FIRST_PAUSE, |failed| (failed.pause * 2).min(LONGEST_PAUSE));
+                let pause = next_pause(failed.as_ref().map(|failed| failed.pause));
                 let again = Instant::now() + wait.unwrap_or_else(|| jittered(pause));
                 *failed = Some(Failed { error: error.clone(), again, pause });
                 Err(error)
@@ -511,6 +511,10 @@ fn ahead(captured: &Captured) -> Duration {
     ahead + ahead * some / 8
 }
 
+fn next_pause(before: Option<Duration>) -> Duration {
+    before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE))
+}
+
 /// Half as long to one and a half times as long.
 fn jittered(wait: Duration) -> Duration {
     wait / 2 + pause::part(wait)
@@ -549,5 +553,18 @@ mod tests {
         assert_eq!(ahead(&lasting(3_600)), AHEAD);
         assert_eq!(ahead(&lasting(100)), Duration::from_secs(10));
         assert_eq!(ahead(&Captured { obtained: 901, expires: Some(901 + 3_600), ..captured(None) }), AHEAD * 9 / 8);
+    }
+
+    #[test]
+    fn pauses_double_and_are_spread() {
+        let mut pauses = vec![next_pause(None)];
+        while pauses.len() < 8 {
+            pauses.push(next_pause(pauses.last().copied()));
+        }
+        let seconds: Vec<u64> = pauses.iter().map(Duration::as_secs).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
+        let spread: Vec<Duration> = (0..100).map(|_| jittered(LONGEST_PAUSE)).collect();
+        assert!(spread.iter().all(|wait| (LONGEST_PAUSE / 2..=LONGEST_PAUSE * 3 / 2).contains(wait)), "{spread:?}");
+        assert!(spread.iter().any(|wait| *wait != spread[0]));
     }
 }

@@ -21,7 +21,7 @@ use url::Url;
 
 use super::{
     api::{Api, Pages},
-    consent::{Asked, ConsentServer, Desk, Taken},
+    consent::{Asked, ConsentServer, Desk, Taken, below},
     console::{self, Console},
     control,
     exposure::{self, Tls},
@@ -34,6 +34,7 @@ use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
     error::{Error, Kind, Result},
     host::Host,
+    origin::Origin,
 };
 
 /// How often it is looked for what was not confirmed in time.
@@ -91,6 +92,9 @@ pub async fn serve(
     };
     let desk = Arc::new(Keeper(host.clone()));
     let consent = ConsentServer::new(base.clone(), None, desk)?;
+    if !Origin::of(&base)?.is_loopback() {
+        host.people_return.get_or_init(|| below(&base, "callback"));
+    }
     let (socket, path) = open_socket(&host)?;
     let return_urls = [how.return_urls, vec![console::return_url(&base)]].concat();
     let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), return_urls)));

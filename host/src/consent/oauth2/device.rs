@@ -12,7 +12,7 @@ use crate::{
         step::{Failure, Way},
     },
     error::{Error, Kind, Result},
-    manifest::Values,
+    manifest::{Values, oauth2::TokenFormat},
     secret::Secret,
     text,
 };
@@ -60,8 +60,9 @@ impl Client {
         if !self.scopes.is_empty() {
             parameters.push(("scope".into(), Secret::new(self.scope())));
         }
-        let outgoing = self.request(way, url, parameters, &self.settings.authorization_params, values)?;
-        let answer = way.exchange(outgoing, subject, 0).await.map_err(Failure::into_error)?;
+        let over = self.naming_the_client().chain(&self.settings.authorization_params);
+        let asked = self.request(way, url, parameters, over, TokenFormat::Form, values)?;
+        let answer = way.exchange(asked.outgoing, subject, 0).await.map_err(Failure::into_error)?;
         if !answer.status.is_success() {
             let code = serde_json::from_slice::<oauth2::basic::BasicErrorResponse>(&answer.body)
                 .map(|refusal| format!(" (`{}`)", text::foreign(refusal.error().as_ref(), 60)))
