@@ -190,7 +190,7 @@ impl Renewal {
 
     fn hold(&self, captured: Captured) -> Result<Arc<Held>> {
         let values = with_captured(&self.source.captured(), self.typed.clone(), &captured)?;
-        let held = Arc::new(Held { values, generation: captured.generation });
+        let held = Arc::new(Held::new(values, captured.generation));
         *lock(&self.held) = Some((held.clone(), captured));
         Ok(held)
     }
@@ -426,6 +426,15 @@ impl Credentials for SignIn {
             tracing::warn!(%error, "what was captured cannot be read");
         }
         lock(&self.0.held).as_ref().filter(|(_, captured)| captured.refused.is_none()).map(|(held, _)| held.clone())
+    }
+
+    fn known(&self) -> Option<Arc<Held>> {
+        let held = |held: &Mutex<Option<(Arc<Held>, Captured)>>| lock(held).as_ref().map(|(held, _)| held.clone());
+        held(&self.0.held).or_else(|| {
+            // At hand or not, it is held afterwards.
+            self.at_hand();
+            held(&self.0.held)
+        })
     }
 
     fn are_bearer(&self) -> bool {

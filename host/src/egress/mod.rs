@@ -112,6 +112,8 @@ pub struct Session {
     span: Span,
     /// When the call is to be over; without that nothing is asked again.
     until: Option<Instant>,
+    /// What its requests brought to services so far.
+    sent: Mutex<Scrubber>,
 }
 
 impl Session {
@@ -133,6 +135,7 @@ impl Session {
             preview: None,
             span: Span::current(),
             until: None,
+            sent: Mutex::default(),
         }
     }
 
@@ -171,8 +174,9 @@ impl Session {
     /// With a sentence that says what was refused and what would allow it. It is the guest's to handle, and noted as the
     /// call's own fault besides.
     pub async fn send(&self, request: Request) -> Result<Response> {
-        let mut sent = Scrubber::default();
+        let mut sent = lock(&self.sent).clone();
         let answer = self.follow(request, &mut sent).await;
+        lock(&self.sent).clone_from(&sent);
         // A service can lead a redirect wherever it likes, and an error names where that was.
         let answer = answer.map_err(|error| error.map_text(|text| sent.masked(text)));
         // A later request that went well means that the guest got over the earlier refusal.
@@ -206,11 +210,22 @@ impl Session {
                 }
                 _ => None,
             };
+            if matches!(destination, Destination::Audience)
+                && let Some(finder) =
+                    held.clone().or_else(|| self.access.credentials.known()).as_deref().and_then(Held::finder)
+            {
+                sent.add_all(finder);
+            }
             let mut outgoing = Outgoing::new(method.clone(), url.clone(), headers.clone(), body.clone());
             let existing = if hop == 0 { Existing::Refuse } else { Existing::Replace };
             let attached = self
                 .attach(destination, held.as_deref(), request.attach, existing, sent, &mut outgoing)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
+            // With a credential in its path or query it is another address, perhaps one that only the host calls.
+            if outgoing.url != url {
+                let judged = self.access.reachable.judge(&outgoing.url);
+                judged.inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
+            }
             if let Some(preview) = &self.preview {
                 *lock(preview) = Some(Preview::of(&outgoing, &url, &attached, destination));
                 return Err(Kind::Internal.error("A dry run sends nothing."));
@@ -355,7 +370,8 @@ impl Session {
                         "The connector must send this request with `credential: omit`, or name the origin in its audience.",
                     ))
             }
-            _ => self.refuse_carried_over(sent, outgoing).map(|()| Attached::default()),
+            (Destination::Open, _) => self.refuse_carried_over(sent, outgoing).map(|()| Attached::default()),
+            (Destination::Audience, None) => Ok(Attached::default()),
         }
     }
 

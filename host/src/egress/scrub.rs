@@ -31,7 +31,7 @@ const AS_JAVASCRIPT: AsciiSet = COMPONENT.remove(b'!').remove(b'\'').remove(b'('
 const LENIENT: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'%');
 
 /// Masks some secrets wherever they stand.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Scrubber(Vec<Arc<Finder>>);
 
 /// The finders that a connection needed before: making one takes longer than using it, and most of what is attached is the
@@ -43,27 +43,28 @@ pub struct Known(Mutex<VecDeque<Arc<Finder>>>);
 /// come and go, push out nothing that is still used.
 const KNOWN: usize = 16;
 
-/// Finds every spelling of one secret in one pass.
-struct Finder {
-    secret: Secret,
+/// Finds every spelling of some secrets in one pass.
+pub(super) struct Finder {
+    secrets: Vec<Secret>,
     automaton: AhoCorasick,
 }
 
 impl Finder {
     /// None where it could not be built, which is only beyond two thousand million states.
-    fn new(secret: Secret) -> Option<Self> {
-        let spellings = spellings(&secret);
+    pub(super) fn new(secrets: impl IntoIterator<Item = Secret>) -> Option<Self> {
+        let secrets: Vec<Secret> = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST).collect();
+        let spellings: Vec<_> = secrets.iter().flat_map(spellings).collect();
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
             // Hosts and hexadecimal digits are written either way.
             .ascii_case_insensitive(true)
             .build(spellings.iter().map(|it| it.as_slice()))
             .ok()?;
-        Some(Self { secret, automaton })
+        Some(Self { secrets, automaton })
     }
 
     fn is_for(&self, secret: &Secret) -> bool {
-        self.secret.expose() == secret.expose()
+        self.secrets.iter().any(|known| known.expose() == secret.expose())
     }
 }
 
@@ -76,7 +77,7 @@ impl Known {
             return Some(finder);
         }
         drop(kept);
-        let finder = Arc::new(Finder::new(secret)?);
+        let finder = Arc::new(Finder::new([secret])?);
         let mut kept = lock(&self.0);
         kept.push_front(finder.clone());
         kept.truncate(KNOWN);
@@ -91,6 +92,13 @@ impl Scrubber {
             if !self.0.iter().any(|finder| finder.is_for(&secret)) {
                 self.0.extend(known.finder(secret));
             }
+        }
+    }
+
+    /// Masks what this one finds, too.
+    pub(super) fn add_all(&mut self, finder: &Arc<Finder>) {
+        if !finder.secrets.is_empty() && !self.0.iter().any(|known| Arc::ptr_eq(known, finder)) {
+            self.0.push(finder.clone());
         }
     }
 
