@@ -53,6 +53,7 @@ mod traffic;
 mod visiting;
 mod waiting;
 mod watching;
+mod webhooks;
 mod x;
 
 use attache_tests::{Attache, Outcome, service::Service};
