@@ -22,8 +22,8 @@ pub const MOST_ENDPOINTS: usize = 20;
 const CURRENT: &str = "current";
 const BEFORE: &str = "before";
 
-/// Where messages go.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Where messages go. Its URL may hold a secret, so it has no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Another for each that is added, though it may have the name of one that was removed.
     pub id: Uuid,

@@ -3,11 +3,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::TOLD;
-use crate::{error::Result, store::Place};
+use crate::{
+    error::{Kind, Result},
+    store::Place,
+};
 
 /// What can happen to a connection.
 #[derive(
@@ -121,28 +123,54 @@ pub(crate) struct Happened {
 
 impl Happened {
     /// The message's content.
-    pub(super) fn payload(&self) -> String {
-        let About { environment, id, connection, connector, owner, .. } = &self.about;
-        let mut data = json!({
-            "environment": environment,
-            "connection": connection,
-            "connection-id": id,
-            "connector": connector,
-        });
-        if let Some(owner) = owner {
-            data["owner"] = owner.as_str().into();
-        }
-        if let Some(reason) = self.reason {
-            data["reason"] = reason.name().into();
-        }
-        message(&self.kind, &data)
+    pub(super) fn payload(&self) -> Result<String> {
+        let About { environment, id, connection, connector, owner, .. } = self.about.clone();
+        let reason = self.reason.map(|reason| reason.name().to_owned());
+        let data = OfConnection { environment, connection, connection_id: id, connector, owner, reason };
+        Message::new(self.kind.name(), data).written()
     }
 }
 
 /// A message's content, as Standard Webhooks has it.
-pub(crate) fn message(kind: &dyn fmt::Display, data: &serde_json::Value) -> String {
-    let timestamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-    json!({ "type": kind.to_string(), "timestamp": timestamp, "data": data }).to_string()
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Message<D> {
+    /// What happened.
+    r#type: &'static str,
+    /// When it happened (RFC 3339); `webhook-timestamp` is when the message was sent.
+    timestamp: String,
+    data: D,
+}
+
+/// What a message tells of a connection.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct OfConnection {
+    environment: String,
+    /// Its name.
+    connection: String,
+    connection_id: Uuid,
+    connector: String,
+    /// Whose it is, in the words of whoever made the link that it was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// Why, where there are several ways. It needs its owner since its renewal was `refused`, since the `answer-lost` of a renewal
+    /// may have brought what replaces the last, since it would go where its owner has `not-agreed` to, or since it
+    /// `no-longer-fits` its connector. It was revoked by `consent-revoked`, or `removed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl<D: Serialize> Message<D> {
+    /// Of what happens now.
+    pub(crate) fn new(kind: &'static str, data: D) -> Self {
+        let timestamp = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
+        Self { r#type: kind, timestamp, data }
+    }
+
+    /// As it is sent.
+    pub(crate) fn written(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Kind::Internal.error(format!("No message: {error}.")))
+    }
 }
 
 impl fmt::Display for EventType {

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 pub use endpoint::{Endpoint, Last, MOST_ENDPOINTS};
 pub use event::EventType;
-pub(crate) use event::{About, Happened, Reason, Told, message};
+pub(crate) use event::{About, Happened, Message, OfConnection, Reason, Told};
 pub(crate) use queue::{Due, Settled};
 pub use queue::{MOST_WAITING, Queued};
 
@@ -50,6 +50,7 @@ pub struct Outbox {
     endpoints: watch::Sender<()>,
     messages: watch::Sender<()>,
     counts: [AtomicU64; 3],
+    most_waiting: usize,
 }
 
 /// When each waiting message of an endpoint is due, in milliseconds since 1970, in the order in which they came; read from the
@@ -76,6 +77,7 @@ impl Outbox {
             endpoints: watch::Sender::new(()),
             messages: watch::Sender::new(()),
             counts: Default::default(),
+            most_waiting: MOST_WAITING,
         }
     }
 
@@ -214,3 +216,6 @@ impl Outbox {
 fn endpoints_place(environment: &str) -> Result<Place> {
     Place::new(["environment", environment, ENDPOINTS])
 }
+
+#[cfg(test)]
+mod tests;

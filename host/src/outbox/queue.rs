@@ -73,7 +73,7 @@ impl Outbox {
         let queued = Queued {
             id: format!("msg_{}", Uuid::new_v4().simple()),
             kind: event.kind,
-            payload: event.payload(),
+            payload: event.payload()?,
             attempts: 0,
             due: at.as_millisecond(),
         };
@@ -86,7 +86,7 @@ impl Outbox {
             let key = format!("{:020}-{}", at.as_microsecond().max(last + 1) + earlier as i64, queued.id);
             let folder = endpoint.messages_place()?;
             let mut changes = Changes::new().put(&folder.join(&key)?, &queued)?;
-            if waiting.len() + earlier - given_up >= MOST_WAITING
+            if waiting.len() + earlier - given_up >= self.most_waiting
                 && let Some(oldest) = waiting.keys().nth(given_up).cloned()
             {
                 let place = folder.join(&oldest)?;

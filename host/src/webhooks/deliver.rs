@@ -77,14 +77,20 @@ struct Courier {
     environment: String,
     name: String,
     id: Uuid,
-    /// How often in a row the receiver did not take one.
+    judging: Judging,
+}
+
+/// Says what becomes of messages, by what the receiver made of those before.
+#[derive(Default)]
+struct Judging {
+    /// How often in a row it did not take one.
     failures: u32,
 }
 
 impl Courier {
     fn of(host: &Arc<Host>, endpoint: &Endpoint) -> Self {
         let (environment, name) = (endpoint.environment.clone(), endpoint.name.clone());
-        Self { host: host.clone(), environment, name, id: endpoint.id, failures: 0 }
+        Self { host: host.clone(), environment, name, id: endpoint.id, judging: Judging::default() }
     }
 
     async fn run(mut self) {
@@ -101,7 +107,7 @@ impl Courier {
                 Ok(Due::Now(message)) => {
                     let (endpoint, key, queued) = *message;
                     let answer = self.host.send_message(&endpoint, &queued.id, &queued.payload).await;
-                    let (settled, rest) = self.judge(&answer, queued.attempts);
+                    let (settled, rest) = self.judging.judge(&answer, queued.attempts);
                     let last = said(&answer);
                     tracing::debug!(
                         webhook = self.name,
@@ -123,7 +129,9 @@ impl Courier {
             }
         }
     }
+}
 
+impl Judging {
     /// What becomes of a message that was tried so often before, and how long the receiver is left alone.
     fn judge(&mut self, answer: &Result<Answer, Fault>, attempts: usize) -> (Settled, Duration) {
         let asked = match answer {
@@ -164,4 +172,63 @@ fn said(answer: &Result<Answer, Fault>) -> Last {
         Err(fault) => Error::from(fault.clone()).message().to_owned(),
     };
     Last { at: now(), delivered: answer.as_ref().is_ok_and(Answer::is_taken), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    fn courier(failures: u32) -> Judging {
+        Judging { failures }
+    }
+
+    fn answered(status: u16, wait: Option<u64>) -> Result<Answer, Fault> {
+        let status = StatusCode::from_u16(status).unwrap();
+        Ok(Answer { status, wait: wait.map(Duration::from_secs), said: String::new() })
+    }
+
+    fn again(settled: &Settled) -> Duration {
+        match settled {
+            Settled::Again(at) => Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default(),
+            _ => panic!("it is not tried again"),
+        }
+    }
+
+    #[test]
+    fn a_message_is_tried_for_five_days_and_then_given_up() {
+        let days = PAUSES.iter().sum::<Duration>().as_secs_f64() / (24 * HOUR) as f64;
+        assert!((5.0..5.5).contains(&days), "{days}");
+        for (attempts, pause) in PAUSES.into_iter().enumerate() {
+            let (settled, _) = courier(0).judge(&answered(500, None), attempts);
+            let wait = again(&settled) + Duration::from_secs(1);
+            assert!(wait >= pause / 2 && wait <= pause * 3 / 2 + Duration::from_secs(1), "{attempts}: {wait:?}");
+        }
+        let (settled, _) = courier(0).judge(&answered(500, None), PAUSES.len());
+        assert!(matches!(settled, Settled::GivenUp));
+        let unreachable = Err(Fault::Unreachable(String::new()));
+        assert!(matches!(courier(0).judge(&unreachable, PAUSES.len()).0, Settled::GivenUp));
+    }
+
+    #[test]
+    fn a_receiver_is_left_alone_for_as_long_as_it_asks_but_not_for_all_time() {
+        for (asked, least, most) in [(0, 0, 1), (7, 6, 7), (u64::MAX, 24 * HOUR - 1, 24 * HOUR)] {
+            let (settled, rest) = courier(0).judge(&answered(503, Some(asked)), 0);
+            let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
+            assert!((least..=most).contains(&again(&settled)), "{asked}");
+            assert!(!rest.is_zero() && rest <= most, "{asked}");
+        }
+    }
+
+    #[test]
+    fn one_that_fails_again_and_again_is_tried_less_often_until_it_takes_something() {
+        let mut judging = courier(0);
+        let rests: Vec<Duration> = (0..40).map(|_| judging.judge(&answered(404, None), 0).1).collect();
+        assert!(rests[0] <= Duration::from_millis(1_500) && rests[39] >= LONGEST_REST / 2, "{rests:?}");
+        assert!(rests.iter().all(|rest| *rest <= LONGEST_REST * 3 / 2), "{rests:?}");
+        assert!(matches!(judging.judge(&answered(204, None), 0), (Settled::Delivered, Duration::ZERO)));
+        assert!(judging.judge(&answered(404, None), 0).1 <= Duration::from_millis(1_500));
+        assert!(matches!(judging.judge(&answered(410, None), 0).0, Settled::Gone));
+    }
 }

@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Kind, Result},
     host::Host,
     origin::Origin,
-    outbox::{Endpoint, EventType, MOST_ENDPOINTS, message},
+    outbox::{Endpoint, EventType, MOST_ENDPOINTS, Message},
     secret::Secret,
     text,
     transport::{PrivateAllowed, Reach},
@@ -41,10 +41,10 @@ const ROTATION: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 const LONGEST_URL: usize = 2_000;
 
 /// The type of a message that only tries an endpoint.
-pub(crate) const PING: &str = "ping";
+const PING: &str = "ping";
 
-/// What an endpoint is to be.
-#[derive(Debug, Default)]
+/// What an endpoint is to be. URL and secret are not for everybody, so it has no `Debug`.
+#[derive(Default)]
 pub struct NewEndpoint {
     /// The environment's name.
     pub environment: String,
@@ -195,7 +195,7 @@ impl Host {
     /// `not-found`; `denied`, `unreachable` or `timeout` where the receiver was not reached.
     pub async fn test_webhook(&self, environment: &str, name: &str, caller: &str) -> Result<Tested> {
         let endpoint = self.webhook(environment, name)?;
-        let payload = message(&PING, &json!({ "environment": environment, "webhook": name }));
+        let payload = Message::new(PING, json!({ "environment": environment, "webhook": name })).written()?;
         let id = format!("msg_{}", Uuid::new_v4().simple());
         let answer = self.send_message(&endpoint, &id, &payload).await;
         let outcome = match &answer {

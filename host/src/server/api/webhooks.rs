@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What an endpoint is to be.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct NewWebhook {
     /// Where messages are sent (POST): https, or http to a private address that is allowed. Its query is shown nowhere.
@@ -42,7 +42,7 @@ pub(crate) struct NewWebhook {
 }
 
 /// Another secret.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewSecret {
     /// As for a new webhook; made unless given.
@@ -51,7 +51,7 @@ pub(crate) struct NewSecret {
 }
 
 /// An endpoint that was just added or given another secret.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct MadeWebhook {
     #[serde(flatten)]
     pub(crate) webhook: WebhookView,
