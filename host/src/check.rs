@@ -18,7 +18,7 @@ use crate::{
     digest::Digest,
     error::Result,
     host::Host,
-    once,
+    once, outbox,
     store::{PROBE, Place},
 };
 
@@ -110,6 +110,7 @@ impl Looking<'_> {
                 }
             }
             ["environment", _, "app", _, _] => drop(self.open::<App>(place)),
+            ["environment", _, outbox::MESSAGES, _, _] => drop(self.open::<outbox::Queued>(place)),
             ["environment", environment, kind, name] => {
                 let environment = (*environment).to_owned();
                 match (*kind, id(name)) {
@@ -135,6 +136,8 @@ impl Looking<'_> {
                         drop(self.open::<Consent>(place));
                         self.seen.consents.insert((environment, id));
                     }
+                    (outbox::ENDPOINTS, _) => drop(self.open::<outbox::Endpoint>(place)),
+                    (outbox::TOLD, _) => drop(self.open::<outbox::Told>(place)),
                     ("pending", _) => drop(self.open::<Pending>(place)),
                     (once::MARKS, _) => drop(self.open::<once::Mark>(place)),
                     (once::ANSWERS, _) => drop(self.open::<once::Kept>(place)),

@@ -13,6 +13,7 @@
 //! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`apps`] (the operator's registrations
 //!   with providers), [`connect`] (making a connection and ending it),
 //!   [`call`] (the way of a call, to be read from top to bottom), [`once`] (calls that are not made twice) and [`check`] (looking through what is kept).
+//! - [`webhooks`]: endpoints that are told what happens, and telling them.
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
 //! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
@@ -21,6 +22,7 @@
 //! - [`manifest`]: what a connector declares, checked once into types that cannot be wrong; the template language and
 //!   signed tokens.
 //! - [`audit`]: the hash chain of everything that was done.
+//! - [`outbox`]: what happened and is to be told, kept with what it tells of.
 //! - [`store`]: sealed records, and where their key comes from.
 //! - [`simulate`]: a provider of OAuth 2.0 to try connectors and the host itself against; no part of the host.
 //! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.
@@ -50,6 +52,7 @@ pub mod manifest;
 mod metrics;
 pub mod once;
 pub mod origin;
+pub mod outbox;
 mod pause;
 pub mod runtime;
 pub mod secret;
@@ -63,6 +66,7 @@ mod trace;
 pub mod traffic;
 pub mod transport;
 mod underway;
+pub mod webhooks;
 
 pub use error::{Error, Kind, Result};
 pub use host::Host;

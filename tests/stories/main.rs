@@ -54,6 +54,8 @@ mod traffic;
 mod visiting;
 mod waiting;
 mod watching;
+mod webhooks;
+mod webhooks_owner;
 mod x;
 
 use attache_tests::{Attache, Outcome, service::Service};

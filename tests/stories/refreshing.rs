@@ -37,7 +37,7 @@ fn simulated_approving(flags: &[&str]) -> Simulated {
 }
 
 /// A host whose connection `me` was signed in at a provider that does what a test says.
-fn at_simulated(flags: &[&str]) -> (Embedded, Simulated) {
+pub fn at_simulated(flags: &[&str]) -> (Embedded, Simulated) {
     let simulated = simulated_approving(flags);
     let embedded = Embedded::new("oauth", Isolation::Call);
     embedded.set_app(CLIENT, simulated.url());
@@ -45,13 +45,13 @@ fn at_simulated(flags: &[&str]) -> (Embedded, Simulated) {
     (embedded, simulated)
 }
 
-fn me(embedded: &Embedded, base: &str) -> Value {
+pub fn me(embedded: &Embedded, base: &str) -> Value {
     embedded.call("me", "send", json!({ "url": format!("{base}/api/me") })).unwrap()
 }
 
 #[track_caller]
 /// Waits for a token's time to come.
-fn since(obtained: Instant, time: Duration) {
+pub fn since(obtained: Instant, time: Duration) {
     thread::sleep(time.saturating_sub(obtained.elapsed()));
 }
 

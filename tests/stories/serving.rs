@@ -21,8 +21,8 @@ use crate::oauth::SECRET;
 /// Where the application's people come back to. Nothing listens there.
 pub const RETURN: &str = "http://127.0.0.1:1/connected";
 
-struct Story {
-    attache: Attache,
+pub struct Story {
+    pub attache: Attache,
     oidc: Oidc,
     host: Host,
     url: String,
@@ -53,7 +53,7 @@ impl DerefMut for Host {
 }
 
 /// A host that runs, with an app and a provider.
-fn story(more: &[&str]) -> Story {
+pub fn story(more: &[&str]) -> Story {
     let (mut attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(&json!({})));
     attache.add("oauth");
     attache.set("WEB_SECRET", SECRET);
@@ -85,13 +85,13 @@ impl Story {
 
     /// A link for alice.
     #[track_caller]
-    fn link(&self) -> String {
+    pub fn link(&self) -> String {
         self.create(&["--return-url", RETURN, "--state", "of the app"]).done().trim().to_owned()
     }
 
     /// Goes all the way with a browser, to where the application takes over.
     #[track_caller]
-    fn come_back(&self, link: &str) -> Page {
+    pub fn come_back(&self, link: &str) -> Page {
         let browser = Browser::that_stops_at(RETURN);
         let page = browser.open(link);
         assert!(page.html.contains("alice") && page.html.contains("http://127.0.0.1:1"), "{}", page.html);
@@ -99,7 +99,7 @@ impl Story {
         browser.submit(&provider, &[("decision", "yes")])
     }
 
-    fn confirm(&self, code: &str, owner: &str) -> attache_tests::Outcome {
+    pub fn confirm(&self, code: &str, owner: &str) -> attache_tests::Outcome {
         self.attache.run(&["session", "confirm", code, "--owner", owner])
     }
 
@@ -121,12 +121,12 @@ fn signal(host: &Child) {
 }
 
 /// Ends the host as a service manager does.
-fn stop(host: &mut Child) {
+pub fn stop(host: &mut Child) {
     signal(host);
     assert!(host.wait().unwrap().success());
 }
 
-fn code_of(page: &Page) -> String {
+pub fn code_of(page: &Page) -> String {
     let code = page.url.query_pairs().find(|(name, _)| name == "attache_code");
     code.unwrap_or_else(|| panic!("no code in {}", page.url)).1.into_owned()
 }

@@ -269,6 +269,44 @@ impl Event {
         Self::of_key("caller-key-revoked", environment, key, caller)
     }
 
+    /// Somebody wants to be told at an origin what happens.
+    pub fn webhook_added(environment: &str, webhook: &str, origin: &str, events: &[String], caller: &str) -> Self {
+        let more = [("origin", origin.into()), ("events", Said::Texts(events.to_vec())), ("caller", caller.into())];
+        Self::of_webhook("webhook-added", environment, webhook, more)
+    }
+
+    /// Nobody is told there any longer.
+    pub fn webhook_removed(environment: &str, webhook: &str, caller: &str) -> Self {
+        Self::of_webhook("webhook-removed", environment, webhook, [("caller", caller.into())])
+    }
+
+    /// Messages are signed with another secret.
+    pub fn webhook_secret_rotated(environment: &str, webhook: &str, caller: &str) -> Self {
+        Self::of_webhook("webhook-secret-rotated", environment, webhook, [("caller", caller.into())])
+    }
+
+    /// Somebody had an endpoint tried.
+    pub fn webhook_tested(environment: &str, webhook: &str, outcome: &str, caller: &str) -> Self {
+        Self::of_webhook(
+            "webhook-tested",
+            environment,
+            webhook,
+            [("outcome", outcome.into()), ("caller", caller.into())],
+        )
+    }
+
+    /// A receiver is gone for good, by its own word; so many messages were given up in all.
+    pub fn webhook_disabled(environment: &str, webhook: &str, dropped: u64) -> Self {
+        let more = [("reason", "the receiver is gone".into()), ("dropped", dropped.into())];
+        Self::of_webhook("webhook-disabled", environment, webhook, more)
+    }
+
+    /// A message was given up.
+    pub fn webhook_dropped(environment: &str, webhook: &str, kind: &str, message: &str, reason: &str) -> Self {
+        let more = [("type", kind.into()), ("message", message.into()), ("reason", reason.into())];
+        Self::of_webhook("webhook-dropped", environment, webhook, more)
+    }
+
     /// A connection was removed.
     pub fn connection_removed(subject: &Subject) -> Self {
         Self::about("connection-removed", subject, [])
@@ -362,6 +400,16 @@ impl Event {
     fn of_key(name: &'static str, environment: &str, key: &str, caller: &str) -> Self {
         let own = vec![("environment", environment.into()), ("key", key.into()), ("caller", caller.into())];
         Self { name, subject: None, own }
+    }
+
+    fn of_webhook(
+        name: &'static str,
+        environment: &str,
+        webhook: &str,
+        more: impl IntoIterator<Item = (&'static str, Said)>,
+    ) -> Self {
+        let own = [("environment", environment.into()), ("webhook", webhook.into())];
+        Self { name, subject: None, own: own.into_iter().chain(more).collect() }
     }
 
     fn of_app(name: &'static str, environment: &str, connector: &str, app: &str, caller: &str) -> Self {

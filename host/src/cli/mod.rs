@@ -31,6 +31,7 @@ mod session;
 mod sign_in;
 mod simulate;
 mod store;
+mod webhook;
 
 use std::{
     env,
@@ -144,6 +145,9 @@ enum Verb {
     /// List and verify the audit
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Add, list, show, test and remove the endpoints that are told what happens to connections
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// Create, list and remove environments
     #[command(subcommand)]
     Environment(environment::Environment),
@@ -291,6 +295,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Caller(verb) => verb.run(context).await,
         Verb::Consent(verb) => verb.run(context).await,
         Verb::Audit(verb) => verb.run(context).await,
+        Verb::Webhook(verb) => verb.run(context).await,
         Verb::Environment(verb) => verb.run(context).await,
         Verb::Key(verb) => verb.run(context).await,
         Verb::Store(verb) => verb.run(context).await,

@@ -12,6 +12,7 @@ use crate::{
     host::Host,
     manifest::Manifest,
     origin::Origin,
+    outbox::EventType,
 };
 
 /// What a person did to sign in.
@@ -113,7 +114,9 @@ impl Host {
             Some(turn) => Some(turn.last().await),
             None => None,
         };
-        let kept = book.put_connection(&connection, &credential, captured.as_ref(), &consent);
+        let connected = connection.about(environment).happened(EventType::Connected, None);
+        let changes = book.connection_changes(&connection, &credential, captured.as_ref(), &consent);
+        let kept = changes.and_then(|changes| self.outbox.commit(changes, &[connected]));
         self.turns.forget(connection.id);
         kept?;
         let withheld = captured.map(|captured| captured.withheld(&consent.scopes)).unwrap_or_default();

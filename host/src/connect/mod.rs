@@ -134,6 +134,7 @@ impl Host {
             app: None,
             discovered: Discovered::default(),
             account: String::new(),
+            owner: before.as_ref().and_then(|before| before.owner.clone()),
             generation: before.as_ref().map_or(1, |before| before.generation + 1),
             created: before.as_ref().map_or_else(now, |before| before.created.clone()),
         };

@@ -31,7 +31,8 @@ impl Host {
         signed_in: SignedIn,
         owner: &str,
     ) -> Result<String> {
-        let drafted = self.draft(proposal, signed_in).await?;
+        let mut drafted = self.draft(proposal, signed_in).await?;
+        drafted.connection.owner = Some(owner.to_owned());
         let mut code = [0; 32];
         getrandom::fill(&mut code)
             .map_err(|error| Kind::Internal.error(format!("There are no random bytes: {error}.")))?;

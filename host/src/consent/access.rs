@@ -112,8 +112,33 @@ pub fn typed<'a>(
     Ok((option, values))
 }
 
-/// What a stored connection may do: its owner's consent covers everything that the approved connector would do with these
+/// Where a stored connection may go: its owner's consent covers everything that the approved connector would do with these
 /// values, those that were captured among them.
+///
+/// # Errors
+/// `consent-needed`, with the command that asks for it.
+pub fn agreed(
+    manifest: &Manifest,
+    option: &AuthOption,
+    connection: &Connection,
+    values: &Values,
+    consent: &Consent,
+) -> Result<Reachable> {
+    let needs_consent = |why: String| needs_consent(&connection.name, why);
+    let reachable = resolve(manifest, option, values, &connection.discovered, &connection.private)?;
+    covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
+    covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
+    covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
+    covered(
+        "the origin to sign in at",
+        sign_in_origins(option, values, &connection.discovered)?.iter(),
+        &consent.sign_in,
+    )
+    .map_err(needs_consent)?;
+    Ok(reachable)
+}
+
+/// What a stored connection may do, as far as [`agreed`].
 ///
 /// # Errors
 /// `consent-needed`, with the command that asks for it.
@@ -128,20 +153,9 @@ pub fn access(
     app: Option<&App>,
     limits: transport::Limits,
 ) -> Result<Access> {
-    let needs_consent = |why: String| needs_consent(&connection.name, why);
-    let reachable = resolve(manifest, option, values, &connection.discovered, &connection.private)?;
-    covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
-    covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
-    covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
-    covered(
-        "the origin to sign in at",
-        sign_in_origins(option, values, &connection.discovered)?.iter(),
-        &consent.sign_in,
-    )
-    .map_err(needs_consent)?;
     Ok(Access {
         pool: connection.pool(),
-        reachable,
+        reachable: agreed(manifest, option, connection, values, consent)?,
         attachments: option.attach.clone(),
         jwts: option.jwts.clone(),
         credentials,

@@ -9,6 +9,7 @@ use super::{Discovered, Sending, Terms};
 use crate::{
     digest::Digest,
     manifest::{declared, login::REFRESH_TOKEN},
+    outbox::About,
     secret::Secret,
     transport::{PoolKey, PrivateAllowed},
 };
@@ -92,6 +93,9 @@ pub struct Connection {
     pub discovered: Discovered,
     /// Whose it is, in the service's words.
     pub account: String,
+    /// Whose it is, in the words of whoever asked for it.
+    #[serde(default)]
+    pub owner: Option<String>,
     /// Counts how often it was connected.
     pub generation: u64,
     /// RFC 3339.
@@ -102,6 +106,18 @@ impl Connection {
     /// Whose network connections it uses: each time it is connected, its own.
     pub fn pool(&self) -> PoolKey {
         PoolKey::new(format!("{}/{}", self.id, self.generation))
+    }
+
+    /// What messages say of it.
+    pub(crate) fn about(&self, environment: &str) -> About {
+        About {
+            environment: environment.to_owned(),
+            id: self.id,
+            connection: self.name.clone(),
+            connector: self.connector.clone(),
+            owner: self.owner.clone(),
+            generation: self.generation,
+        }
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
         Login, Parameter, Values,
         login::{ACCESS_TOKEN, REFRESH_TOKEN},
     },
+    outbox::{About, EventType, Happened, Outbox, Reason},
     pause,
     store::{Changes, Place, Vault},
     sync::lock,
@@ -96,12 +97,19 @@ impl Source {
     }
 }
 
-/// Where what was captured is kept, and where it is noted that something leaves.
+/// Where what was captured is kept, where it is noted that something leaves, and who is told of it.
 pub(crate) struct Kept {
     pub(crate) vault: Arc<Vault>,
     pub(crate) place: Place,
     pub(crate) leaving: Leaving,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) about: About,
+    /// Whether a connection with these values does what its owner agreed to.
+    pub(crate) agreed: Agreed,
 }
+
+/// See [`Kept::agreed`].
+pub(crate) type Agreed = Box<dyn Fn(&Values) -> Result<()> + Send + Sync>;
 
 /// The credentials of a connection that signs in.
 pub struct SignIn(Arc<Renewal>);
@@ -229,7 +237,7 @@ impl Renewal {
             // What is good yet is served; nothing better comes after it.
             return Err(match self.still_good() {
                 Some(_) => lost(None),
-                None => self.refused(lost(None), subject)?,
+                None => self.refused(lost(None), Reason::AnswerLost, subject)?,
             });
         }
         let asking = before.as_ref().map_or(0, |before| before.generation) + 1;
@@ -250,7 +258,7 @@ impl Renewal {
         {
             // Nothing was spent, so the same may be presented again; or what it brought is kept already.
             if self.captured().is_none_or(|held| held.generation < asking) {
-                self.keep(&Captured { sending: None, ..before.clone() })?;
+                self.keep(&Captured { sending: None, ..before.clone() }, &[])?;
             }
             if let Some(kept) = &self.kept {
                 kept.leaving.clear(&Sending::new(asking));
@@ -258,14 +266,14 @@ impl Renewal {
         }
         match outcome {
             Ok(captured) => self.take(captured, before.as_ref(), subject),
-            Err(Failure::Refused(error)) => Err(self.refused(error, subject)?),
+            Err(Failure::Refused(error)) => Err(self.refused(error, Reason::Refused, subject)?),
             Err(Failure::Lost(error)) if spends => match (&before, self.still_good()) {
                 // What is good yet is served; when it has run out, the mark on the disk says why there is nothing better.
                 (Some(before), Some(_)) => {
                     self.hold(Captured { sending: Some(Sending::new(asking)), ..before.clone() })?;
                     Err(lost(Some(&error)))
                 }
-                _ => Err(self.refused(lost(Some(&error)), subject)?),
+                _ => Err(self.refused(lost(Some(&error)), Reason::AnswerLost, subject)?),
             },
             Err(Failure::Unsent(error)) => Err(error),
             Err(failure) => {
@@ -273,7 +281,7 @@ impl Renewal {
                 let error = failure.into_error();
                 let mut failed = lock(&self.turn.failed);
                 let pause = next_pause(failed.as_ref().map(|failed| failed.pause));
-                let again = Instant::now() + wait.unwrap_or_else(|| jittered(pause));
+                let again = Instant::now() + wait.unwrap_or_else(|| pause::spread(pause));
                 *failed = Some(Failed { error: error.clone(), again, pause });
                 Err(error)
             }
@@ -289,7 +297,7 @@ impl Renewal {
         let expires = captured.expires.or_else(|| lifetime.map(|lifetime| obtained.saturating_add(lifetime)));
         let captured = Captured { generation, obtained, expires, sending: None, refused: None, ..captured };
         // On the disk before anybody uses it: a service may take the old ones back as it hands out new ones.
-        self.keep(&captured)?;
+        self.keep(&captured, &self.renewed(&captured))?;
         self.way.audit.write(&Event::signed_in(subject, generation))?;
         if expires.is_some_and(|expires| expires <= obtained) {
             return Err(Kind::ServiceFailed.error("The sign-in gave something that has run out already."));
@@ -299,7 +307,7 @@ impl Renewal {
     }
 
     /// Writes down that nobody is to be asked again before the account's owner is.
-    fn refused(&self, error: Error, subject: &Subject) -> Result<Error> {
+    fn refused(&self, error: Error, reason: Reason, subject: &Subject) -> Result<Error> {
         self.way.audit.write(&Event::sign_in_refused(subject, error.message()))?;
         // What there is stays, the newest renewal token too, so that the provider can be told to end it; nothing of it is used
         // any longer.
@@ -310,7 +318,8 @@ impl Renewal {
             sending: None,
             ..before
         };
-        self.keep(&refused)?;
+        let needed = self.kept.as_ref().map(|kept| kept.about.happened(EventType::NeedsReconnect, Some(reason)));
+        self.keep(&refused, needed.as_slice())?;
         self.hold(refused)?;
         Ok(error)
     }
@@ -355,13 +364,13 @@ impl Renewal {
         let mut kept =
             Captured { generation: before.generation + 1, sending: None, expires: Some(0), ..renewed.clone() };
         kept.values.remove(ACCESS_TOKEN);
-        self.keep(&kept)?;
+        self.keep(&kept, &[])?;
         self.hold(kept).map(drop)
     }
 
     /// What writes down that this generation is being asked for.
     fn mark(&self, asking: u64, before: &Captured, left: Arc<AtomicBool>) -> Option<Before> {
-        let Kept { vault, place, leaving } = self.kept.as_ref()?;
+        let Kept { vault, place, leaving, .. } = self.kept.as_ref()?;
         let (vault, place, leaving, sending) = (vault.clone(), place.clone(), leaving.clone(), Sending::new(asking));
         let marked = Captured { sending: Some(sending.clone()), ..before.clone() };
         Some(Box::new(move || {
@@ -382,9 +391,20 @@ impl Renewal {
         }
     }
 
-    fn keep(&self, captured: &Captured) -> Result<()> {
-        let Some(Kept { vault, place, leaving }) = &self.kept else { return Ok(()) };
-        vault.commit(Changes::new().put(place, captured)?)?;
+    /// What is told of a renewal: that there was one, and that it leads where the owner did not agree to, if it does.
+    fn renewed(&self, captured: &Captured) -> Vec<Happened> {
+        let Some(Kept { about, agreed, .. }) = &self.kept else { return Vec::new() };
+        let refreshed = about.happened(EventType::Refreshed, None);
+        let values = with_captured(&self.source.captured(), self.typed.clone(), captured);
+        match values.and_then(|values| agreed(&values)) {
+            Ok(()) => vec![refreshed],
+            Err(_) => vec![refreshed, about.happened(EventType::NeedsReconnect, Some(Reason::NotAgreed))],
+        }
+    }
+
+    fn keep(&self, captured: &Captured, happened: &[Happened]) -> Result<()> {
+        let Some(Kept { outbox, place, leaving, .. }) = &self.kept else { return Ok(()) };
+        outbox.commit(Changes::new().put(place, captured)?, happened)?;
         leaving.clear(&Sending::new(captured.generation));
         Ok(())
     }
@@ -524,11 +544,6 @@ fn next_pause(before: Option<Duration>) -> Duration {
     before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE))
 }
 
-/// Half as long to one and a half times as long.
-fn jittered(wait: Duration) -> Duration {
-    wait / 2 + pause::part(wait)
-}
-
 fn only_a_person(subject: &Subject) -> Error {
     Kind::ReconnectNeeded
         .error("What the sign-in gave has run out, and only a person at the service's page gets it anew.")
@@ -572,7 +587,7 @@ mod tests {
         }
         let seconds: Vec<u64> = pauses.iter().map(Duration::as_secs).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
-        let spread: Vec<Duration> = (0..100).map(|_| jittered(LONGEST_PAUSE)).collect();
+        let spread: Vec<Duration> = (0..100).map(|_| pause::spread(LONGEST_PAUSE)).collect();
         assert!(spread.iter().all(|wait| (LONGEST_PAUSE / 2..=LONGEST_PAUSE * 3 / 2).contains(wait)), "{spread:?}");
         assert!(spread.iter().any(|wait| *wait != spread[0]));
     }

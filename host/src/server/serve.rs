@@ -132,6 +132,7 @@ pub async fn serve(
         tokio::spawn(now_and_then(KEEP_ALIVE_SWEEP.min(how.keep_alive), host.clone(), async move |host: &Host| {
             host.keep_alive(how.keep_alive).await.map(drop)
         })),
+        tokio::spawn(host.clone().deliver_webhooks()),
     ];
     let outcome = started(&base);
     if outcome.is_ok() {

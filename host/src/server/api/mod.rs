@@ -26,6 +26,7 @@ mod proposals;
 mod sessions;
 mod store;
 mod views;
+mod webhooks;
 
 use std::sync::{Arc, LazyLock};
 
@@ -55,8 +56,9 @@ pub(crate) use self::{
     sessions::{Confirm, NewSession, SessionState, SessionView},
     views::{
         AppView, CallerView, ConnectProposalView, ConnectionDetail, ConnectionView, ConnectorView, EndedView,
-        EnvironmentView, MadeView, OperationDetail, OperationView,
+        EnvironmentView, MadeView, OperationDetail, OperationView, WebhookView,
     },
+    webhooks::{MadeWebhook, NewSecret, NewWebhook, WebhookTested},
 };
 pub use self::{
     asker::Operator,
@@ -158,6 +160,10 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(store::check))
         .routes(routes!(callers::list, callers::create))
         .routes(routes!(callers::revoke))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::show, webhooks::remove))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::rotate))
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::remove))
         .split_for_parts();

@@ -19,6 +19,7 @@ use crate::{
     error::Result,
     host::Host,
     manifest::{Effect, Operation, oauth2::Grant},
+    outbox::{Endpoint, EventType, Last},
 };
 
 /// A connector that is approved.
@@ -346,6 +347,48 @@ impl From<&CallerKey> for CallerView {
             created_by: it.created_by.clone(),
             expires: it.expires.clone(),
         }
+    }
+}
+
+/// An endpoint that is told what happens to connections.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct WebhookView {
+    pub(crate) name: String,
+    /// Without its query, which may hold a secret.
+    pub(crate) url: String,
+    /// What it is told of.
+    pub(crate) events: BTreeSet<EventType>,
+    /// Private addresses that it may be at.
+    #[schema(value_type = Vec<String>)]
+    pub(crate) private: Value,
+    /// RFC 3339.
+    pub(crate) created: String,
+    pub(crate) created_by: String,
+    /// Since when nothing is sent there (RFC 3339), since the receiver said that it is gone; none while it is told.
+    pub(crate) disabled: Option<String>,
+    /// What came of the last attempt; none before the first.
+    pub(crate) last: Option<Last>,
+    /// Messages that wait.
+    pub(crate) waiting: usize,
+    /// Messages that were given up.
+    pub(crate) dropped: u64,
+}
+
+impl WebhookView {
+    pub(crate) fn of(host: &Host, it: &Endpoint) -> Result<Self> {
+        Ok(Self {
+            name: it.name.clone(),
+            url: it.shown_url(),
+            events: it.events.clone(),
+            private: json!(it.private),
+            created: it.created.clone(),
+            created_by: it.created_by.clone(),
+            disabled: it.disabled.clone(),
+            last: it.last.clone(),
+            waiting: host.waiting_for(it)?,
+            dropped: it.dropped,
+        })
     }
 }
 
