@@ -19,6 +19,7 @@ mod console;
 mod console_guard;
 mod dataverse;
 mod described;
+mod device;
 mod egress;
 mod environments;
 mod facebook;
