@@ -45,6 +45,7 @@ mod readme;
 mod refreshing;
 mod s3;
 mod serving;
+mod sessions;
 mod several;
 mod signing_in;
 mod simulating;
