@@ -171,8 +171,9 @@ fn the_command_waits_as_long_as_the_provider_wants() {
 
 #[test]
 fn the_command_ends_when_the_code_does_or_the_person_says_no() {
-    let (attache, _simulated, running) = command(&["--device-interval", "1", "--device-lifetime", "1"]);
+    let (attache, simulated, running) = command(&["--device-interval", "1", "--device-lifetime", "1"]);
     running.ended().refused(4, "before the code ran out");
+    assert!(polls(&simulated).is_empty(), "the first question would have come too late");
     assert_eq!(attache.run(&["connection", "list", "--output", "json"]).json(), json!([]));
     let (attache, simulated, running) = command(&["--device-interval", "1", "--deny"]);
     running.ended().refused(4, "`access_denied`");
