@@ -92,13 +92,13 @@ fn goes_all_the_way(javascript: bool) {
 
     let added = console.go(pictures, javascript, &adding());
     shows(&added, "empty", &["Nothing is connected here yet", "default", "console:tester"]);
-    shows(&added, "proposal", &["Add oauth", "{base}", "What api:write is for", "write"]);
-    shows(&added, "connector", &["oauth 1.0.0", "by console:tester"]);
+    shows(&added, "proposal", &["Add oauth", "{base}", "What api:write is for", "write", "needs api:write"]);
+    shows(&added, "connector", &["oauth 1.0.0", "by console:tester", "needs api:write"]);
 
     let base = oidc.peer.base();
     let seen = console.go(pictures, javascript, &connecting_calling_and_revoking(&console, &oidc));
     shows(&seen, "back", &["Connect work?"]);
-    shows(&seen, "connection", &["connected", "jo", "in 59 min", "not lately", "api:read"]);
+    shows(&seen, "connection", &["connected", "jo", "in 59 min", "not lately", "api:read", "needs api:write"]);
     shows(&seen, "called", &["What came of it", "text of others", "\"status\": 200", "jo"]);
     shows(&seen, "preview", &["Nothing was sent", "GET", "/api/me"]);
     shows(&seen, "connections", &["work", "connected", "jo", "just now"]);

@@ -526,7 +526,8 @@ fn what_nobody_confirms_in_time_is_revoked() {
     let page = browser.submit(&browser.open(trip.url.as_str()), &[("decision", "yes")]);
     let signed_in =
         SignedIn::CameBack { trip, came: CameBack { below: None, query: page.url.query().unwrap().to_owned() } };
-    let code = embedded.block_on(embedded.host().connect_pending(&proposal, signed_in, "alice")).unwrap();
+    let code =
+        embedded.block_on(embedded.host().connect_pending(&proposal, signed_in, "alice", CONFIRM_WITHIN)).unwrap();
     let now = Timestamp::now();
     let end = |at: Timestamp| embedded.block_on(embedded.host().end_unconfirmed("default", at)).unwrap();
     assert_eq!(end(now), 0, "there is time");
@@ -631,4 +632,18 @@ fn what_the_last_renewal_brought_is_what_the_provider_is_told_to_end() {
     embedded.block_on(embedded.host().revoke_consent("default", "me", "tester")).unwrap();
     let renewed = &simulated.tokens("refresh_token")[0]["given"]["refresh_token"];
     assert_eq!(&simulated.asked("revoke")[0]["presented"]["token"], renewed, "{:?}", simulated.asked("revoke"));
+}
+
+#[test]
+fn two_processes_with_thirty_two_requests_each_make_one_refresh() {
+    let story = story(&json!({}));
+    story.connect("discovered", &[]);
+    story.oidc.forget_access_tokens();
+    let input = json!({ "url": format!("{}/api/me", story.oidc.peer.base()), "times": 32 }).to_string();
+    let arguments = ["call", "oauth", "send", "--input", &input];
+    for running in [story.attache.begin(&arguments), story.attache.begin(&arguments)] {
+        assert_eq!(running.ended().json()["status"], 200);
+    }
+    assert_eq!(story.oidc.tokens("refresh_token").len(), 1);
+    no_token_was_presented_twice(&story.oidc);
 }

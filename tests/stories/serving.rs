@@ -371,3 +371,40 @@ fn an_application_that_waits_is_told_when_the_person_gets_further() {
     assert_eq!(back["state"], "came-back");
     assert_eq!(waits(&mut || ())["state"], "came-back", "it gets no further");
 }
+
+#[test]
+fn a_request_that_calls_this_host_otherwise_gets_a_link_of_its_base_all_the_same() {
+    let story = story(&[]);
+    let key = story.attache.run(&["caller", "create", "portal", "--may", "administer"]).done().trim().to_owned();
+    let base = story.oidc.peer.base();
+    let asked = json!({
+        "connection": {
+            "connector": "oauth", "auth-option": "discovered", "parameters": { "base": base, "issuer": base },
+            "private": [story.oidc.peer.authority()],
+        },
+        "owner": "alice", "return-url": RETURN,
+    });
+    let request = reqwest::blocking::Client::new().post(format!("{}v1/connect-sessions", story.url));
+    let names = ["host", "x-forwarded-host", "x-forwarded-for", "x-forwarded-proto", "forwarded"];
+    let request = names.into_iter().fold(request, |request, name| request.header(name, "evil.example"));
+    let request = request.bearer_auth(key).header("content-type", "application/json").body(asked.to_string());
+    let made = request.send().unwrap().text().unwrap();
+    let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}"));
+    let link = made["link"].as_str().unwrap_or_else(|| panic!("{made}"));
+    assert!(link.starts_with(&format!("{}connect/", story.url)), "{link}");
+}
+
+#[test]
+fn a_host_that_runs_ends_what_nobody_confirms() {
+    let story = story(&["--confirm-within", "1"]);
+    let page = story.come_back(&story.link());
+    let began = Instant::now();
+    while story.revocations() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(60), "what was not confirmed is still good at the provider");
+        std::thread::yield_now();
+    }
+    story.confirm(&code_of(&page), "alice").refused(3, "nobody has it");
+    let audit = story.attache.run(&["audit", "list"]).done();
+    assert!(audit.contains("connection-not-confirmed"), "{audit}");
+    assert_eq!(story.attache.run(&["connection", "list", "--output", "json"]).json(), json!([]));
+}

@@ -128,8 +128,8 @@ pub(super) async fn connect(
         sign_in::connect(context, client, asked, proposal, &arguments.sign_in).await?;
     let mut text = format!("Connected `{}`: {}.", connection.name, connection.account);
     if !withheld.is_empty() {
-        let withheld: Vec<String> = withheld.iter().map(|scope| text::foreign(scope, 200)).collect();
-        text += &format!("\nThe provider did not grant {}; operations that need it are refused.", withheld.join(", "));
+        text +=
+            &format!("\nThe provider did not grant {}; operations that need it are refused.", print::scopes(&withheld));
     }
     Ok(Answer::new(json!(MadeView { connection, withheld }), text))
 }

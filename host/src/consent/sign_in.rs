@@ -253,9 +253,11 @@ impl Renewal {
             }
             outcome => outcome,
         };
-        if let (Some(before), true, Err(Failure::Later(..) | Failure::Unsent(_) | Failure::Undecided { .. })) =
-            (&before, spends, &outcome)
-        {
+        let is_unspent = matches!(
+            outcome,
+            Err(Failure::Later(..) | Failure::OfApp(..) | Failure::Unsent(_) | Failure::Undecided { .. })
+        );
+        if let (Some(before), true) = (&before, spends && is_unspent) {
             // Nothing was spent, so the same may be presented again; or what it brought is kept already.
             if self.captured().is_none_or(|held| held.generation < asking) {
                 self.keep(&Captured { sending: None, ..before.clone() }, &[])?;
@@ -277,7 +279,7 @@ impl Renewal {
             },
             Err(Failure::Unsent(error)) => Err(error),
             Err(failure) => {
-                let wait = if let Failure::Later(_, wait) = &failure { *wait } else { None };
+                let wait = if let Failure::Later(_, wait) | Failure::OfApp(_, wait) = &failure { *wait } else { None };
                 let error = failure.into_error();
                 let mut failed = lock(&self.turn.failed);
                 let pause = next_pause(failed.as_ref().map(|failed| failed.pause));

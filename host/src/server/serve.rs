@@ -53,6 +53,8 @@ pub struct Serve {
     pub public_url: Option<Url>,
     /// Where people may be sent to when they come back.
     pub return_urls: Vec<Url>,
+    /// How long a connection waits to be confirmed; then it is revoked.
+    pub confirm_within: Duration,
     /// Renewal tokens that were not used for so long are used.
     pub keep_alive: Duration,
     /// Where TLS ends.
@@ -90,14 +92,15 @@ pub async fn serve(
         Some(url) => url,
         None => local_url(scheme, &pages)?,
     };
-    let desk = Arc::new(Keeper(host.clone()));
+    let desk = Arc::new(Keeper { host: host.clone(), confirm_within: how.confirm_within });
     let consent = ConsentServer::new(base.clone(), None, desk)?;
     if !Origin::of(&base)?.is_loopback() {
         host.people_return.get_or_init(|| below(&base, "callback"));
     }
     let (socket, path) = open_socket(&host)?;
     let return_urls = [how.return_urls, vec![console::return_url(&base)]].concat();
-    let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), return_urls)));
+    let api =
+        Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), return_urls, how.confirm_within)));
     let console = Console::new(&base, host.clone(), api.routes());
     let mcp = Door::new(host.clone(), host.clone(), Some(console.clone()), &base);
     let public = consent.routes().merge(api.routes()).merge(mcp.routes()).merge(console.routes());
@@ -121,7 +124,7 @@ pub async fn serve(
         tokio::spawn(show_metrics(watched, host.clone())),
         tokio::spawn(renew_certificates(shown)),
         tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| host.forget_calls(Timestamp::now()))),
-        tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| {
+        tokio::spawn(now_and_then(SWEEP.min(how.confirm_within), host.clone(), async |host: &Host| {
             for environment in host.environments()? {
                 if let Err(error) = host.end_unconfirmed(&environment.name, Timestamp::now()).await {
                     tracing::error!(%error, "what was not confirmed could not be ended");
@@ -228,12 +231,15 @@ fn internal(error: &dyn std::fmt::Display) -> Error {
 }
 
 /// Takes what people bring back to a host that runs: a connection comes of it when whoever asked confirms.
-struct Keeper(Arc<Host>);
+struct Keeper {
+    host: Arc<Host>,
+    confirm_within: Duration,
+}
 
 #[async_trait]
 impl Desk for Keeper {
     async fn send_away(&self, proposal: Arc<ConnectProposal>, redirect_uri: &Url) -> Result<Trip> {
-        self.0.send_away(&proposal, redirect_uri).await
+        self.host.send_away(&proposal, redirect_uri).await
     }
 
     async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
@@ -241,7 +247,7 @@ impl Desk for Keeper {
         let (Some(owner), Some(mut url)) = (owner, return_url) else {
             return Err(Kind::Internal.error("A session of the host has nobody to go back to."));
         };
-        let code = self.0.connect_pending(&proposal, signed_in, &owner).await?;
+        let code = self.host.connect_pending(&proposal, signed_in, &owner, self.confirm_within).await?;
         url.query_pairs_mut().append_pair("attache_code", &code);
         Ok(Taken::Confirm(url))
     }

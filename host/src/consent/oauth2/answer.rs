@@ -148,7 +148,7 @@ fn refused(
     let words = refusal.error_description().map(|words| told(words));
     let says = words.filter(|words| !words.is_empty()).map(|words| format!(" It says: “{words}”")).unwrap_or_default();
     let of_app = |what: &str| {
-        Failure::later(
+        Failure::OfApp(
             Kind::ServiceFailed
                 .error(format!("{origin} {what} (`{code}`).{says}"))
                 .hint("Correct the app with `attache app set`; the connection itself may be good."),

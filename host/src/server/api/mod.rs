@@ -28,7 +28,10 @@ mod store;
 mod views;
 mod webhooks;
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -91,12 +94,13 @@ pub struct Api {
 pub struct Pages {
     pub(super) server: Arc<ConsentServer>,
     pub(super) return_urls: Vec<Url>,
+    pub(super) confirm_within: Duration,
 }
 
 impl Pages {
-    /// Of a server; people are sent to these URLs and no others.
-    pub fn new(server: Arc<ConsentServer>, return_urls: Vec<Url>) -> Self {
-        Self { server, return_urls }
+    /// Of a server; people are sent to these URLs and no others, and who came back is to be confirmed within that time.
+    pub fn new(server: Arc<ConsentServer>, return_urls: Vec<Url>, confirm_within: Duration) -> Self {
+        Self { server, return_urls, confirm_within }
     }
 }
 

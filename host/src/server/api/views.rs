@@ -237,11 +237,19 @@ pub(crate) struct OperationView {
     /// The connector's words.
     pub(crate) description: String,
     pub(crate) effect: Effect,
+    /// What it needs to have been granted beside what every connection asks for.
+    pub(crate) scopes: Vec<String>,
 }
 
 impl From<&Operation> for OperationView {
     fn from(it: &Operation) -> Self {
-        Self { id: it.id.clone(), title: it.title.clone(), description: it.description.clone(), effect: it.effect }
+        Self {
+            id: it.id.clone(),
+            title: it.title.clone(),
+            description: it.description.clone(),
+            effect: it.effect,
+            scopes: it.scopes.clone(),
+        }
     }
 }
 
