@@ -107,6 +107,8 @@ pub struct Host {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) underway: Arc<Underway>,
     pub(crate) ledger: Mutex<Ledger>,
+    /// Held by the one backup that is made at a time.
+    pub(crate) backing_up: Mutex<()>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) metrics: Metrics,
     /// Where providers send people back to this host, where others than this machine's browsers find it.
@@ -137,6 +139,7 @@ impl Host {
             turns: Turns::default(),
             underway: Arc::default(),
             ledger: Mutex::default(),
+            backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
             resting: Resting::new(settings.concurrency.value as usize),
@@ -483,7 +486,8 @@ impl Host {
     }
 }
 
-fn anchor_place() -> Result<Place> {
+/// Where the audit's last head is noted.
+pub(crate) fn anchor_place() -> Result<Place> {
     Place::new(["audit", "head"])
 }
 

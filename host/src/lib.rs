@@ -12,7 +12,8 @@
 //! - [`server`]: what listens: the Consent Server, the HTTP API with its [`callers`]' keys, MCP, and the console.
 //! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`apps`] (the operator's registrations
 //!   with providers), [`connect`] (making a connection and ending it),
-//!   [`call`] (the way of a call, to be read from top to bottom), [`once`] (calls that are not made twice) and [`check`] (looking through what is kept).
+//!   [`call`] (the way of a call, to be read from top to bottom), [`once`] (calls that are not made twice), [`check`] (looking through what is kept) and [`backup`] (all of it in one
+//!   sealed file, and back).
 //! - [`webhooks`]: endpoints that are told what happens, and telling them.
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
@@ -36,6 +37,7 @@
 pub mod approve;
 pub mod apps;
 pub mod audit;
+pub mod backup;
 pub mod build;
 pub mod call;
 pub mod callers;

@@ -20,6 +20,8 @@ use crate::{
 
 /// A line is longer than this only where it is not one of ours.
 pub(super) const LONGEST_LINE: u64 = 64 << 10;
+/// Read at a time.
+const READ: usize = 64 << 10;
 /// What stands between a line's content and its MAC.
 const SEAM: &str = ",\"mac\":\"";
 
@@ -75,49 +77,90 @@ impl Chain {
         context.update(open.as_bytes());
         hex::encode(context.sign())
     }
+}
 
-    /// Walks a whole chain and gives its head.
-    pub(super) fn verify(&self, path: &Path, anchor: Option<&Head>) -> Result<Option<Head>> {
-        let mut head: Option<Head> = None;
-        let mut met_anchor = anchor.is_none();
-        for (number, line) in lines(path)?.enumerate() {
-            let line = line?;
-            let expected_seq = head.as_ref().map_or(1, |head| head.seq + 1);
-            let wrong = |why: &str| -> Error {
-                Kind::StoreDamaged
-                    .error(format!("The audit is not what was written: line {} {why}.", number + 1))
-                    .hint("Keep the file as it is for whoever looks into it; lines before that one are good.")
-            };
-            let (open, mac) = split(&line).ok_or_else(|| wrong("is not a line of the audit"))?;
-            let seq = serde_json::from_str::<Value>(&line)
-                .ok()
-                .and_then(|line| line["seq"].as_u64())
-                .ok_or_else(|| wrong("has no number"))?;
-            if seq != expected_seq {
-                return Err(wrong(&format!(
-                    "has the number {seq} where {expected_seq} belongs: lines were dropped, swapped or put in"
-                )));
+/// Walks a chain from its first line to its last, however it is cut when it is fed.
+pub(crate) struct Walk {
+    chain: Chain,
+    /// The head that was noted, which has to be met.
+    anchor: Option<Head>,
+    met_anchor: bool,
+    head: Option<Head>,
+    lines: u64,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+}
+
+impl Walk {
+    /// Of the chain with this key.
+    pub(crate) fn new(key: &Secret, anchor: Option<Head>) -> Self {
+        let met_anchor = anchor.is_none();
+        Self { chain: Chain::new(key), anchor, met_anchor, head: None, lines: 0, rest: Vec::new() }
+    }
+
+    /// Goes on with more of the file.
+    ///
+    /// # Errors
+    /// `store-damaged` at the first line that is not what was written.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.rest.extend_from_slice(part);
+            if part.ends_with(b"\n") || self.rest.len() as u64 > LONGEST_LINE {
+                let line = std::mem::take(&mut self.rest);
+                self.line(&String::from_utf8_lossy(&line))?;
             }
-            let previous = head.as_ref().map_or("", |head| head.mac.as_str());
-            if self.mac(previous, open) != mac {
-                return Err(wrong("was changed, or the one before it was"));
-            }
-            let here = Head { seq, mac: mac.to_owned() };
-            if anchor.is_some_and(|anchor| anchor.seq == seq) {
-                met_anchor = anchor == Some(&here);
-            }
-            head = Some(here);
         }
-        if !met_anchor {
-            let last = head.as_ref().map_or(0, |head| head.seq);
-            let noted = anchor.map_or(0, |anchor| anchor.seq);
-            return Err(Kind::StoreDamaged
-                .error(format!(
-                    "The audit is not what was written: it ends at line {last}, and line {noted} was written."
-                ))
-                .hint("Its end was cut off, or another audit was put in its place."));
+        Ok(())
+    }
+
+    /// Ends the walk, and gives the last line's place.
+    ///
+    /// # Errors
+    /// `store-damaged` where the end was cut off.
+    pub(crate) fn end(mut self) -> Result<Option<Head>> {
+        let rest = std::mem::take(&mut self.rest);
+        if !rest.is_empty() {
+            self.line(&String::from_utf8_lossy(&rest))?;
         }
-        Ok(head)
+        if self.met_anchor {
+            return Ok(self.head);
+        }
+        let last = self.head.as_ref().map_or(0, |head| head.seq);
+        let noted = self.anchor.as_ref().map_or(0, |anchor| anchor.seq);
+        Err(Kind::StoreDamaged
+            .error(format!("The audit is not what was written: it ends at line {last}, and line {noted} was written."))
+            .hint("Its end was cut off, or another audit was put in its place."))
+    }
+
+    fn line(&mut self, line: &str) -> Result<()> {
+        self.lines += 1;
+        let number = self.lines;
+        let expected_seq = self.head.as_ref().map_or(1, |head| head.seq + 1);
+        let wrong = |why: &str| -> Error {
+            Kind::StoreDamaged
+                .error(format!("The audit is not what was written: line {number} {why}."))
+                .hint("Keep the file as it is for whoever looks into it; lines before that one are good.")
+        };
+        let (open, mac) = split(line).ok_or_else(|| wrong("is not a line of the audit"))?;
+        let seq = serde_json::from_str::<Value>(line)
+            .ok()
+            .and_then(|line| line["seq"].as_u64())
+            .ok_or_else(|| wrong("has no number"))?;
+        if seq != expected_seq {
+            return Err(wrong(&format!(
+                "has the number {seq} where {expected_seq} belongs: lines were dropped, swapped or put in"
+            )));
+        }
+        let previous = self.head.as_ref().map_or("", |head| head.mac.as_str());
+        if self.chain.mac(previous, open) != mac {
+            return Err(wrong("was changed, or the one before it was"));
+        }
+        let here = Head { seq, mac: mac.to_owned() };
+        if self.anchor.as_ref().is_some_and(|anchor| anchor.seq == seq) {
+            self.met_anchor = self.anchor.as_ref() == Some(&here);
+        }
+        self.head = Some(here);
+        Ok(())
     }
 }
 
@@ -161,11 +204,28 @@ pub(super) fn split(line: &str) -> Option<(&str, &str)> {
     (mac.len() == 64).then_some((open, mac))
 }
 
+/// Walks a whole file and gives its head.
+pub(super) fn verify(path: &Path, key: &Secret, anchor: Option<&Head>) -> Result<Option<Head>> {
+    let mut walk = Walk::new(key, anchor.cloned());
+    let mut reader = BufReader::with_capacity(READ, File::open(path).map_err(unreadable)?);
+    loop {
+        let read = match reader.fill_buf() {
+            Ok([]) => return walk.end(),
+            Ok(read) => read,
+            Err(error) => return Err(unreadable(error)),
+        };
+        walk.feed(read)?;
+        let read = read.len();
+        reader.consume(read);
+    }
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    Kind::StoreUnavailable.error(format!("The audit cannot be read: {error}."))
+}
+
 fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String>>> {
-    let unreadable =
-        |error: std::io::Error| Kind::StoreUnavailable.error(format!("The audit cannot be read: {error}."));
-    let file = File::open(path).map_err(unreadable)?;
-    let mut reader = BufReader::new(file);
+    let mut reader = BufReader::new(File::open(path).map_err(unreadable)?);
     Ok(std::iter::from_fn(move || {
         let mut line = Vec::new();
         match std::io::Read::take(&mut reader, LONGEST_LINE).read_until(b'\n', &mut line) {

@@ -217,6 +217,18 @@ impl Event {
         Self { name: "key-rotation", subject: None, own }
     }
 
+    /// A copy of everything is about to be made; `opens_with` is `key` or `passphrase`.
+    pub fn backed_up(opens_with: &str, caller: &str) -> Self {
+        let own = vec![("opens-with", opens_with.into()), ("caller", caller.into())];
+        Self { name: "backed-up", subject: None, own }
+    }
+
+    /// What is before this line was restored from a backup of that moment; what happened between the two is not told of.
+    pub fn restored(moment: &str, caller: &str) -> Self {
+        let own = vec![("moment", moment.into()), ("caller", caller.into())];
+        Self { name: "restored", subject: None, own }
+    }
+
     /// An owner consented, and a connection was made.
     pub fn connected(subject: &Subject) -> Self {
         Self::about("connected", subject, [])

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{
     Event,
-    chain::{Chain, Head, LONGEST_LINE, split},
+    chain::{self, Chain, Head, LONGEST_LINE, split},
     counts::Counts,
 };
 use crate::{
@@ -174,12 +174,26 @@ impl Audit {
         self.shared.lock().head.clone()
     }
 
+    /// The last line, and how long the file is with it: whatever is written later stands behind that.
+    ///
+    /// # Errors
+    /// `store-unavailable`.
+    pub(crate) fn moment(&self) -> Result<(Option<Head>, u64)> {
+        let mut state = self.shared.lock();
+        state.flush();
+        if state.broken {
+            return Err(refused());
+        }
+        let length = state.file.metadata().map_err(|error| unwritable(&error))?.len();
+        Ok((state.head.clone(), length))
+    }
+
     /// Walks the whole chain. The anchor is the head that was noted when a command ended.
     ///
     /// # Errors
     /// `store-damaged` with the first line that is not what was written.
     pub fn verify(path: &Path, key: &Secret, anchor: Option<&Head>) -> Result<u64> {
-        Ok(Chain::new(key).verify(path, anchor)?.map_or(0, |head| head.seq))
+        Ok(chain::verify(path, key, anchor)?.map_or(0, |head| head.seq))
     }
 }
 

@@ -11,6 +11,7 @@ mod event;
 mod log;
 
 pub use backwards::{Backwards, Line};
+pub(crate) use chain::Walk;
 pub use chain::{Filter, Head, read};
 pub(crate) use counts::Counted;
 pub use event::{About, Event, Subject};

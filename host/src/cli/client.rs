@@ -1,12 +1,13 @@
 //! How verbs ask the host. Where one runs on the data directory, through its socket; with `--server`, over the network, with a
 //! caller key; else this process is the host, which has the store open for as long as one answer takes. The API is the same.
 
-use std::{os::unix::net::UnixStream, sync::Arc};
+use std::{collections::BTreeMap, io::Write, os::unix::net::UnixStream, sync::Arc};
 
 use axum::{
     Extension,
     body::{Body, to_bytes},
 };
+use bytes::BytesMut;
 use http::{
     HeaderValue, Method, Request, StatusCode,
     header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, UPGRADE},
@@ -17,17 +18,21 @@ use serde_json::Value;
 use tower::ServiceExt;
 use url::{Url, form_urlencoded};
 
+use super::given;
 use crate::{
+    backup::BackedUp,
     connect::ConnectProposal,
     error::{Error, Kind, Result},
     host::Host,
     secret::Secret,
     server::{
         api::{Api, List, Operator, Proposals, Written},
+        backup::{Asked, Part},
         control::{CALLER, socket},
         mcp::stdio::{PROTOCOL, Wanted},
     },
     settings::Settings,
+    store::unwritten,
 };
 
 /// What stands in a segment of a path as it is (RFC 3986, 2.3).
@@ -115,6 +120,44 @@ impl Client {
         }
         answer(status, &response.bytes().await.map_err(|why| silent(&why.without_url()))?)?;
         Err(garbled())
+    }
+
+    /// Has a backup made and writes it, as it comes.
+    pub(super) async fn back_up(&self, passphrase: Option<Secret>, mut to: impl Write) -> Result<BackedUp> {
+        let client = match &self.way {
+            Way::Here { settings, .. } => {
+                let host = Host::open(settings)?;
+                let made = host.back_up(passphrase.as_ref(), to, &self.caller);
+                let closed = host.close();
+                return made.and_then(|made| closed.map(|()| made));
+            }
+            Way::Socket(client) => client,
+            Way::Server { .. } => return Err(Kind::Internal.error("A backup is asked for at the socket only.")),
+        };
+        let passphrase = passphrase.map(|it| BTreeMap::from([("passphrase".to_owned(), it)]));
+        let passphrase = passphrase.map(given::texts).transpose()?.and_then(|mut texts| texts.remove("passphrase"));
+        let asked = client.post(self.uri(&["backup"], &[])?).body(json(&Asked { passphrase })?);
+        let asked = asked.header(CONTENT_TYPE, "application/json").header(CALLER, self.shown_caller());
+        let mut response = asked.send().await.map_err(|why| silent(&why.without_url()))?;
+        let status = response.status();
+        if !status.is_success() {
+            let problem = response.bytes().await.map_err(|why| silent(&why.without_url()))?;
+            return Err(answer(status, &problem).err().unwrap_or_else(garbled));
+        }
+        let mut came = BytesMut::new();
+        while let Some(some) = response.chunk().await.map_err(|why| silent(&why.without_url()))? {
+            came.extend_from_slice(&some);
+            while let Some(part) = Part::take(&mut came)? {
+                match part {
+                    Part::File(bytes) => to.write_all(&bytes).map_err(|error| unwritten(&error))?,
+                    Part::Done(made) => return Ok(made),
+                    Part::Failed(error) => return Err(error),
+                }
+            }
+        }
+        Err(Kind::StoreUnavailable
+            .error("The host ended while it made the backup, which is therefore none.")
+            .hint("Make it again."))
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {

@@ -8,6 +8,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use super::prompt;
 use crate::{
     error::{Kind, Result},
     manifest::parameter,
@@ -77,6 +78,34 @@ pub(super) fn secrets(sources: Vec<(String, String)>) -> Result<BTreeMap<String,
         }
     }
     Ok(secrets)
+}
+
+/// Reads a passphrase from its source, which may be the person at the terminal; `twice` where it is a new one.
+///
+/// # Errors
+/// `usage` for a source that is none or cannot be read, and for one that was typed in two ways.
+pub(super) fn passphrase(source: &str, twice: bool) -> Result<Secret> {
+    const NAME: &str = "passphrase";
+    if source != "prompt" {
+        let literal = source != "-" && !["env:", "file:"].iter().any(|kind| source.starts_with(kind));
+        if literal {
+            return Err(Kind::Usage
+                .error("A passphrase is never an argument, since other processes can read those; say where it is.")
+                .hint("`--passphrase env:NAME`, `--passphrase file:PATH`, `--passphrase -`, or `--passphrase prompt` to be asked."));
+        }
+        let mut read = secrets(vec![(NAME.to_owned(), source.to_owned())])?;
+        return read.remove(NAME).ok_or_else(|| Kind::Internal.error("A secret was lost."));
+    }
+    if !prompt::has_person() {
+        return Err(Kind::Usage
+            .error("There is nobody at a terminal to be asked for the passphrase.")
+            .hint("`--passphrase env:NAME` or `--passphrase file:PATH` says where it is."));
+    }
+    let typed = prompt::secret("Passphrase")?;
+    if twice && prompt::secret("Once more")?.expose() != typed.expose() {
+        return Err(Kind::Usage.error("The passphrase was typed in two ways."));
+    }
+    Ok(typed)
 }
 
 /// Parameters; one that is given more than once has several values.

@@ -6,6 +6,7 @@
 
 mod app;
 mod audit;
+mod backup;
 mod build;
 mod call;
 mod caller;
@@ -25,6 +26,7 @@ mod log;
 mod mcp;
 mod print;
 mod prompt;
+mod restore;
 mod schema;
 mod serve;
 mod session;
@@ -157,6 +159,10 @@ enum Verb {
     /// Check that everything kept is whole
     #[command(subcommand)]
     Store(store::Store),
+    /// Write everything that is kept into one sealed file, while the host runs or without one
+    Backup(backup::Backup),
+    /// Make a data directory of a backup, or check one
+    Restore(restore::Restore),
     /// Show the settings and where each value came from
     #[command(subcommand)]
     Config(config::Config),
@@ -280,7 +286,14 @@ fn work(arguments: Arguments, given: Given) -> Result<Answer> {
 async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
     let is_local = matches!(
         verb,
-        Verb::Key(_) | Verb::Store(_) | Verb::Config(_) | Verb::Serve(_) | Verb::Mcp(_) | Verb::Console(_)
+        Verb::Key(_)
+            | Verb::Store(_)
+            | Verb::Backup(_)
+            | Verb::Restore(_)
+            | Verb::Config(_)
+            | Verb::Serve(_)
+            | Verb::Mcp(_)
+            | Verb::Console(_)
     );
     if is_local && context.server.is_some() {
         return Err(only_there());
@@ -299,6 +312,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Environment(verb) => verb.run(context).await,
         Verb::Key(verb) => verb.run(context).await,
         Verb::Store(verb) => verb.run(context).await,
+        Verb::Backup(verb) => verb.run(context).await,
+        Verb::Restore(verb) => verb.run(context),
         Verb::Config(verb) => verb.run(context),
         Verb::Simulate(verb) => verb.run().await,
         Verb::Session(verb) => verb.run(context).await,

@@ -19,12 +19,31 @@ pub struct Sending {
     pub generation: u64,
     /// When the machine was started, by the name that the kernel gives that; none where it gives none.
     boot: Option<String>,
+    /// The moment of the backup that it was restored from, if it was: since then, renewals may have left that nothing here
+    /// knows of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restored: Option<String>,
 }
 
 impl Sending {
     /// Of this generation, now.
     pub(super) fn new(generation: u64) -> Self {
-        Self { generation, boot: boot() }
+        Self { generation, boot: boot(), restored: None }
+    }
+
+    /// Of this generation, for all that is known, at any time since that moment.
+    pub(crate) fn since(generation: u64, moment: &str) -> Self {
+        Self { generation, boot: None, restored: Some(moment.to_owned()) }
+    }
+
+    /// Without what proves that it never left: second marks are in no backup.
+    pub(crate) fn unproven(self) -> Self {
+        Self { boot: None, ..self }
+    }
+
+    /// The moment of the backup that it was restored from.
+    pub(super) fn restored(&self) -> Option<&str> {
+        self.restored.as_deref()
     }
 }
 
@@ -86,7 +105,8 @@ mod tests {
         let sending = Sending::new(7);
         assert!(leaving.never_left(&sending), "marked, and then nothing more was done");
         assert!(!leaving.never_left(&Sending { boot: Some("before the power failed".into()), ..sending.clone() }));
-        assert!(!leaving.never_left(&Sending { boot: None, ..sending.clone() }));
+        assert!(!leaving.never_left(&sending.clone().unproven()));
+        assert!(!leaving.never_left(&Sending::since(7, "yesterday")));
         leaving.mark(&sending).unwrap();
         assert!(!leaving.never_left(&sending));
         assert!(leaving.never_left(&Sending::new(8)), "it is of another generation");

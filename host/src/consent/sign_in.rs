@@ -233,11 +233,15 @@ impl Renewal {
             return Err(failed.error.clone());
         }
         let spends = self.source.spends(before.as_ref());
-        if before.as_ref().is_some_and(|before| spends && self.may_have_left(before)) {
+        if let Some(before) = before.as_ref().filter(|before| spends && self.may_have_left(before)) {
+            let (error, reason) = match before.sending.as_ref().and_then(Sending::restored) {
+                Some(moment) => (restored(moment, subject), Reason::Restored),
+                None => (lost(None), Reason::AnswerLost),
+            };
             // What is good yet is served; nothing better comes after it.
             return Err(match self.still_good() {
-                Some(_) => lost(None),
-                None => self.refused(lost(None), Reason::AnswerLost, subject)?,
+                Some(_) => error,
+                None => self.refused(error, reason, subject)?,
             });
         }
         let asking = before.as_ref().map_or(0, |before| before.generation) + 1;
@@ -559,6 +563,14 @@ fn lost(why: Option<&Error>) -> Error {
             "The last renewal was sent and its answer was lost: {why} The provider may have replaced the renewal token, which is therefore not presented again."
         ))
         .hint("`attache connection reconnect NAME` signs in again.")
+}
+
+fn restored(moment: &str, subject: &Subject) -> Error {
+    Kind::ReconnectNeeded
+        .error(format!(
+            "The connection was restored from a backup of {moment}. The provider may have replaced the renewal token since, which is therefore not presented again."
+        ))
+        .hint(format!("`attache connection reconnect {}` signs in again.", subject.connection()))
 }
 
 #[cfg(test)]

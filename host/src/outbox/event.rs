@@ -90,6 +90,8 @@ pub(crate) enum Reason {
     Refused,
     /// A renewal was sent and its answer was lost, so that what it was asked with may be spent.
     AnswerLost,
+    /// It comes from a backup, and what it would be renewed with may be spent since.
+    Restored,
     /// It would go where its owner did not agree to.
     NotAgreed,
     /// What is kept does not fit the connector any longer.
@@ -105,6 +107,7 @@ impl Reason {
         match self {
             Self::Refused => "refused",
             Self::AnswerLost => "answer-lost",
+            Self::Restored => "restored",
             Self::NotAgreed => "not-agreed",
             Self::NoLongerFits => "no-longer-fits",
             Self::ConsentRevoked => "consent-revoked",

@@ -5,11 +5,12 @@
 //! code. A file that fails that is not an error but a file to write again from the bytes, whose digest is checked too.
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    fs::{self, File},
     hash::{Hash, Hasher},
-    io::{ErrorKind, Write},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use aws_lc_rs::hmac;
@@ -28,6 +29,8 @@ const MAC_BYTES: usize = 32;
 pub struct Library {
     directory: PathBuf,
     key: hmac::Key,
+    /// Nothing is removed while somebody reads it.
+    removing: RwLock<()>,
 }
 
 impl Library {
@@ -36,9 +39,48 @@ impl Library {
     /// # Errors
     /// `store-unavailable` where its directories cannot be made.
     pub fn open(data_directory: &Path, key: &Secret) -> Result<Self> {
-        let directory = data_directory.join("connectors");
+        let directory = Self::directory(data_directory);
         create_private(&directory)?;
-        Ok(Self { directory, key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) })
+        Ok(Self { directory, key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()), removing: RwLock::default() })
+    }
+
+    /// The directory of a data directory's library.
+    pub(crate) fn directory(data_directory: &Path) -> PathBuf {
+        data_directory.join("connectors")
+    }
+
+    /// Keeps all that there is until what is given is dropped.
+    pub(crate) fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.removing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The files of all connectors, open, so that they can be read whatever is removed later.
+    ///
+    /// # Errors
+    /// `store-unavailable` where they cannot be opened.
+    pub(crate) fn open_all(&self) -> Result<BTreeMap<Digest, File>> {
+        let fault = |error: io::Error| unavailable(&self.directory, &error);
+        let mut all = BTreeMap::new();
+        for entry in fs::read_dir(&self.directory).map_err(fault)? {
+            let path = entry.map_err(fault)?.path();
+            let is_connector = path.extension().is_some_and(|extension| extension == "wasm");
+            let digest = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).filter(|_| is_connector);
+            if let Some(digest) = digest {
+                all.insert(digest, File::open(&path).map_err(fault)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Puts a connector's bytes into the library that is at `directory`.
+    ///
+    /// # Errors
+    /// `store-unavailable` where the file cannot be written.
+    pub(crate) fn put(directory: &Path, bytes: &[u8]) -> Result<Digest> {
+        create_private(directory)?;
+        let digest = Digest::of(bytes);
+        write_whole(&bytes_path(directory, digest), &[bytes])?;
+        Ok(digest)
     }
 
     /// Keeps a connector that was inspected: its bytes, and the compiled form.
@@ -57,6 +99,7 @@ impl Library {
     /// # Errors
     /// `store-unavailable` where they cannot be removed.
     pub fn remove(&self, digest: Digest) -> Result<()> {
+        let _removing = self.removing.write().unwrap_or_else(PoisonError::into_inner);
         let prefix = digest.to_string();
         let entries = fs::read_dir(&self.directory).map_err(|error| unavailable(&self.directory, &error))?;
         for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
@@ -137,12 +180,16 @@ impl Library {
     }
 
     fn bytes_path(&self, digest: Digest) -> PathBuf {
-        self.directory.join(format!("{digest}.wasm"))
+        bytes_path(&self.directory, digest)
     }
 
     fn compiled_path(&self, runtime: &Runtime, digest: Digest) -> PathBuf {
         self.directory.join(format!("{digest}-{:016x}.cwasm", engine_hash(runtime)))
     }
+}
+
+fn bytes_path(directory: &Path, digest: Digest) -> PathBuf {
+    directory.join(format!("{digest}.wasm"))
 }
 
 /// wasmtime's own statement of which compiled code it can run: its version, the target and every setting that matters.
@@ -165,18 +212,18 @@ fn deserialize(runtime: &Runtime, code: &[u8]) -> Option<wasmtime::component::Co
 /// Writes a file that is there whole or not at all, also after a crash.
 fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
+    let write = || -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         for part in parts {
             file.write_all(part)?;
         }
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
-        fs::File::open(directory)?.sync_all()
+        File::open(directory)?.sync_all()
     };
     write().map_err(|error| unavailable(path, &error))
 }
 
-fn unavailable(path: &Path, error: &std::io::Error) -> Error {
+fn unavailable(path: &Path, error: &io::Error) -> Error {
     Kind::StoreUnavailable.error(format!("{} cannot be written: {error}.", path.display()))
 }

@@ -21,6 +21,7 @@ use url::Url;
 
 use super::{
     api::{Api, Pages},
+    backup,
     consent::{Asked, ConsentServer, Desk, Taken, below},
     console::{self, Console},
     control,
@@ -110,7 +111,7 @@ pub async fn serve(
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let by_operator = api.routes().merge(console.link_routes()).merge(metrics::routes(host.clone()));
-    let by_operator = by_operator.merge(stdio::routes(&mcp));
+    let by_operator = by_operator.merge(stdio::routes(&mcp)).merge(backup::routes(host.clone()));
     let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
     let public = match &shown {
         Some(shown) => {

@@ -64,6 +64,16 @@ impl DataDir {
     pub(super) fn new_store(&self) -> PathBuf {
         self.0.join("store.new")
     }
+
+    /// What a backup is being restored to. Nothing of it counts.
+    pub(super) fn restoring(&self) -> PathBuf {
+        self.0.join("restoring")
+    }
+
+    /// The same, whole, until it is in place.
+    pub(super) fn restored(&self) -> PathBuf {
+        self.0.join("restored")
+    }
 }
 
 /// Makes a directory and what is missing above it, each for its owner alone and on disk for good.

@@ -3,28 +3,20 @@
 
 use std::{fs, path::Path};
 
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::{
     dir, fault,
     key::{Key, KeySource},
-    random,
+    master::Master,
     seal::{self, Part, Sealer},
 };
-use crate::{
-    error::{Error, Kind, Result},
-    secret::Secret,
-};
+use crate::error::{Error, Kind, Result};
 
 /// The file's name in the store's directory.
 const FILE: &str = "header";
-
-/// The length of the master, a secret of the store that never changes, from which the keys for what lies beside the records
-/// are derived.
-const MASTER: usize = 32;
 
 /// What is in the file. `key_check` says whether a key is the right one without saying anything about it; `checksum` finds
 /// accidental damage, so that a wrong key is blamed on the key only if the file is as it was written.
@@ -39,20 +31,18 @@ struct Header {
 
 /// Makes the header of a new store, with a random id and a random master.
 pub(super) fn create(directory: &Path, key: &Key) -> Result<()> {
-    let mut master = Zeroizing::new([0; MASTER]);
-    random(&mut *master)?;
-    create_with(directory, key, Uuid::new_v4(), &Secret::new(master.as_slice())).map(drop)
+    create_with(directory, key, Uuid::new_v4(), &Master::generate()?).map(drop)
 }
 
 /// Makes the header of a store with this id and this master.
-pub(super) fn create_with(directory: &Path, key: &Key, store: Uuid, master: &Secret) -> Result<Sealer> {
-    let sealer = Sealer::new(key, *store.as_bytes());
+pub(super) fn create_with(directory: &Path, key: &Key, store: Uuid, master: &Master) -> Result<Sealer> {
+    let sealer = Sealer::new(key, store);
     let mut sealed = Vec::new();
     seal::encrypt(sealer.key_encryption_key(), Part::Master, "", master.expose(), &mut sealed)?;
     let mut header = Header {
         format: seal::VERSION.into(),
         store,
-        key_check: hex::encode(key_check(key, store)),
+        key_check: sealer.key_check(),
         master: hex::encode(sealed),
         checksum: String::new(),
     };
@@ -74,7 +64,7 @@ pub(super) fn id(directory: &Path) -> Option<Uuid> {
 /// # Errors
 /// [`Kind::StoreDamaged`] if the file is not what was written, [`Kind::WrongKey`] if it is and the key does not fit,
 /// [`Kind::StoreUnavailable`] if a newer Attaché wrote it.
-pub(super) fn open(directory: &Path, key: &Key, source: &KeySource) -> Result<(Sealer, Secret)> {
+pub(super) fn open(directory: &Path, key: &Key, source: &KeySource) -> Result<(Sealer, Master)> {
     let path = directory.join(FILE);
     let damaged = |reason: &str| fault::damaged(&path, reason);
     let text = match fs::read(&path) {
@@ -94,16 +84,16 @@ pub(super) fn open(directory: &Path, key: &Key, source: &KeySource) -> Result<(S
         return Err(damaged("its checksum does not fit"));
     }
     let expected = hex::decode(&header.key_check).map_err(|_| damaged("it is incomplete"))?;
-    if constant_time::verify_slices_are_equal(&*key_check(key, header.store), &expected).is_err() {
+    let sealer = Sealer::new(key, header.store);
+    if !sealer.is_of(&expected) {
         return Err(wrong_key(directory, source));
     }
-    let sealer = Sealer::new(key, *header.store.as_bytes());
     let master = hex::decode(&header.master)
         .ok()
         .and_then(|sealed| seal::decrypt(sealer.key_encryption_key(), Part::Master, "", &sealed))
-        .filter(|master| master.len() == MASTER)
+        .and_then(|master| Master::read(&master))
         .ok_or_else(|| damaged("its master secret does not open"))?;
-    Ok((sealer, Secret::new(master.as_slice())))
+    Ok((sealer, master))
 }
 
 fn wrong_key(directory: &Path, source: &KeySource) -> Error {
@@ -115,10 +105,6 @@ fn wrong_key(directory: &Path, source: &KeySource) -> Error {
         KeySource::Command(_) => "The key command prints another key than this store was made with.".to_owned(),
     };
     Kind::WrongKey.error(format!("The key does not open the store in {}.", directory.display())).hint(hint)
-}
-
-fn key_check(key: &Key, store: Uuid) -> Zeroizing<[u8; 32]> {
-    seal::derive(key.expose(), store.as_bytes(), &[b"key check"])
 }
 
 impl Header {
@@ -150,7 +136,7 @@ mod tests {
         let source = KeySource::Env("KEY".into());
         let [one, two] = [0, 1].map(|_| open(home.path(), &key, &source).unwrap().1);
         assert_eq!(one.expose(), two.expose());
-        assert_ne!(one.expose(), [0; MASTER]);
+        assert_ne!(one.expose(), &[0; Master::LENGTH]);
     }
 
     #[test]

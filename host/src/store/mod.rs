@@ -17,32 +17,45 @@
 //! store/commits     number of the last acknowledged commit
 //! store/sled/       the records
 //! store.new/        a store that is being written; `store` only ever appears whole, by renaming this
+//! restoring/        what a backup is being restored to; nothing of it counts
+//! restored/         the same, whole: whoever opens the data directory next moves it into place
 //! audit.log         kept by `audit`
 //! ```
 
 pub(crate) mod dir;
+mod envelope;
 pub(crate) mod fault;
 mod header;
 mod key;
 pub(crate) mod lock;
+mod master;
+mod moment;
 mod pieces;
 mod place;
+mod restoring;
 mod rotate;
 mod seal;
 mod sled_store;
+mod stream;
 #[cfg(test)]
 pub(crate) mod trial;
 mod vault;
 
+pub(crate) use envelope::{OpensWith, altered, open, unread, unwritten};
 pub use key::KeySource;
 pub(crate) use key::refuse_shared;
+pub(crate) use master::Master;
 pub use place::Place;
+pub(crate) use restoring::{Restoring, refuse_used};
 pub use rotate::Rotated;
 pub use sled_store::SledStore;
-pub(crate) use vault::PROBE;
 pub use vault::{Changes, Vault};
+pub(crate) use vault::{PROBE, Plain, plain, read};
 
 use crate::error::{Kind, Result};
+
+/// Sealed records, each with its place.
+pub type Records = Vec<(Place, Vec<u8>)>;
 
 /// What keeps sealed bytes by place.
 pub trait Store: Send + Sync {
@@ -64,6 +77,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// As [`Store::list`].
     fn all(&self) -> Result<Vec<(Place, Vec<u8>)>>;
+
+    /// Every record there is, as they are now, some at a time; what is committed before the last of them was given does not
+    /// show in them.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn moment(&self) -> Result<Box<dyn Iterator<Item = Result<Records>> + '_>>;
 
     /// Writes the whole batch or nothing of it. When this returns, it is on disk for good.
     ///

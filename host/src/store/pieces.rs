@@ -44,6 +44,11 @@ pub(super) fn behind(place: &Place) -> Vec<u8> {
     [place.as_str().as_bytes(), b"\0"].concat()
 }
 
+/// Whether a record begins with this piece.
+pub(super) fn is_first(key: &[u8]) -> bool {
+    !key.contains(&0)
+}
+
 /// Puts the pieces of many records, in the order of their keys, together again.
 pub(super) fn join(pieces: impl IntoIterator<Item = (IVec, IVec)>) -> Result<Vec<(Place, Vec<u8>)>> {
     let mut records = Vec::new();

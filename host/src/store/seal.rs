@@ -6,8 +6,9 @@
 
 use std::fmt;
 
-use aws_lc_rs::hkdf;
+use aws_lc_rs::{constant_time, hkdf};
 use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce, aead::AeadInOut};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{Place, key::Key, random};
@@ -27,18 +28,37 @@ pub(super) enum Part {
     DataKey = 0,
     Value = 1,
     Master = 2,
+    Backup = 3,
 }
 
 /// Seals and opens the records of one store.
 pub(super) struct Sealer {
+    store: Uuid,
     key_encryption_key: Zeroizing<[u8; KEY]>,
+    key_check: Zeroizing<[u8; KEY]>,
 }
 
 impl Sealer {
     /// The key-encryption key is derived from the key and the store's id: one key may open several stores, and none of
     /// them takes a record of another.
-    pub(super) fn new(key: &Key, store: [u8; 16]) -> Self {
-        Self { key_encryption_key: derive(key.expose(), &store, &[b"key-encryption key"]) }
+    pub(super) fn new(key: &Key, store: Uuid) -> Self {
+        let derived = |purpose: &[u8]| derive(key.expose(), store.as_bytes(), &[purpose]);
+        Self { store, key_encryption_key: derived(b"key-encryption key"), key_check: derived(b"key check") }
+    }
+
+    /// The store's id.
+    pub(super) fn store(&self) -> Uuid {
+        self.store
+    }
+
+    /// Says whether a key is this store's, and nothing about the key.
+    pub(super) fn key_check(&self) -> String {
+        hex::encode(*self.key_check)
+    }
+
+    /// Whether the key is the one of which that was said.
+    pub(super) fn is_of(&self, key_check: &[u8]) -> bool {
+        constant_time::verify_slices_are_equal(&*self.key_check, key_check).is_ok()
     }
 
     /// Seals a record.
@@ -150,7 +170,7 @@ mod tests {
     use super::*;
 
     fn sealer() -> Sealer {
-        Sealer::new(&Key::generate().unwrap(), [7; 16])
+        Sealer::new(&Key::generate().unwrap(), Uuid::from_bytes([7; 16]))
     }
 
     fn place(text: &str) -> Place {
@@ -175,9 +195,9 @@ mod tests {
     #[test]
     fn a_record_of_another_store_or_key_is_refused() {
         let key = Key::generate().unwrap();
-        let sealed = Sealer::new(&key, [1; 16]).seal(&place("a"), b"value").unwrap();
-        Sealer::new(&key, [1; 16]).open(&place("a"), &sealed).unwrap();
-        assert_damaged(Sealer::new(&key, [2; 16]).open(&place("a"), &sealed), "a");
+        let sealed = Sealer::new(&key, Uuid::from_bytes([1; 16])).seal(&place("a"), b"value").unwrap();
+        Sealer::new(&key, Uuid::from_bytes([1; 16])).open(&place("a"), &sealed).unwrap();
+        assert_damaged(Sealer::new(&key, Uuid::from_bytes([2; 16])).open(&place("a"), &sealed), "a");
         assert_damaged(sealer().open(&place("a"), &sealed), "a");
     }
 

@@ -8,12 +8,19 @@ use std::{
     os::unix::fs::FileExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock, mpsc},
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak, mpsc},
     time::{Duration, Instant},
 };
 
-use super::{Batch, Place, Store, dir, fault, pieces};
-use crate::error::{Error, Kind, Result};
+use super::{
+    Batch, Place, Records, Store, dir, fault,
+    moment::{Moment, Past},
+    pieces,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    sync::lock,
+};
 
 /// Memory for sled's page cache: a store of a few thousand records fits whole.
 const CACHE: u64 = 64 << 20;
@@ -33,6 +40,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// The number of the last commit, kept in the same batch as the commit itself. No place starts with a NUL.
 const COMMITS_KEY: &[u8] = b"\0commits";
 
+/// Before every place, and behind the number of the last commit.
+const FIRST: &[u8] = &[COMMITS_KEY[0] + 1];
+
 /// The file beside sled's with the number of the last commit that was acknowledged.
 const COMMITS_FILE: &str = "commits";
 
@@ -45,6 +55,8 @@ pub struct SledStore {
     room_needed: fn(&Batch) -> u64,
     /// Nobody reads what is not durable yet, and a list is of one moment: a commit has the lock to itself.
     state: RwLock<State>,
+    /// Moments that somebody still reads.
+    moments: Mutex<Vec<Weak<Mutex<Past>>>>,
 }
 
 enum State {
@@ -93,10 +105,11 @@ impl SledStore {
             return Err(fault::damaged(&sled_path(directory), "its files are missing"));
         }
         let running = Running::open(directory)?;
-        Ok(Self { directory: directory.to_owned(), room_needed, state: RwLock::new(State::Open(running.into())) })
+        let state = RwLock::new(State::Open(running.into()));
+        Ok(Self { directory: directory.to_owned(), room_needed, state, moments: Mutex::default() })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T> {
+    pub(super) fn read<T>(&self, read: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T> {
         let mut state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Failed) {
             drop(state);
@@ -110,6 +123,13 @@ impl SledStore {
             State::Failed => Err(Kind::StoreUnavailable.error("The store failed again while it was read.")),
             State::Broken(error) => Err(error.clone()),
         }
+    }
+
+    /// The moments that are still read.
+    fn pasts(&self) -> Vec<Arc<Mutex<Past>>> {
+        let mut moments = lock(&self.moments);
+        moments.retain(|past| past.strong_count() > 0);
+        moments.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn reopen(&self, state: &mut State) -> Result<()> {
@@ -149,9 +169,17 @@ impl Store for SledStore {
     }
 
     fn all(&self) -> Result<Vec<(Place, Vec<u8>)>> {
-        // Places come after the number of the last commit, whose key no place can be.
-        let first = [COMMITS_KEY[0] + 1];
-        pieces::join(self.read(|db| db.range(first..).collect::<sled::Result<Vec<_>>>())?)
+        pieces::join(self.read(|db| db.range(FIRST..).collect::<sled::Result<Vec<_>>>())?)
+    }
+
+    fn moment(&self) -> Result<Box<dyn Iterator<Item = Result<Records>> + '_>> {
+        let past = Arc::new(Mutex::new(Past::from(FIRST.to_vec())));
+        // No commit is half done while it is read.
+        self.read(|_| {
+            lock(&self.moments).push(Arc::downgrade(&past));
+            Ok(())
+        })?;
+        Ok(Box::new(Moment::new(self, past)))
     }
 
     fn commit(&self, batch: Batch) -> Result<()> {
@@ -165,7 +193,7 @@ impl Store for SledStore {
         self.check_room(&batch)?;
         let mut ended = false;
         let result = guarded(&self.directory, || {
-            let result = running.commit(&self.directory, batch);
+            let result = running.commit(&self.directory, batch, &self.pasts());
             ended = true;
             result
         });
@@ -206,16 +234,26 @@ impl Running {
         Ok(running)
     }
 
-    fn commit(&mut self, directory: &Path, batch: Batch) -> Result<()> {
+    fn commit(&mut self, directory: &Path, batch: Batch, pasts: &[Arc<Mutex<Past>>]) -> Result<()> {
         let commits = self.commits + 1;
         let mut writes = sled::Batch::default();
+        let remember = |key: &[u8]| {
+            let remembered = pasts.iter().try_for_each(|past| lock(past).remember(key, || self.db.get(key)));
+            remembered.map_err(|error| fault::sled(directory, &error))
+        };
         // The last write to a place is the one that counts.
         for (place, value) in batch.writes.into_iter().collect::<BTreeMap<_, _>>() {
             if let Some(first) = self.db.get(place.as_str()).map_err(|error| fault::sled(directory, &error))? {
-                pieces::keys(&place, &first).for_each(|key| writes.remove(key));
+                for key in pieces::keys(&place, &first) {
+                    remember(&key)?;
+                    writes.remove(key);
+                }
             }
             if let Some(value) = value {
-                pieces::cut(&place, &value)?.into_iter().for_each(|(key, piece)| writes.insert(key, piece));
+                for (key, piece) in pieces::cut(&place, &value)? {
+                    remember(&key)?;
+                    writes.insert(key, piece);
+                }
             }
         }
         writes.insert(COMMITS_KEY, &commits.to_be_bytes());

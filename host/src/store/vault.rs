@@ -16,8 +16,9 @@ use super::{
     fault, header,
     key::Key,
     lock::Lock,
-    rotate,
-    seal::{self, Sealer},
+    master::Master,
+    restoring, rotate,
+    seal::Sealer,
 };
 use crate::{
     error::{Kind, Result},
@@ -32,7 +33,7 @@ pub(crate) const PROBE: [&str; 2] = ["host", "probe"];
 pub struct Vault {
     store: Box<dyn Store>,
     sealer: Sealer,
-    master: Secret,
+    master: Master,
     revision: AtomicU64,
     /// Dropped last, so that the next owner finds the store closed.
     lock: Lock,
@@ -59,6 +60,7 @@ impl Vault {
         };
         let lock = Lock::acquire(&dir.lock(), wait)?;
         remove_unfinished(&dir.new_store())?;
+        restoring::settle(&dir)?;
         let exists = dir.store().try_exists().map_err(|error| fault::io(&dir.store(), &error))?;
         let key = match fetched {
             Some(key) => key,
@@ -113,6 +115,18 @@ impl Vault {
         Ok(self.store.list(below)?.into_iter().map(|(place, _)| place).collect())
     }
 
+    /// Every record as it is now, some at a time, whatever is committed before the last of them was given.
+    ///
+    /// # Errors
+    /// As [`Vault::get`], here or for the first record that cannot be read.
+    pub(crate) fn moment(&self) -> Result<impl Iterator<Item = Result<Vec<(Place, Plain)>>>> {
+        let unsealed = |(place, sealed): (Place, Vec<u8>)| {
+            let value = self.sealer.open(&place, &sealed)?;
+            Ok((place, value))
+        };
+        Ok(self.store.moment()?.map(move |some| some?.into_iter().map(unsealed).collect()))
+    }
+
     /// Writes all of these changes or none. When this returns, they are on disk for good.
     ///
     /// # Errors
@@ -159,7 +173,7 @@ impl Vault {
 
     /// A 256-bit key of this store's for one purpose, the same every time: whoever has it learns nothing of the others.
     pub fn subkey(&self, purpose: &[u8]) -> Secret {
-        Secret::new(seal::derive(self.master.expose(), b"", &[b"subkey ", purpose]).as_slice())
+        self.master.subkey(purpose)
     }
 
     /// Every record as it is sealed.
@@ -171,8 +185,12 @@ impl Vault {
         self.sealer.open(place, sealed)
     }
 
-    pub(super) fn master(&self) -> &Secret {
+    pub(super) fn master(&self) -> &Master {
         &self.master
+    }
+
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// Closes the store and keeps the lock.
@@ -183,12 +201,7 @@ impl Vault {
 
     fn unseal<T: DeserializeOwned>(&self, place: &Place, sealed: &[u8]) -> Result<T> {
         let value = self.sealer.open(place, sealed)?;
-        // What serde would say may quote the value.
-        serde_json::from_slice(&value).map_err(|_| {
-            Kind::StoreDamaged
-                .error(format!("The record {place} does not have the form that this version of Attaché reads."))
-                .hint("Use the version that wrote it, or remove the record and make it anew.")
-        })
+        read(place, &value)
     }
 }
 
@@ -200,7 +213,7 @@ impl fmt::Debug for Vault {
 
 /// Changes that are made together or not at all. Of several to one place, the last one counts.
 #[derive(Default)]
-pub struct Changes(Vec<(Place, Option<Zeroizing<Vec<u8>>>)>);
+pub struct Changes(Vec<(Place, Option<Plain>)>);
 
 impl Changes {
     /// No changes yet.
@@ -213,10 +226,7 @@ impl Changes {
     /// # Errors
     /// [`Kind::Internal`] if the value cannot be written as JSON.
     pub fn put<T: Serialize + ?Sized>(mut self, place: &Place, value: &T) -> Result<Self> {
-        let mut plain = Wiped::default();
-        serde_json::to_writer(&mut plain, value)
-            .map_err(|_| Kind::Internal.error(format!("The record {place} cannot be written as JSON.")))?;
-        self.0.push((place.clone(), Some(plain.0)));
+        self.0.push((place.clone(), Some(plain(place, value)?)));
         Ok(self)
     }
 
@@ -246,6 +256,33 @@ impl fmt::Debug for Changes {
             |(place, value): &(Place, Option<_>)| (place.clone(), if value.is_some() { "put" } else { "delete" });
         f.debug_map().entries(self.0.iter().map(change)).finish()
     }
+}
+
+/// A record's value before it is sealed and after it was opened: JSON.
+pub(crate) type Plain = Zeroizing<Vec<u8>>;
+
+/// The value of a record.
+///
+/// # Errors
+/// [`Kind::Internal`] if it cannot be written as JSON.
+pub(crate) fn plain<T: Serialize + ?Sized>(place: &Place, value: &T) -> Result<Plain> {
+    let mut plain = Wiped::default();
+    serde_json::to_writer(&mut plain, value)
+        .map_err(|_| Kind::Internal.error(format!("The record {place} cannot be written as JSON.")))?;
+    Ok(plain.0)
+}
+
+/// What a record's value says.
+///
+/// # Errors
+/// [`Kind::StoreDamaged`], naming the place, if it does not have the form that is asked for.
+pub(crate) fn read<T: DeserializeOwned>(place: &Place, value: &[u8]) -> Result<T> {
+    // What serde would say may quote the value.
+    serde_json::from_slice(value).map_err(|_| {
+        Kind::StoreDamaged
+            .error(format!("The record {place} does not have the form that this version of Attaché reads."))
+            .hint("Use the version that wrote it, or remove the record and make it anew.")
+    })
 }
 
 /// A buffer that leaves no copy of its content behind when it grows.
