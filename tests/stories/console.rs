@@ -12,6 +12,7 @@ use crate::{
     connect, machine,
     oauth::SECRET,
     serving::{Host, serve},
+    webhooks::{self, Receiver},
     with_echo,
 };
 
@@ -341,4 +342,15 @@ fn a_page_of_another_port_cannot_act_for_who_is_signed_in() {
     let seen = console.go("console", false, &steps);
     assert_eq!(page(&seen, "forged")["status"], 403);
     console.attache.run(&["connection", "check", "echo"]).done();
+}
+
+#[test]
+fn the_overview_tells_of_webhooks_and_of_what_came_of_the_last_message() {
+    let (receiver, service) = (Receiver::start().will(410, &[]), Service::plain());
+    let console = Console::of(with_echo());
+    webhooks::add(&console.attache, "hooks", &receiver, &[]);
+    connect(&console.attache, "header", &service, &[]).done();
+    webhooks::until(&console.attache, "hooks", |it| it["disabled"].is_string());
+    let seen = console.go("webhooks", true, &[json!({ "look": "overview" })]);
+    shows(&seen, "overview", &["disabled hooks", &receiver.url("/hooks"), "status 410", "1 were given up"]);
 }

@@ -90,7 +90,7 @@ impl Receiver {
     }
 
     /// Next it answers so.
-    fn will(self, status: u16, headers: &[(&str, &str)]) -> Self {
+    pub fn will(self, status: u16, headers: &[(&str, &str)]) -> Self {
         self.state.0.lock().unwrap().answers.push(answer(status, headers, "<b>not now</b>"));
         self
     }
@@ -125,7 +125,7 @@ impl Receiver {
 
 /// Adds a webhook, and gives its secret.
 #[track_caller]
-fn add(attache: &Attache, name: &str, receiver: &Receiver, more: &[&str]) -> String {
+pub fn add(attache: &Attache, name: &str, receiver: &Receiver, more: &[&str]) -> String {
     let (url, authority) = (receiver.url(&format!("/{name}")), receiver.authority());
     let add = ["webhook", "add", &url, "--name", name, "--allow-private", &authority];
     attache.run(&[&add[..], more].concat()).done().trim().to_owned()
@@ -138,7 +138,7 @@ fn shown(attache: &Attache, name: &str) -> Value {
 
 /// Waits until that is true of a webhook.
 #[track_caller]
-fn until(attache: &Attache, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub fn until(attache: &Attache, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let began = Instant::now();
     loop {
         let webhook = shown(attache, name);
@@ -217,8 +217,8 @@ fn everything_that_happens_to_a_connection_is_told_once_and_signed() {
     assert_eq!(receiver.messages().len(), 5, "each comes once, and nothing is told elsewhere");
     let data = |reason: Option<&str>| {
         let id = messages[0].body["data"]["connection-id"].clone();
-        let mut data =
-            json!({ "environment": "default", "connection": "oauth", "connection-id": id, "connector": "oauth" });
+        let mut data = json!({ "environment": "default", "connection": "oauth", "connection-id": id, "connector": "oauth",
+                "owner": "cli:tester" });
         reason.inspect(|reason| data["reason"] = (*reason).into());
         data
     };

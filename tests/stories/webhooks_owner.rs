@@ -58,6 +58,9 @@ fn a_renewal_whose_answer_was_lost() {
     }
     assert_eq!(sent(&receiver, 1), [needs_reconnect("answer-lost")]);
     reconnected(&embedded, simulated.url(), &receiver, 1);
+    let metrics = embedded.host().metrics().unwrap();
+    let delivered = "attache_webhook_messages_total{outcome=\"delivered\"}";
+    assert!(metrics.lines().any(|line| line.starts_with(delivered) && !line.ends_with(" 0")), "{metrics}");
 }
 
 #[test]

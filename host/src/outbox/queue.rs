@@ -46,7 +46,15 @@ pub(crate) enum Due {
     /// The next is to be tried then.
     At(Timestamp),
     /// To be tried now.
-    Now(Box<(Endpoint, String, Queued)>),
+    Now(Box<Tried>),
+}
+
+/// A message that is tried.
+pub(crate) struct Tried {
+    pub(crate) endpoint: Endpoint,
+    /// Its name in the queue.
+    key: String,
+    pub(crate) message: Queued,
 }
 
 /// What becomes of a message that was tried.
@@ -135,7 +143,7 @@ impl Outbox {
                 return Ok(Due::At(Timestamp::from_millisecond(due).unwrap_or(Timestamp::MAX)));
             }
             match self.vault.get::<Queued>(&endpoint.messages_place()?.join(&key)?)? {
-                Some(queued) => return Ok(Due::Now(Box::new((endpoint, key, queued)))),
+                Some(message) => return Ok(Due::Now(Box::new(Tried { endpoint, key, message }))),
                 None => drop(waiting.remove(&key)),
             }
         }
@@ -145,35 +153,21 @@ impl Outbox {
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) fn settle(
-        &self,
-        tried: &Endpoint,
-        key: &str,
-        message: Queued,
-        last: Last,
-        settled: &Settled,
-    ) -> Result<()> {
+    pub(crate) fn settle(&self, tried: &Tried, last: Last, settled: &Settled) -> Result<()> {
         let mut queues = lock(&self.queues);
         self.count(if last.delivered { Outcome::Delivered } else { Outcome::Failed });
-        let written = self.write_down(&mut queues, tried, key, message, last, settled);
+        let written = self.write_down(&mut queues, tried, last, settled);
         if written.is_err() {
             // What is kept is what counts.
-            queues.remove(&tried.id);
+            queues.remove(&tried.endpoint.id);
         }
         written
     }
 
-    fn write_down(
-        &self,
-        queues: &mut Queues,
-        tried: &Endpoint,
-        key: &str,
-        message: Queued,
-        last: Last,
-        settled: &Settled,
-    ) -> Result<()> {
+    fn write_down(&self, queues: &mut Queues, tried: &Tried, last: Last, settled: &Settled) -> Result<()> {
+        let Tried { endpoint: before, key, message } = tried;
         // It may have another secret by now.
-        let there = self.endpoint(&tried.environment, &tried.name)?.filter(|there| there.id == tried.id);
+        let there = self.endpoint(&before.environment, &before.name)?.filter(|there| there.id == before.id);
         let Some(mut endpoint) = there else { return Ok(()) };
         let place = endpoint.messages_place()?.join(key)?;
         let waiting = self.queue(queues, &endpoint)?;
@@ -183,7 +177,7 @@ impl Outbox {
         match settled {
             Settled::Delivered => changes = changes.delete(&place),
             Settled::Again(at) if waited => {
-                waiting.insert(key.to_owned(), at.as_millisecond());
+                waiting.insert(key.clone(), at.as_millisecond());
                 let again = Queued { attempts: message.attempts + 1, due: at.as_millisecond(), ..message.clone() };
                 changes = changes.put(&place, &again)?;
             }
@@ -203,7 +197,7 @@ impl Outbox {
         endpoint.last = Some(last);
         self.vault.commit_aside(changes.put(&endpoint.place()?, &endpoint)?)?;
         if waited && matches!(settled, Settled::GivenUp) {
-            self.note_dropped(&endpoint, &message, "nobody took it");
+            self.note_dropped(&endpoint, message, "nobody took it");
         }
         Ok(())
     }

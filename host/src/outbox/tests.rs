@@ -3,7 +3,7 @@ use std::{path::Path, time::Duration};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::*;
+use super::{queue::Tried, *};
 use crate::{error::Kind, secret::Secret, store::KeySource, transport::PrivateAllowed};
 
 /// An outbox that keeps three messages for each endpoint.
@@ -55,7 +55,7 @@ impl Story {
         self.outbox.endpoint("default", name).unwrap().unwrap()
     }
 
-    fn next(&self, endpoint: &Endpoint) -> (Endpoint, String, Queued) {
+    fn next(&self, endpoint: &Endpoint) -> Tried {
         match self.outbox.due("default", &endpoint.name, endpoint.id).unwrap() {
             Due::Now(next) => *next,
             _ => panic!("nothing is due"),
@@ -66,10 +66,10 @@ impl Story {
     fn delivered(&self, endpoint: &Endpoint) -> Vec<String> {
         let mut connections = Vec::new();
         while self.outbox.waiting(endpoint).unwrap() > 0 {
-            let (endpoint, key, queued) = self.next(endpoint);
-            let payload: serde_json::Value = serde_json::from_str(&queued.payload).unwrap();
+            let tried = self.next(endpoint);
+            let payload: serde_json::Value = serde_json::from_str(&tried.message.payload).unwrap();
             connections.push(payload["data"]["connection"].as_str().unwrap().to_owned());
-            self.outbox.settle(&endpoint, &key, queued, last(true), &Settled::Delivered).unwrap();
+            self.outbox.settle(&tried, last(true), &Settled::Delivered).unwrap();
         }
         connections
     }
@@ -107,11 +107,11 @@ fn where_too_many_wait_the_oldest_is_given_up_counted_and_audited() {
 fn a_message_that_was_given_up_while_it_was_tried_is_not_brought_back() {
     let (story, app) = story();
     story.refreshed("a");
-    let (endpoint, key, queued) = story.next(&app);
+    let tried = story.next(&app);
     for connection in ["b", "c", "d"] {
         story.refreshed(connection);
     }
-    story.outbox.settle(&endpoint, &key, queued, last(false), &Settled::Again(Timestamp::now())).unwrap();
+    story.outbox.settle(&tried, last(false), &Settled::Again(Timestamp::now())).unwrap();
     assert_eq!((story.delivered(&app), story.kept("app").dropped), (vec!["b".into(), "c".into(), "d".into()], 1));
 }
 
@@ -119,18 +119,18 @@ fn a_message_that_was_given_up_while_it_was_tried_is_not_brought_back() {
 fn what_came_of_an_attempt_is_kept() {
     let (story, app) = story();
     story.refreshed("a");
-    let (endpoint, key, queued) = story.next(&app);
+    let tried = story.next(&app);
     let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    story.outbox.settle(&endpoint, &key, queued, last(false), &Settled::Again(later)).unwrap();
+    story.outbox.settle(&tried, last(false), &Settled::Again(later)).unwrap();
     let Story { outbox, home } = story;
     drop(outbox);
     let story = Story { outbox: open(home.path()), home };
     let due = story.outbox.due("default", "app", app.id).unwrap();
     assert!(matches!(due, Due::At(at) if at.as_millisecond() == later.as_millisecond()));
     story.refreshed("b");
-    let (endpoint, key, queued) = story.next(&app);
-    assert_eq!(queued.attempts, 0, "the other does not wait for it");
-    story.outbox.settle(&endpoint, &key, queued, last(false), &Settled::GivenUp).unwrap();
+    let tried = story.next(&app);
+    assert_eq!(tried.message.attempts, 0, "the other does not wait for it");
+    story.outbox.settle(&tried, last(false), &Settled::GivenUp).unwrap();
     assert_eq!((story.kept("app").dropped, story.audited("webhook-dropped")), (1, 1));
     assert_eq!(story.outbox.waiting(&app).unwrap(), 1);
 }
@@ -139,10 +139,10 @@ fn what_came_of_an_attempt_is_kept() {
 fn nothing_is_written_for_an_endpoint_that_was_removed() {
     let (story, app) = story();
     story.refreshed("a");
-    let (endpoint, key, queued) = story.next(&app);
+    let tried = story.next(&app);
     story.outbox.remove(&app).unwrap();
     story.outbox.put(&self::endpoint("app")).unwrap();
-    story.outbox.settle(&endpoint, &key, queued, last(false), &Settled::Again(Timestamp::now())).unwrap();
+    story.outbox.settle(&tried, last(false), &Settled::Again(Timestamp::now())).unwrap();
     assert!(matches!(story.outbox.due("default", "app", app.id).unwrap(), Due::Never));
     let kept = story.kept("app");
     assert_eq!((kept.last.is_none(), story.outbox.waiting(&kept).unwrap()), (true, 0));

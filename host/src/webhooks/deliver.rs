@@ -104,18 +104,18 @@ impl Courier {
                     let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
                     tokio::select! { () = sleep(wait) => {}, () = until_changed(&mut messages) => {} }
                 }
-                Ok(Due::Now(message)) => {
-                    let (endpoint, key, queued) = *message;
-                    let answer = self.host.send_message(&endpoint, &queued.id, &queued.payload).await;
-                    let (settled, rest) = self.judging.judge(&answer, queued.attempts);
+                Ok(Due::Now(tried)) => {
+                    let message = &tried.message;
+                    let answer = self.host.send_message(&tried.endpoint, &message.id, &message.payload).await;
+                    let (settled, rest) = self.judging.judge(&answer, message.attempts);
                     let last = said(&answer);
                     tracing::debug!(
                         webhook = self.name,
-                        message = queued.id,
+                        message = message.id,
                         outcome = last.what,
                         "a message was tried"
                     );
-                    if let Err(error) = self.host.outbox.settle(&endpoint, &key, queued, last, &settled) {
+                    if let Err(error) = self.host.outbox.settle(&tried, last, &settled) {
                         // It would be sent again at once.
                         tracing::error!(webhook = self.name, %error, "what came of a message cannot be kept");
                         sleep(STORE_PAUSE).await;
