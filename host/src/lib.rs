@@ -13,6 +13,8 @@
 //! - [`host`]: the data directory opened as one, with [`approve`] (adding a connector), [`apps`] (the operator's registrations
 //!   with providers), [`connect`] (making a connection and ending it),
 //!   [`call`] (the way of a call, to be read from top to bottom), [`once`] (calls that are not made twice) and [`check`] (looking through what is kept).
+//! - [`gateway`]: services of a private network, through an agent there that alone can open its connections' credentials;
+//!   the host's side, and the agent.
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
 //! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
@@ -45,6 +47,7 @@ pub mod credential;
 pub mod digest;
 pub mod egress;
 pub mod error;
+pub mod gateway;
 pub mod host;
 pub mod manifest;
 mod metrics;

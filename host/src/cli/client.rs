@@ -106,8 +106,8 @@ impl Client {
         let Way::Socket(client) = &self.way else {
             return Err(Kind::Internal.error("Only a host that runs on this machine is asked to speak MCP."));
         };
-        let asked = client.post(self.uri(&["mcp"], &[])?).json(wanted).header(CALLER, self.shown_caller());
-        let asked = asked.header(CONNECTION, "upgrade").header(UPGRADE, PROTOCOL);
+        let asked = client.post(self.uri(&["mcp"], &[])?).body(json(wanted)?).header(CONTENT_TYPE, "application/json");
+        let asked = asked.header(CALLER, self.shown_caller()).header(CONNECTION, "upgrade").header(UPGRADE, PROTOCOL);
         let response = asked.send().await.map_err(|why| silent(&why.without_url()))?;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -133,15 +133,15 @@ impl Client {
     }
 
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
-        read(self.ask(Method::POST, path, &[], written(body)?).await?)
+        read(self.ask(Method::POST, path, &[], Content::Json(json(body)?)).await?)
     }
 
     pub(super) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
-        read(self.ask(Method::PUT, path, &[], written(body)?).await?)
+        read(self.ask(Method::PUT, path, &[], Content::Json(json(body)?)).await?)
     }
 
     pub(super) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T> {
-        read(self.ask(Method::PATCH, path, &[], written(body)?).await?)
+        read(self.ask(Method::PATCH, path, &[], Content::Json(json(body)?)).await?)
     }
 
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T> {
@@ -260,9 +260,8 @@ async fn send(
     Ok((status, response.bytes().await.map_err(reqwest::Error::without_url)?.to_vec()))
 }
 
-fn written(body: &impl Serialize) -> Result<Content> {
-    let bytes = serde_json::to_vec(body).map_err(|error| Kind::Internal.error(format!("No body: {error}.")))?;
-    Ok(Content::Json(bytes))
+fn json(body: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(body).map_err(|error| Kind::Internal.error(format!("No body: {error}.")))
 }
 
 /// What came back: a problem is the error that it was.

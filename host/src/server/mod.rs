@@ -12,6 +12,7 @@ pub mod consent;
 pub mod console;
 pub mod control;
 mod exposure;
+mod gateway;
 pub mod mcp;
 mod metrics;
 mod page;

@@ -25,6 +25,7 @@ use super::{
     console::{self, Console},
     control,
     exposure::{self, Tls},
+    gateway,
     mcp::{Door, stdio},
     metrics,
     remote::{self, Remote},
@@ -97,6 +98,7 @@ pub async fn serve(
     let console = Console::new(&base, host.clone(), api.routes());
     let mcp = Door::new(host.clone(), host.clone(), Some(console.clone()), &base);
     let public = consent.routes().merge(api.routes()).merge(mcp.routes()).merge(console.routes());
+    let public = public.merge(gateway::routes(host.clone()));
     let public = public.fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
     let public = remote::noted(public, behind_proxy).into_make_service_with_connect_info::<Remote>();
@@ -140,8 +142,9 @@ pub async fn serve(
     // From here on nobody new is let in.
     drop(ending);
     tokio::select! { () = host.underway.none() => {}, () = tokio::time::sleep(longest_call) => {}, () = told_to_stop() => {} }
-    // Clients that wait for changes would wait on.
+    // Clients that wait for changes would wait on, and gateways for calls.
     mcp.close();
+    host.relay.close();
     let last = tokio::time::Instant::now() + LAST_ANSWERS;
     for mut served in serving {
         match tokio::time::timeout_at(last, &mut served).await {

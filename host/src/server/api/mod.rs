@@ -17,6 +17,7 @@ mod consents;
 mod devices;
 mod document;
 mod environments;
+mod gateways;
 mod health;
 mod later;
 mod once;
@@ -47,15 +48,16 @@ pub(crate) use self::{
     audit::Verified,
     callers::{MadeCaller, NewCaller},
     calls::PreviewView,
-    connections::{Agree, Checked, NewConnection},
+    connections::{Agree, Checked, NewConnection, SealedSecrets},
     connectors::{Approve, ConnectorDetail, ConnectorProposal, Isolate},
     devices::{DeviceAnswer, DeviceView},
     environments::NewEnvironment,
+    gateways::{InvitedView, NewGateway},
     problem::Written,
     sessions::{Confirm, NewSession, SessionState, SessionView},
     views::{
         AppView, CallerView, ConnectProposalView, ConnectionDetail, ConnectionView, ConnectorView, EndedView,
-        EnvironmentView, MadeView, OperationDetail, OperationView,
+        EnvironmentView, GatewayView, MadeView, OperationDetail, OperationView, SealingView,
     },
 };
 pub use self::{
@@ -158,6 +160,8 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(store::check))
         .routes(routes!(callers::list, callers::create))
         .routes(routes!(callers::revoke))
+        .routes(routes!(gateways::list, gateways::invite))
+        .routes(routes!(gateways::show, gateways::remove))
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::remove))
         .split_for_parts();
