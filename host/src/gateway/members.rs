@@ -240,3 +240,104 @@ fn no_code() -> Error {
         .error("This code opens nothing: it was used, has run out, or never was.")
         .hint("`attache gateway enroll NAME` on the host gives a new one. If nobody of yours used it, somebody else did: remove that gateway.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        gateway::key::OpeningKey,
+        settings::{Given, Settings, Source, Sourced},
+    };
+
+    struct Story {
+        host: Host,
+        _folder: tempfile::TempDir,
+    }
+
+    fn story() -> Story {
+        let folder = tempfile::tempdir().unwrap();
+        let key = format!("file:{}", folder.path().join("key").display());
+        let settings = Settings::load(Given {
+            data_dir: Some(Sourced { value: folder.path().join("data"), source: Source::Flag }),
+            key: Some(Sourced { value: key, source: Source::Flag }),
+            environment: None,
+        });
+        Story { host: Host::open(&settings.unwrap()).unwrap(), _folder: folder }
+    }
+
+    impl Story {
+        fn invite(&self, environment: &str, name: &str) -> Code {
+            let invited = self.host.invite_gateway(environment, name, "tester").unwrap();
+            String::from_utf8(invited.code.expose().to_vec()).unwrap().parse().unwrap()
+        }
+
+        fn join(&self, code: &Code, who: &[u8]) -> Result<Gateway> {
+            let key = OpeningKey::generate().unwrap().public().clone();
+            self.host.join_gateway(code.id, &code.secret, Digest::of(who), key)
+        }
+    }
+
+    #[test]
+    fn a_code_lets_one_gateway_in_once_into_its_environment() {
+        let story = story();
+        story.host.create_environment("other").unwrap();
+        let code = story.invite("other", "plant");
+        assert_eq!(code.host, story.host.gateway_identity().unwrap().public());
+        let joined = story.join(&code, b"first").unwrap();
+        assert_eq!((joined.environment.as_str(), joined.name.as_str()), ("other", "plant"));
+        assert!(story.host.gateways("default").unwrap().is_empty());
+        assert_eq!(story.host.gateway_of(Digest::of(b"first")).unwrap().unwrap().name, "plant");
+        let error = story.join(&code, b"second").unwrap_err();
+        assert_eq!(error.kind(), Kind::Denied, "{error}");
+    }
+
+    #[test]
+    fn a_code_that_is_wrong_lets_nobody_in_and_stays_good() {
+        let story = story();
+        let code = story.invite("default", "plant");
+        let guessed = Code { secret: Secret::new(vec![0; 32]), ..Code::new(code.host).unwrap() };
+        let guessed = Code { id: code.id, ..guessed };
+        assert_eq!(story.join(&guessed, b"thief").unwrap_err().kind(), Kind::Denied);
+        story.join(&code, b"first").unwrap();
+    }
+
+    #[test]
+    fn a_code_that_ran_out_lets_nobody_in() {
+        let story = story();
+        let code = story.invite("default", "plant");
+        let place = code_place(code.id).unwrap();
+        let invitation: Invitation = story.host.vault.get(&place).unwrap().unwrap();
+        let over = Invitation { until: Timestamp::now().as_second(), ..invitation };
+        story.host.vault.commit(Changes::new().put(&place, &over).unwrap()).unwrap();
+        assert_eq!(story.join(&code, b"late").unwrap_err().kind(), Kind::Denied);
+        // The next one takes it away.
+        story.invite("default", "another");
+        assert!(story.host.vault.get::<Invitation>(&place).unwrap().is_none());
+    }
+
+    #[test]
+    fn of_two_codes_for_one_name_one_is_used() {
+        let story = story();
+        let (one, two) = (story.invite("default", "plant"), story.invite("default", "plant"));
+        story.join(&one, b"first").unwrap();
+        assert_eq!(story.join(&two, b"second").unwrap_err().kind(), Kind::AlreadyExists);
+        let error = story.host.invite_gateway("default", "plant", "tester").unwrap_err();
+        assert_eq!(error.kind(), Kind::AlreadyExists);
+    }
+
+    #[test]
+    fn an_environment_goes_with_its_gateways_and_codes() {
+        let story = story();
+        story.host.create_environment("other").unwrap();
+        let (joined, waiting) = (story.invite("other", "plant"), story.invite("other", "later"));
+        story.join(&joined, b"first").unwrap();
+        story.host.note_contact(Digest::of(b"first")).unwrap();
+        story.host.remove_environment("other").unwrap();
+        assert!(story.host.gateway_of(Digest::of(b"first")).unwrap().is_none());
+        story.host.create_environment("other").unwrap();
+        assert_eq!(story.join(&waiting, b"second").unwrap_err().kind(), Kind::Denied);
+        for folder in [GATEWAYS, CODES, CONTACTS] {
+            assert!(story.host.vault.places_below(&Place::new([folder]).unwrap()).unwrap().is_empty(), "{folder}");
+        }
+    }
+}

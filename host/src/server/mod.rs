@@ -16,6 +16,7 @@ mod gateway;
 pub mod mcp;
 mod metrics;
 mod page;
+mod prompt;
 mod remote;
 mod serve;
 mod tls;

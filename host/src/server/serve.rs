@@ -28,6 +28,7 @@ use super::{
     gateway,
     mcp::{Door, stdio},
     metrics,
+    prompt::Prompt,
     remote::{self, Remote},
     tls::{Shown, TlsListener},
 };
@@ -109,10 +110,13 @@ pub async fn serve(
     let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
     let public = match &shown {
         Some(shown) => {
-            let pages = TlsListener::new(pages, shown.clone())?;
+            let pages = TlsListener::new(Prompt(pages), shown.clone())?;
             tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
         }
-        None => tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future()),
+        None => {
+            let pages = Prompt(pages);
+            tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
+        }
     };
     let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
     let caring = [

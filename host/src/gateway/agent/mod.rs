@@ -16,6 +16,8 @@ mod files;
 mod join;
 mod opened;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use join::{Join, join};
 pub use run::{Run, run};
