@@ -11,6 +11,7 @@ mod embedded;
 pub mod fuzz;
 pub mod mcp;
 pub mod measure;
+pub mod memory;
 pub mod peers;
 pub mod service;
 pub mod simulate;

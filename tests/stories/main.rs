@@ -23,6 +23,7 @@ mod egress;
 mod environments;
 mod facebook;
 mod fuzz;
+mod gateway;
 mod github;
 mod hostile;
 mod http;
