@@ -19,7 +19,8 @@ pub fn found_in_memory(canary: &Canary, process: u32) -> Vec<String> {
     let (dump, wanted) = (folder.path().join("memory"), folder.path().join("wanted"));
     let written = copy(process, &dump);
     assert!(written > 1 << 20, "only {written} bytes of the memory could be read");
-    fs::write(&wanted, canary.spellings().map(|spelling| [spelling, b"\n"].concat()).collect::<Vec<_>>().concat()).unwrap();
+    fs::write(&wanted, canary.spellings().map(|spelling| [spelling, b"\n"].concat()).collect::<Vec<_>>().concat())
+        .unwrap();
     // This process is not optimised, and there is much to search.
     let found = Command::new("grep").args(["-aoiFhf"]).args([&wanted, &dump]).env("LC_ALL", "C").output().unwrap();
     assert!(matches!(found.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&found.stderr));
@@ -31,7 +32,8 @@ pub fn found_in_memory(canary: &Canary, process: u32) -> Vec<String> {
 
 /// Copies every page that is there and may be written, and gives how many bytes those are.
 fn copy(process: u32, to: &std::path::Path) -> u64 {
-    let open = |what| File::open(format!("/proc/{process}/{what}")).expect("another process's memory cannot be read here");
+    let open =
+        |what| File::open(format!("/proc/{process}/{what}")).expect("another process's memory cannot be read here");
     let (memory, pages) = (open("mem"), open("pagemap"));
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("the process has gone");
     let page = u64::try_from(rustix::param::page_size()).unwrap();

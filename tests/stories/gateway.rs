@@ -159,16 +159,20 @@ fn nginx_behind_a_gateway_takes_a_password_that_the_host_never_has() {
     let used = there.lines().filter(|line| line.contains("\"credential-used\"")).count();
     assert_eq!(used, here.as_array().unwrap().len(), "{there}");
     assert!(there.contains("\"operation\":\"get\"") && there.contains("\"path\":\"/x\""), "{there}");
+    let checked = plant.attache.run(&["store", "check", "--output", "json"]).json();
+    assert_eq!(checked["findings"], json!([]), "{checked}");
     // A dry run sends nothing, and tells where the gateway would put it.
     let input = json!({ "path": "/x" }).to_string();
-    let preview = plant.attache.run(&["call", "http", "get", "--input", &input, "--dry-run", "--output", "json"]).json();
+    let preview =
+        plant.attache.run(&["call", "http", "get", "--input", &input, "--dry-run", "--output", "json"]).json();
     assert_eq!(preview["attached"], json!(["header Authorization (Basic)"]), "{preview}");
     assert_eq!(plant.gateway_audit().lines().count(), there.lines().count());
 }
 
 #[test]
 fn the_secret_is_in_no_memory_store_log_or_line_but_the_gateways_own() {
-    let (canary, direct) = (Canary::new("canary-5d41402abc4b2a76-sealed"), Canary::new("canary-7c211433f02071597-direct"));
+    let (canary, direct) =
+        (Canary::new("canary-5d41402abc4b2a76-sealed"), Canary::new("canary-7c211433f02071597-direct"));
     // One that sends back what it gets, in several spellings.
     let service = Service::start(|request| {
         let shown = request.header("authorization").unwrap_or_default().to_owned();
@@ -324,7 +328,8 @@ fn a_code_lets_one_gateway_in_and_whoever_comes_second_is_told_what_that_means()
     let code = enroll(&attache);
     let (thief, owner) = (machine(), machine());
     let stolen = join(&thief, &url, &code).json();
-    let refused = join(&owner, &url, &code).refused(5, "This code opens nothing: it was used, has run out, or never was.");
+    let refused =
+        join(&owner, &url, &code).refused(5, "This code opens nothing: it was used, has run out, or never was.");
     assert!(refused.err.contains("somebody else did: remove that gateway"), "{}", refused.err);
     assert!(!owner.data().join("gateway/gateway.key").exists(), "nothing is kept of one that did not join");
     // What whoever connects is asked to compare is not what its owner saw, for there is nothing that they saw.
@@ -550,7 +555,8 @@ const WATCH: &str = "import socket, sys\n\
 #[test]
 fn a_private_network_is_reached_and_nothing_dials_in() {
     with_names(&["erp.internal"], |_| {
-        let made = Command::new("sh").args(["-c", APART]).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").output().unwrap();
+        let made =
+            Command::new("sh").args(["-c", APART]).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let nginx = peers::nginx_basic("jo", SECRET);
         let mut attache = machine();
@@ -561,7 +567,10 @@ fn a_private_network_is_reached_and_nothing_dials_in() {
         let _watch = Host(watch);
         let seen = || fs::read_to_string(&wired).unwrap();
         soon("nobody watches the wire", || seen().contains("watching"));
-        let _host = outside(&attache, &["serve", "--listen", "10.88.0.1:7070", "--public-url", "https://attache.example", "--insecure"]);
+        let _host = outside(
+            &attache,
+            &["serve", "--listen", "10.88.0.1:7070", "--public-url", "https://attache.example", "--insecure"],
+        );
         attache.set("SECRET", SECRET);
         let private = machine();
         // The host speaks plain http here, and the name of its certificate's owner is not what this story is about.

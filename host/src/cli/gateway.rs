@@ -118,14 +118,7 @@ impl Gateway {
 
 fn row(it: &GatewayView) -> Vec<String> {
     let last = it.last_contact.clone().unwrap_or_else(|| "never".to_owned());
-    vec![
-        it.name.clone(),
-        it.state.clone(),
-        last,
-        it.joined.clone(),
-        it.invited_by.clone(),
-        it.fingerprint.short(),
-    ]
+    vec![it.name.clone(), it.state.clone(), last, it.joined.clone(), it.invited_by.clone(), it.fingerprint.short()]
 }
 
 async fn remove(context: &Context, name: &str, yes: bool) -> Result<Answer> {

@@ -35,8 +35,7 @@ pub(super) async fn connect(
         return Err(Kind::Denied.error("The host proposes a connection that goes through no gateway."));
     };
     compare(&gateway, key.fingerprint(), agreed.key)?;
-    let secrets: BTreeMap<String, Secret> =
-        typed.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+    let secrets: BTreeMap<String, Secret> = typed.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
     let meant = meant(asked, &gateway, &terms, secrets.clone())?;
     show_what_is_meant(&mut proposal, &meant)?;
     agree(&proposal, Some((&gateway, key.fingerprint())), agreed.yes)?;

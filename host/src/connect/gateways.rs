@@ -59,7 +59,9 @@ pub(super) fn typed(
 ) -> Result<Values> {
     if let Some(name) = secrets.keys().next() {
         return Err(Kind::InvalidInput
-            .error(format!("`{name}` came in clear, and the secrets of a gateway's connection are sealed where they are typed."))
+            .error(format!(
+                "`{name}` came in clear, and the secrets of a gateway's connection are sealed where they are typed."
+            ))
             .hint("`attache connect … --gateway NAME` does that; the host is sent no more than the box."));
     }
     if !private.is_empty() {
@@ -101,15 +103,22 @@ impl Host {
         }
         if option.parameters.iter().any(|parameter| parameter.of_app) {
             return Err(Kind::Usage
-                .error(format!("The auth option `{}` uses what the operator's app has, which no gateway knows.", option.id))
+                .error(format!(
+                    "The auth option `{}` uses what the operator's app has, which no gateway knows.",
+                    option.id
+                ))
                 .hint("Connect without a gateway."));
         }
         let secret: BTreeSet<&str> =
             option.parameters.iter().filter(|it| it.is_secret()).map(|it| it.name.as_str()).collect();
         let parts = option.audience.iter().flat_map(|origin| origin.names());
-        if let Some(part) = parts.into_iter().find(|name| name.split_once('.').is_some_and(|(it, _)| secret.contains(it))) {
+        if let Some(part) =
+            parts.into_iter().find(|name| name.split_once('.').is_some_and(|(it, _)| secret.contains(it)))
+        {
             return Err(Kind::Usage
-                .error(format!("Where the credential goes depends on `{part}`, a part of a secret, which the host does not see."))
+                .error(format!(
+                    "Where the credential goes depends on `{part}`, a part of a secret, which the host does not see."
+                ))
                 .hint("Choose an auth option that asks for the host by itself, or connect without a gateway."));
         }
         Ok(gateway)
@@ -132,13 +141,19 @@ impl Host {
         let gateway = self.find_gateway(book.environment(), &agreed.name)?;
         let gateway = gateway.ok_or_else(|| again(format!("The gateway `{}` was removed.", agreed.name)))?;
         if gateway.key.fingerprint() != agreed.key {
-            return Err(again(format!("The gateway `{}` is another than the one that was agreed to: it has another key.", agreed.name)));
+            return Err(again(format!(
+                "The gateway `{}` is another than the one that was agreed to: it has another key.",
+                agreed.name
+            )));
         }
         let sealed = sealed.ok_or_else(|| again("Its credential is gone.".into()))?;
         // The gateway goes by what was sealed, so that a connector that says otherwise now would be called with surprises.
         let now = terms(book.environment(), &gateway, connection, declared, &reachable.audience)?;
         if now.text()? != sealed.terms {
-            return Err(again("Its credential was sealed for what its connector said of this auth option then, which has changed.".into()));
+            return Err(again(
+                "Its credential was sealed for what its connector said of this auth option then, which has changed."
+                    .into(),
+            ));
         }
         Ok(Some(Arc::new(Relayed::new(self.relay.clone(), gateway, connection.pool(), sealed))))
     }
@@ -146,7 +161,7 @@ impl Host {
 
 fn needs_sealing(connection: &Connection, why: String) -> Error {
     let (name, gateway) = (&connection.name, connection.gateway.as_ref().map_or("NAME", |gateway| &gateway.name));
-    Kind::ReconnectNeeded
-        .error(format!("The connection `{name}` cannot be used: {why}"))
-        .hint(format!("`attache connection reconnect {name} --gateway {gateway}` seals it anew, to this gateway or another."))
+    Kind::ReconnectNeeded.error(format!("The connection `{name}` cannot be used: {why}")).hint(format!(
+        "`attache connection reconnect {name} --gateway {gateway}` seals it anew, to this gateway or another."
+    ))
 }

@@ -25,7 +25,8 @@ pub use book::{Book, proper_name};
 pub use callback::CameBack;
 pub use oauth2::{Authorization, Discovered};
 pub use records::{
-    AgreedGateway, Approval, Captured, Connection, Consent, Credential, Drafted, Environment, Isolation, Pending, SealedBox, now,
+    AgreedGateway, Approval, Captured, Connection, Consent, Credential, Drafted, Environment, Isolation, Pending,
+    SealedBox, now,
 };
 pub use sending::Sending;
 pub(crate) use sending::{FOLDER as LEAVING, Leaving};

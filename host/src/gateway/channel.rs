@@ -63,12 +63,7 @@ impl Purpose {
 ///
 /// # Errors
 /// `denied` where another host answers, or one that speaks another version; `unreachable` where the line breaks.
-pub(super) async fn dial<S>(
-    stream: S,
-    me: &Identity,
-    host: Digest,
-    purpose: Purpose,
-) -> Result<client::TlsStream<S>>
+pub(super) async fn dial<S>(stream: S, me: &Identity, host: Digest, purpose: Purpose) -> Result<client::TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

@@ -127,7 +127,8 @@ impl Door {
             say(wire::REFUSED, wire::failure(&stranger)).await?;
             return Err(stranger);
         };
-        say(wire::HELLO, json!(Joined { name: gateway.name.clone(), environment: gateway.environment.clone() })).await?;
+        say(wire::HELLO, json!(Joined { name: gateway.name.clone(), environment: gateway.environment.clone() }))
+            .await?;
         drop(unknown);
         self.host.relay.add(line.clone());
         tracing::info!(gateway = gateway.name, environment = gateway.environment, "a gateway is connected");

@@ -103,7 +103,9 @@ impl TryFrom<String> for SealingKey {
 
     fn try_from(text: String) -> Result<Self> {
         let bytes = BASE64_STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| Kind::InvalidInput.error("That is not the key of a gateway: it has 32 bytes, in base64."))
+        bytes
+            .map(Self)
+            .ok_or_else(|| Kind::InvalidInput.error("That is not the key of a gateway: it has 32 bytes, in base64."))
     }
 }
 
@@ -117,7 +119,8 @@ impl OpeningKey {
     pub(super) fn generate() -> Result<Self> {
         let (public, private) =
             SUITE.generate_key_pair().map_err(|_| Kind::Internal.error("No key pair could be made."))?;
-        let public = public.0.try_into().map_err(|_| Kind::Internal.error("A key has another length than it should."))?;
+        let public =
+            public.0.try_into().map_err(|_| Kind::Internal.error("A key has another length than it should."))?;
         Ok(Self { private, public: SealingKey(public) })
     }
 
@@ -135,7 +138,13 @@ impl OpeningKey {
     }
 
     /// Opens what was sealed with just this info and bound to just that; nothing else.
-    pub(super) fn open(&self, info: &[u8], bound: &[u8], encapsulated: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn open(
+        &self,
+        info: &[u8],
+        bound: &[u8],
+        encapsulated: &[u8],
+        sealed: &[u8],
+    ) -> Option<Zeroizing<Vec<u8>>> {
         let encapsulated = EncapsulatedSecret(encapsulated.to_vec());
         SUITE.open(&encapsulated, info, bound, sealed, &self.private).ok().map(Zeroizing::new)
     }

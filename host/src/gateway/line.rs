@@ -53,7 +53,10 @@ pub(super) enum Lost {
 
 impl Line {
     /// Begins to ask through a channel. What keeps it going is to be run until it ends.
-    pub(super) async fn begin<S>(stream: S, identity: Digest) -> Result<(Self, impl Future<Output = ()> + Send + use<S>)>
+    pub(super) async fn begin<S>(
+        stream: S,
+        identity: Digest,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + use<S>)>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -51,7 +51,7 @@ pub struct Invited {
 
 /// What a code is for. The code itself is not kept.
 #[derive(Serialize, Deserialize)]
-struct Invitation {
+pub(crate) struct Invitation {
     environment: String,
     name: String,
     by: String,
@@ -61,10 +61,12 @@ struct Invitation {
     hash: Digest,
 }
 
-const GATEWAYS: &str = "gateways";
-const CODES: &str = "gateway-codes";
+/// Where gateways are kept, and the codes of those that may join.
+pub(crate) const GATEWAYS: &str = "gateways";
+/// See [`GATEWAYS`].
+pub(crate) const CODES: &str = "gateway-codes";
 /// Apart from what calls depend on: one that is seen again changes nothing for them.
-const CONTACTS: &str = "gateway-contacts";
+pub(crate) const CONTACTS: &str = "gateway-contacts";
 
 impl Host {
     /// Who this host is to its gateways.
@@ -174,7 +176,8 @@ impl Host {
     pub fn remove_gateway(&self, environment: &str, name: &str, caller: &str) -> Result<()> {
         let gateway = self.gateway(environment, name)?;
         self.audit.write(&Event::gateway_removed(environment, name, caller))?;
-        let changes = Changes::new().delete(&gateway_place(gateway.identity)?).delete(&contact_place(gateway.identity)?);
+        let changes =
+            Changes::new().delete(&gateway_place(gateway.identity)?).delete(&contact_place(gateway.identity)?);
         self.vault.commit(changes)?;
         self.relay.disconnect(gateway.identity);
         Ok(())

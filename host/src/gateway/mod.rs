@@ -38,6 +38,7 @@ mod wire;
 pub(crate) use door::Door;
 pub use key::{Identity, SealingKey};
 pub use members::{CODE_LASTS, Gateway, Invited};
+pub(crate) use members::{CODES, CONTACTS, GATEWAYS, Invitation};
 pub(crate) use relay::{Relay, Relayed};
 pub use sealed::Terms;
 pub(crate) use sealed::{Meant, Wanted, seal, signs_in};

@@ -123,7 +123,9 @@ impl Terms {
 /// The refusal of an auth option that trades what was typed for something else.
 pub(crate) fn signs_in(option: &str) -> Error {
     Kind::Usage
-        .error(format!("The auth option `{option}` signs in, and through a gateway goes only what is sent as it was typed."))
+        .error(format!(
+            "The auth option `{option}` signs in, and through a gateway goes only what is sent as it was typed."
+        ))
         .hint("Choose an auth option that sends or signs with what is typed, or connect without a gateway.")
 }
 
@@ -275,7 +277,10 @@ mod tests {
         let key = OpeningKey::generate().unwrap();
         let good = sealed(&terms(), &key);
         for encapsulated in ["", "AAAA", "?", good.sealed.as_str()] {
-            assert!(open(&SealedBox { encapsulated: encapsulated.into(), ..good.clone() }, &key).is_err(), "{encapsulated}");
+            assert!(
+                open(&SealedBox { encapsulated: encapsulated.into(), ..good.clone() }, &key).is_err(),
+                "{encapsulated}"
+            );
         }
         assert!(open(&good, &OpeningKey::generate().unwrap()).is_err(), "another gateway's");
     }

@@ -229,7 +229,8 @@ impl Body for Message {
 /// `internal` where it is not one.
 pub(super) fn read<T: DeserializeOwned>(mut message: Bytes) -> Result<(T, Bytes)> {
     let length = message.first_chunk::<PREFIX>().map(|length| u32::from_be_bytes(*length) as usize);
-    let length = length.filter(|length| *length <= HEAD_BYTES && PREFIX + length <= message.len()).ok_or_else(garbled)?;
+    let length =
+        length.filter(|length| *length <= HEAD_BYTES && PREFIX + length <= message.len()).ok_or_else(garbled)?;
     let head = message.split_to(PREFIX + length);
     let head: T = serde_json::from_slice(&head[PREFIX..]).map_err(|_| garbled())?;
     Ok((head, message))

@@ -74,11 +74,7 @@ impl Manifest {
         if declared.operations.is_empty() {
             return Err(invalid("The manifest has no operation.".into()));
         }
-        let options = declared
-            .auth
-            .iter()
-            .map(AuthOption::check)
-            .collect::<Result<Vec<_>>>()?;
+        let options = declared.auth.iter().map(AuthOption::check).collect::<Result<Vec<_>>>()?;
         let operations = declared
             .operations
             .iter()

@@ -59,9 +59,8 @@ impl Answerer {
         let limits = asked.bounds.within(&self.limits);
         let mut outgoing = Outgoing::new(method.clone(), url.clone(), headers, body);
         let existing = if asked.replace { Existing::Replace } else { Existing::Refuse };
-        let attached = self
-            .judge(&url, asked.attach, opened)
-            .and_then(|()| attach(asked.attach, opened, existing, &mut outgoing));
+        let attached =
+            self.judge(&url, asked.attach, opened).and_then(|()| attach(asked.attach, opened, existing, &mut outgoing));
         let attached = match attached {
             Ok(attached) => attached,
             Err(error) => {

@@ -63,7 +63,8 @@ impl Way {
             let all = Certificate::from_pem_bundle(&pem).map_err(|_| wrong("they are not PEM".into()))?;
             builder = builder.tls_certs_merge(all);
         }
-        let client = builder.build().map_err(|error| Kind::Internal.error(format!("There is no HTTP client: {error}.")))?;
+        let client =
+            builder.build().map_err(|error| Kind::Internal.error(format!("There is no HTTP client: {error}.")))?;
         Ok(Self { client, host: host.clone(), url })
     }
 

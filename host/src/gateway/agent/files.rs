@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::super::{Identity, SealingKey, key::{KEY_BYTES, OpeningKey}};
+use super::super::{
+    Identity, SealingKey,
+    key::{KEY_BYTES, OpeningKey},
+};
 use crate::{
     digest::Digest,
     error::{Error, Kind, Result},

@@ -73,9 +73,9 @@ pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMu
     let folder = Folder::of(&run.data_dir)?;
     let _lock = Lock::acquire(&folder.path().join("lock"), LOCK_WAIT)?;
     let membership = folder.read()?.filter(|it| !it.name.is_empty()).ok_or_else(|| {
-        Kind::NotFound
-            .error("No gateway joined from here.")
-            .hint("`attache gateway enroll NAME` on the host gives a code, with which `attache gateway join` lets it in.")
+        Kind::NotFound.error("No gateway joined from here.").hint(
+            "`attache gateway enroll NAME` on the host gives a code, with which `attache gateway join` lets it in.",
+        )
     })?;
     let way = Way::to(&membership.host, run.ca_file.as_ref())?;
     let (me, host) = (membership.keys.identity()?, membership.host_key);

@@ -1,6 +1,9 @@
 //! What a host may have a gateway do, and what not, however it asks.
 
-use std::{collections::BTreeMap, sync::{Arc, Mutex}};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -113,7 +116,8 @@ async fn story() -> Story {
     let folder = tempfile::tempdir().unwrap();
     let answerer = Answerer {
         boxes: Boxes::new(key, "default".into()),
-        allowed: PrivateAllowed::parse_reachable([&service, &other].map(|it| format!("127.0.0.1:{}", it.port))).unwrap(),
+        allowed: PrivateAllowed::parse_reachable([&service, &other].map(|it| format!("127.0.0.1:{}", it.port)))
+            .unwrap(),
         transport: Transport::default(),
         limits: Limits::default(),
         audit: Audit::open(folder.path(), Secret::new("chain"), None).unwrap(),

@@ -26,7 +26,10 @@ async fn meet(
 }
 
 /// One that dials with what a hostile or old gateway would.
-async fn dial_with(stream: DuplexStream, change: impl FnOnce(&mut ClientConfig)) -> Result<client::TlsStream<DuplexStream>> {
+async fn dial_with(
+    stream: DuplexStream,
+    change: impl FnOnce(&mut ClientConfig),
+) -> Result<client::TlsStream<DuplexStream>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = OfHost { host: identity(HOST).public(), algorithms: algorithms(&provider) };
     let resolver = AlwaysResolvesClientRawPublicKeys::new(identity(GATEWAY).certified());
@@ -37,7 +40,8 @@ async fn dial_with(stream: DuplexStream, change: impl FnOnce(&mut ClientConfig))
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(resolver));
     change(&mut config);
-    let connected = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("attache").unwrap(), stream).await;
+    let connected =
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("attache").unwrap(), stream).await;
     let mut connected = connected.map_err(|error| refused_by_host(&error))?;
     // In TLS 1.3 the one who dials is done before the other has judged.
     connected.read(&mut [0]).await.map_err(|error| refused_by_host(&error))?;
@@ -57,7 +61,8 @@ async fn both_ends_know_each_other() {
 #[tokio::test]
 async fn another_host_is_refused_by_its_key() {
     let (dialled, accepted) =
-        meet(async |line| dial(line, &identity(GATEWAY), identity(7).public(), Purpose::Calls).await, Purpose::Calls).await;
+        meet(async |line| dial(line, &identity(GATEWAY), identity(7).public(), Purpose::Calls).await, Purpose::Calls)
+            .await;
     let error = dialled.unwrap_err();
     assert_eq!(error.kind(), Kind::Denied);
     assert!(error.message().contains("Another host answers"), "{error:?}");
@@ -124,8 +129,7 @@ async fn what_was_recorded_opens_nothing_again() {
     });
     let host = identity(HOST);
     let gateway = identity(GATEWAY);
-    let (dialled, accepted) =
-        tokio::join!(dial(near, &gateway, host.public(), Purpose::Calls), accept(far, &host));
+    let (dialled, accepted) = tokio::join!(dial(near, &gateway, host.public(), Purpose::Calls), accept(far, &host));
     drop((dialled.unwrap(), accepted.unwrap()));
     let recorded = record.lock().unwrap().clone();
     assert!(recorded.len() > 100);

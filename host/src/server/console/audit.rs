@@ -25,7 +25,7 @@ const HERE: &str = "Audit";
 const PAGE: usize = 50;
 
 /// What is offered to filter by; a line may have another.
-const EVENTS: [&str; 23] = [
+const EVENTS: [&str; 26] = [
     "call-ended",
     "credential-used",
     "request",
@@ -49,6 +49,9 @@ const EVENTS: [&str; 23] = [
     "app-removed",
     "caller-key-created",
     "caller-key-revoked",
+    "gateway-invited",
+    "gateway-joined",
+    "gateway-removed",
 ];
 
 /// Which lines; as it stands in the address.
