@@ -9,6 +9,7 @@ mod browser;
 mod canary;
 mod embedded;
 pub mod fuzz;
+pub mod line;
 pub mod mcp;
 pub mod measure;
 pub mod memory;

@@ -2,16 +2,13 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
     time::{Duration, Instant},
 };
 
 use attache_tests::{
     Attache, Canary, Outcome, Running,
+    line::Line,
     memory::found_in_memory,
     peers,
     service::{Service, answer, ok},
@@ -28,22 +25,22 @@ use crate::{
 };
 
 /// What the gateway's connections of these stories have.
-const SECRET: &str = "story-password-1b9d7";
+pub(crate) const SECRET: &str = "story-password-1b9d7";
 
 /// A host that runs, with the connector `http`; and the private machine of a gateway that joined it.
-struct Plant {
+pub(crate) struct Plant {
     /// Ends before its files go.
-    running: Option<Gateway>,
-    private: Attache,
+    pub(crate) running: Option<Gateway>,
+    pub(crate) private: Attache,
     /// The fingerprint, as joining printed it.
-    key: String,
-    url: String,
-    host: Option<Host>,
-    attache: Attache,
+    pub(crate) key: String,
+    pub(crate) url: String,
+    pub(crate) host: Option<Host>,
+    pub(crate) attache: Attache,
 }
 
 /// A gateway that runs until it is dropped.
-struct Gateway(Option<Running>);
+pub(crate) struct Gateway(pub(crate) Option<Running>);
 
 impl Gateway {
     fn signal(&self, signal: Signal) {
@@ -53,7 +50,7 @@ impl Gateway {
 
     /// Waits for a line on its standard error.
     #[track_caller]
-    fn said(&mut self, words: &str) -> String {
+    pub(crate) fn said(&mut self, words: &str) -> String {
         self.0.as_mut().unwrap().said(words)
     }
 
@@ -72,7 +69,7 @@ impl Drop for Gateway {
 
 impl Plant {
     /// One whose gateway has joined and does not run yet.
-    fn joined() -> Self {
+    pub(crate) fn joined() -> Self {
         let mut attache = machine();
         attache.add("http");
         let (host, url) = serving::serve(&attache, &[]);
@@ -84,19 +81,19 @@ impl Plant {
     }
 
     /// One whose gateway is connected and may reach that.
-    fn reaching(authority: &str) -> Self {
+    pub(crate) fn reaching(authority: &str) -> Self {
         let mut plant = Self::joined();
         plant.run(&[authority]);
         plant
     }
 
-    fn run(&mut self, allowed: &[&str]) {
+    pub(crate) fn run(&mut self, allowed: &[&str]) {
         let mut gateway = self.begin(allowed);
         gateway.said("Connected to");
         self.running = Some(gateway);
     }
 
-    fn begin(&self, allowed: &[&str]) -> Gateway {
+    pub(crate) fn begin(&self, allowed: &[&str]) -> Gateway {
         let allowed = allowed.iter().flat_map(|authority| ["--allow", authority]);
         let arguments: Vec<&str> = ["gateway", "run"].into_iter().chain(allowed).collect();
         Gateway(Some(self.private.begin(&arguments)))
@@ -111,7 +108,7 @@ impl Plant {
     }
 
     #[track_caller]
-    fn connect(&self, base: &str) {
+    pub(crate) fn connect(&self, base: &str) {
         let said = self.try_to_connect(base, &["--gateway-key", &self.key, "--yes"]).done();
         assert_eq!(said, "Connected `http`: jo.\n");
     }
@@ -134,11 +131,11 @@ impl Plant {
 
 /// A code with which the gateway `plant` may join.
 #[track_caller]
-fn enroll(attache: &Attache) -> String {
+pub(crate) fn enroll(attache: &Attache) -> String {
     attache.run(&["gateway", "enroll", "plant"]).done().trim().to_owned()
 }
 
-fn join(private: &Attache, url: &str, code: &str) -> Outcome {
+pub(crate) fn join(private: &Attache, url: &str, code: &str) -> Outcome {
     private.run_with_input(&["gateway", "join", "--host", url, "--code", "-", "--output", "json"], code)
 }
 
@@ -188,7 +185,7 @@ fn the_secret_is_in_no_memory_store_log_or_line_but_the_gateways_own() {
     let mut host = Host(host);
     let mut url = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(host.stdout.take().unwrap()), &mut url).unwrap();
-    let line = Tapped::before(url.trim());
+    let line = Line::to(url.trim());
     attache.set("CANARY", &canary.secret).set("DIRECT", &direct.secret);
     let mut private = machine();
     private.set("ATTACHE_LOG", TALKATIVE);
@@ -227,46 +224,6 @@ fn the_secret_is_in_no_memory_store_log_or_line_but_the_gateways_own() {
 }
 
 const TALKATIVE: &str = "trace,cranelift_codegen=warn,wasmtime=warn,regalloc2=warn,sled=warn";
-
-/// A line whose every byte is kept.
-struct Tapped {
-    url: String,
-    passed: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Tapped {
-    /// Before the host that is there.
-    fn before(url: &str) -> Self {
-        let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let passed: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let kept = passed.clone();
-        thread::spawn(move || {
-            for near in listener.incoming().flatten() {
-                let far = TcpStream::connect(&host).unwrap();
-                for (from, to) in [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))] {
-                    let (kept, mut from, mut to) = (kept.clone(), from.unwrap(), to.unwrap());
-                    thread::spawn(move || {
-                        let mut piece = [0; 16 << 10];
-                        while let Ok(length @ 1..) = from.read(&mut piece) {
-                            kept.lock().unwrap().extend_from_slice(&piece[..length]);
-                            if to.write_all(&piece[..length]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Self { url, passed }
-    }
-
-    fn passed(&self) -> Vec<u8> {
-        self.passed.lock().unwrap().clone()
-    }
-}
 
 #[test]
 fn nothing_is_sealed_before_somebody_compared_the_key() {
@@ -574,7 +531,7 @@ fn a_private_network_is_reached_and_nothing_dials_in() {
         attache.set("SECRET", SECRET);
         let private = machine();
         // The host speaks plain http here, and the name of its certificate's owner is not what this story is about.
-        let line = Tapped::before("http://10.88.0.1:7070");
+        let line = Line::to("http://10.88.0.1:7070");
         let key = join(&private, &line.url, &enroll(&attache)).json()["fingerprint"].as_str().unwrap().to_owned();
         let authority = format!("erp.internal:{}", nginx.port);
         let mut gateway = Gateway(Some(private.begin(&["gateway", "run", "--allow", &authority])));
