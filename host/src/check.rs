@@ -17,6 +17,7 @@ use crate::{
     consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending},
     digest::Digest,
     error::Result,
+    gateway::{self, Gateway},
     host::Host,
     once, outbox,
     store::{PROBE, Place},
@@ -103,6 +104,9 @@ impl Looking<'_> {
         match segments.as_slice() {
             ["audit", "head"] => drop(self.open::<Head>(place)),
             ["caller-keys", _] => drop(self.open::<CallerKey>(place)),
+            [gateway::GATEWAYS, _] => drop(self.open::<Gateway>(place)),
+            [gateway::CODES, _] => drop(self.open::<gateway::Invitation>(place)),
+            [gateway::CONTACTS, _] => drop(self.open::<String>(place)),
             probe if *probe == PROBE => drop(self.open::<String>(place)),
             ["environments", name] => {
                 if self.open::<Environment>(place).is_some() {

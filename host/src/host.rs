@@ -22,6 +22,7 @@ use crate::{
     digest::Digest,
     egress::{Access, Credentials, Typed},
     error::{Error, Kind, Result},
+    gateway::Relay,
     manifest::{AuthOption, Manifest, Operation, Scheme, Values},
     metrics::Metrics,
     once::Ledger,
@@ -113,6 +114,7 @@ pub struct Host {
     pub(crate) metrics: Metrics,
     /// Where providers send people back to this host, where others than this machine's browsers find it.
     pub(crate) people_return: OnceLock<Url>,
+    pub(crate) relay: Arc<Relay>,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -142,6 +144,7 @@ impl Host {
             backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
+            relay: Arc::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             people_return: OnceLock::new(),
             runtime: OnceLock::new(),
@@ -179,7 +182,11 @@ impl Host {
     /// `not-found`, `denied`.
     pub fn remove_environment(&self, name: &str) -> Result<()> {
         // One of the same name that is made later is another, and opens to nobody's old key.
-        self.outbox.change(|| Book::remove_environment(&self.vault, name, &self.key_places(name)?))
+        let (keys, gateways) = (self.key_places(name)?, self.gateways(name)?);
+        let elsewhere = [keys, self.gateway_places(name)?].concat();
+        self.outbox.change(|| Book::remove_environment(&self.vault, name, &elsewhere))?;
+        gateways.iter().for_each(|gateway| self.relay.disconnect(gateway.identity));
+        Ok(())
     }
 
     /// The audit's file.
@@ -258,6 +265,7 @@ impl Host {
         if let Some(transport) = self.transport.get() {
             transport.close(&connection.pool());
         }
+        self.relay.end(&connection.pool());
         self.resting.forget(connection.id);
         self.turns.end(connection.id)
     }
@@ -329,7 +337,9 @@ impl Host {
         })?;
         let loaded = self.loaded(&approval)?;
         let consent = consent::standing(&connection, book.consent(connection.id)?)?;
-        let (option, mut typed) = consent::typed(&loaded.manifest, &connection, book.credential(connection.id)?)?;
+        let mut credential = book.credential(connection.id)?;
+        let sealed = credential.as_mut().and_then(|credential| credential.sealed.take());
+        let (option, mut typed) = consent::typed(&loaded.manifest, &connection, credential)?;
         let app = connection.app.as_deref().map(|name| book.app(&connection.connector, Some(name))).transpose()?;
         let app = app.map(Arc::new);
         if let Some(app) = &app {
@@ -347,7 +357,7 @@ impl Host {
             (values, Arc::new(sign_in) as Arc<dyn Credentials>)
         };
         let limits = self.settings.transport_limits();
-        let access = consent::access(
+        let mut access = consent::access(
             &loaded.manifest,
             option,
             &connection,
@@ -357,6 +367,7 @@ impl Host {
             app.as_deref(),
             limits,
         )?;
+        access.through = self.through(book, &connection, &approval.declared, &access.reachable, sealed)?;
         Ok(Ready {
             turn,
             granted,

@@ -15,6 +15,8 @@
 //!   [`call`] (the way of a call, to be read from top to bottom), [`once`] (calls that are not made twice), [`check`] (looking through what is kept) and [`backup`] (all of it in one
 //!   sealed file, and back).
 //! - [`webhooks`]: endpoints that are told what happens, and telling them.
+//! - [`gateway`]: services of a private network, through an agent there that alone can open its connections' credentials;
+//!   the host's side, and the agent.
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
 //! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
@@ -49,6 +51,7 @@ pub mod credential;
 pub mod digest;
 pub mod egress;
 pub mod error;
+pub mod gateway;
 pub mod host;
 pub mod manifest;
 mod metrics;

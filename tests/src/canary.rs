@@ -41,6 +41,11 @@ impl Canary {
         found
     }
 
+    /// All of its spellings.
+    pub(crate) fn spellings(&self) -> impl Iterator<Item = &[u8]> {
+        self.spellings.iter().map(|(_, spelling)| spelling.as_slice())
+    }
+
     /// Demands that it stands nowhere in there.
     #[track_caller]
     pub fn is_not_in(&self, what: &str, bytes: &[u8]) {

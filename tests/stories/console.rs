@@ -225,6 +225,17 @@ fn the_same_goes_without_javascript() {
 
 /// Whatever a connector, a service or a failure says, a browser shows it as text.
 #[test]
+fn gateways_are_shown_with_their_last_contact() {
+    let (console, private) = (Console::of(machine()), machine());
+    let code = console.attache.run(&["gateway", "enroll", "plant"]).done();
+    let url = console.root.trim_end_matches("console");
+    let joined = private.run_with_input(&["gateway", "join", "--host", url, "--code", "-", "--output", "json"], code);
+    let fingerprint = joined.json()["fingerprint"].as_str().unwrap().to_owned();
+    let seen = console.go("console-gateways", true, &[json!({ "follow": "Gateways" }), json!({ "look": "gateways" })]);
+    shows(&seen, "gateways", &["plant", "not connected", "never", &fingerprint, "let in by cli:tester"]);
+}
+
+#[test]
 fn what_others_say_is_text_and_nothing_of_it_runs() {
     const MARKUP: &str = "</q><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>";
     let console = Console::of(machine());

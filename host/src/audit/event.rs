@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
+use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::{digest::Digest, origin::Origin, text};
 const LONGEST: usize = 500;
 
 /// Who and what a call's lines are about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
     /// The environment's name.
     pub environment: String,
@@ -58,6 +59,11 @@ impl Subject {
             write_text(&mut written, text);
         }
         Self { written: written.into(), about: Arc::new(about) }
+    }
+
+    /// Who and what they are about.
+    pub(crate) fn about(&self) -> &About {
+        &self.about
     }
 
     /// The connector's name.
@@ -319,6 +325,23 @@ impl Event {
         Self::of_webhook("webhook-dropped", environment, webhook, more)
     }
 
+    /// An operator made a code with which a gateway may join.
+    pub fn gateway_invited(environment: &str, gateway: &str, caller: &str) -> Self {
+        Self::of_gateway("gateway-invited", environment, gateway, caller)
+    }
+
+    /// A gateway joined with it; `key` is the fingerprint of what its boxes are sealed to.
+    pub fn gateway_joined(environment: &str, gateway: &str, key: Digest, caller: &str) -> Self {
+        let mut event = Self::of_gateway("gateway-joined", environment, gateway, caller);
+        event.own.push(("key", key.to_string().into()));
+        event
+    }
+
+    /// An operator removed a gateway.
+    pub fn gateway_removed(environment: &str, gateway: &str, caller: &str) -> Self {
+        Self::of_gateway("gateway-removed", environment, gateway, caller)
+    }
+
     /// A connection was removed.
     pub fn connection_removed(subject: &Subject) -> Self {
         Self::about("connection-removed", subject, [])
@@ -422,6 +445,11 @@ impl Event {
     ) -> Self {
         let own = [("environment", environment.into()), ("webhook", webhook.into())];
         Self { name, subject: None, own: own.into_iter().chain(more).collect() }
+    }
+
+    fn of_gateway(name: &'static str, environment: &str, gateway: &str, caller: &str) -> Self {
+        let own = vec![("environment", environment.into()), ("gateway", gateway.into()), ("caller", caller.into())];
+        Self { name, subject: None, own }
     }
 
     fn of_app(name: &'static str, environment: &str, connector: &str, app: &str, caller: &str) -> Self {

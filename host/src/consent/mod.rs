@@ -19,12 +19,15 @@ mod terms;
 mod turn;
 mod visit;
 
-pub use access::{access, agreed, resolve, sign_in_origins, standing, typed};
+pub use access::{access, agreed, audience, resolve, sign_in_origins, standing, typed};
 pub use app::App;
 pub use book::{Book, proper_name};
 pub use callback::CameBack;
 pub use oauth2::{Authorization, Discovered};
-pub use records::{Approval, Captured, Connection, Consent, Credential, Drafted, Environment, Isolation, Pending, now};
+pub use records::{
+    AgreedGateway, Approval, Captured, Connection, Consent, Credential, Drafted, Environment, Isolation, Pending,
+    SealedBox, now,
+};
 pub use sending::Sending;
 pub(crate) use sending::{FOLDER as LEAVING, Leaving};
 pub(crate) use sign_in::{Kept, SignIn, Source, with_captured};

@@ -15,6 +15,7 @@ mod preview;
 mod redirect;
 mod retry;
 mod scrub;
+mod through;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,8 +32,9 @@ use challenge::Verdict;
 pub use credentials::{Credentials, Held, Typed};
 pub use policy::{Destination, Reachable};
 pub use preview::Preview;
-use scrub::Scrubber;
+pub(crate) use scrub::Scrubber;
 pub use scrub::{Known, SHORTEST as SHORTEST_SCRUBBED, stands_in};
+pub use through::{Leaving, Returned, Through};
 
 use crate::{
     audit::{Audit, Event, Subject},
@@ -95,6 +97,8 @@ pub struct Access {
     pub limits: transport::Limits,
     /// How to find what was attached before.
     pub known: Known,
+    /// Who attaches and sends, where that is not this host.
+    pub through: Option<Arc<dyn Through>>,
 }
 
 /// The requests of one call.
@@ -205,7 +209,7 @@ impl Session {
                 .and_then(|()| self.access.reachable.judge(&url))
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
             let held = match destination {
-                Destination::Audience if request.attach && !self.access.attachments.is_empty() => {
+                Destination::Audience if self.attaches(request.attach) && self.access.through.is_none() => {
                     Some(self.held().await?)
                 }
                 _ => None,
@@ -235,21 +239,16 @@ impl Session {
             self.audit.write(&leaving.map_text(&|text| sent.masked(text)))?;
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
-            let answer = self
-                .transport
-                .send_sparing(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
-                .instrument(span.clone())
-                .await;
-            if let Ok(answer) = &answer {
-                span.record("http.response.status_code", answer.status.as_u16());
-            }
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(fault) => {
-                    self.note(Event::fault(&self.subject, &fault.to_string()), sent)?;
-                    return Err(fault.into());
+            let attach = destination == Destination::Audience && self.attaches(request.attach);
+            let answered = self.exchange(outgoing, attach, existing, (hop, repeated)).instrument(span.clone()).await;
+            let Returned { answer, masked } = match answered {
+                Ok(returned) => returned,
+                Err(error) => {
+                    self.note(Event::fault(&self.subject, error.message()), sent)?;
+                    return Err(error);
                 }
             };
+            span.record("http.response.status_code", answer.status.as_u16());
             if let Some(held) = held
                 && self.is_refused(&answer)?
                 && !std::mem::replace(&mut renewed, true)
@@ -271,7 +270,7 @@ impl Session {
             match redirect::next(&method, &url, answer.status, &answer.headers)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?
             {
-                None => return self.hand_over(answer, sent),
+                None => return self.hand_over(answer, masked, sent),
                 Some(next) => {
                     self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
                     (method, url) = (next.method, next.url);
@@ -283,6 +282,27 @@ impl Session {
             }
         }
         Err(Kind::ServiceFailed.error(format!("The service redirected more than {REDIRECTS} times.")))
+    }
+
+    fn attaches(&self, wanted: bool) -> bool {
+        wanted && !self.access.attachments.is_empty()
+    }
+
+    /// Sends from here, or through whoever attaches what this host does not have.
+    async fn exchange(
+        &self,
+        outgoing: Outgoing,
+        attach: bool,
+        existing: Existing,
+        (hop, repeated): (usize, u32),
+    ) -> Result<Returned> {
+        let Access { through, pool, reachable, limits, .. } = &*self.access;
+        let Some(through) = through else {
+            let answer = self.transport.send_sparing(pool, &reachable.private, outgoing, limits).await?;
+            return Ok(Returned { answer, masked: 0 });
+        };
+        let (about, reads) = (self.subject.about(), self.effect == Effect::Read);
+        through.send(Leaving { outgoing, attach, existing, about, hop, repeated, reads, limits }).await
     }
 
     /// Whether the service refuses the credential, so that a newer one may help.
@@ -357,6 +377,10 @@ impl Session {
                     outgoing,
                 )
             }
+            (Destination::Audience, None) if wanted && self.access.through.is_some() => {
+                let places = self.access.attachments.iter().map(Attachment::place).collect();
+                Ok(Attached { places, values: Vec::new() })
+            }
             // What goes without the credential it should carry is an error, not a 401 that nobody understands.
             (Destination::Open, _)
                 if wanted && existing == Existing::Refuse && !self.access.attachments.is_empty() =>
@@ -401,9 +425,10 @@ impl Session {
             .hint("If that origin is trusted with the credential, the connector must name it in its audience."))
     }
 
-    fn hand_over(&self, answer: transport::Incoming, sent: &Scrubber) -> Result<Response> {
+    /// In some places it may have been masked already.
+    fn hand_over(&self, answer: transport::Incoming, masked: u64, sent: &Scrubber) -> Result<Response> {
         let mut body = Vec::from(answer.body);
-        let mut masked = sent.mask(&mut body);
+        let mut masked = masked + sent.mask(&mut body);
         let mut headers = headers::for_guest(&answer.headers);
         for (name, value) in &mut headers {
             masked += sent.mask_text(name) + sent.mask_text(value);

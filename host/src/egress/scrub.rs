@@ -32,7 +32,7 @@ const LENIENT: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b
 
 /// Masks some secrets wherever they stand.
 #[derive(Default, Clone)]
-pub(super) struct Scrubber(Vec<Arc<Finder>>);
+pub(crate) struct Scrubber(Vec<Arc<Finder>>);
 
 /// The finders that a connection needed before: making one takes longer than using it, and most of what is attached is the
 /// same in every request.
@@ -87,7 +87,7 @@ impl Known {
 
 impl Scrubber {
     /// Masks these values too, from now on; those shorter than [`SHORTEST`] are left out.
-    pub(super) fn add(&mut self, known: &Known, secrets: impl IntoIterator<Item = Secret>) {
+    pub(crate) fn add(&mut self, known: &Known, secrets: impl IntoIterator<Item = Secret>) {
         for secret in secrets.into_iter().filter(|secret| secret.len() >= SHORTEST) {
             if !self.0.iter().any(|finder| finder.is_for(&secret)) {
                 self.0.extend(known.finder(secret));
@@ -108,7 +108,7 @@ impl Scrubber {
     }
 
     /// Masks in place; returns how many places were masked.
-    pub(super) fn mask(&self, bytes: &mut [u8]) -> u64 {
+    pub(crate) fn mask(&self, bytes: &mut [u8]) -> u64 {
         // Whether there is anything is found out sooner than everything that there is, and mostly there is nothing.
         let found = self.0.iter().filter(|finder| finder.automaton.is_match(&*bytes));
         let found = found.flat_map(|finder| finder.automaton.find_overlapping_iter(&*bytes));
@@ -141,7 +141,7 @@ impl Scrubber {
     }
 
     /// The text, masked.
-    pub(super) fn masked(&self, mut text: String) -> String {
+    pub(crate) fn masked(&self, mut text: String) -> String {
         self.mask_text(&mut text);
         text
     }

@@ -1,7 +1,7 @@
 //! The messages that wait for one endpoint: written with what they tell of, taken out when they were delivered, and the oldest
 //! given up where there are too many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, hash_map::Entry};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -208,12 +208,14 @@ impl Outbox {
         queues: &'a mut Queues,
         endpoint: &Endpoint,
     ) -> Result<&'a mut BTreeMap<String, i64>> {
-        if !queues.contains_key(&endpoint.id) {
-            let kept = self.readable::<Queued>(&endpoint.messages_place()?)?.into_iter();
-            let kept = kept.map(|(place, queued)| (place.name().to_owned(), queued.due)).collect();
-            queues.insert(endpoint.id, kept);
+        match queues.entry(endpoint.id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let kept = self.readable::<Queued>(&endpoint.messages_place()?)?.into_iter();
+                let kept = kept.map(|(place, queued)| (place.name().to_owned(), queued.due));
+                Ok(unknown.insert(kept.collect()))
+            }
         }
-        Ok(queues.entry(endpoint.id).or_default())
     }
 }
 

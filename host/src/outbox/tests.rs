@@ -159,7 +159,7 @@ fn what_happened_is_kept_though_an_endpoint_cannot_be_read() {
     story.outbox.commit(changes, &[about("a").happened(EventType::Refreshed, None)]).unwrap();
     assert_eq!(story.outbox.vault.get::<String>(&mark).unwrap().unwrap(), "kept");
     assert_eq!(story.delivered(&app), ["a"], "and whoever can be told is told");
-    assert_eq!(story.outbox.endpoint("default", "a-broken").unwrap_err().kind(), Kind::StoreDamaged);
+    assert_eq!(story.outbox.endpoint("default", "a-broken").err().unwrap().kind(), Kind::StoreDamaged);
 }
 
 #[test]

@@ -26,8 +26,10 @@ use super::{
     console::{self, Console},
     control,
     exposure::{self, Tls},
+    gateway,
     mcp::{Door, stdio},
     metrics,
+    prompt::Prompt,
     remote::{self, Remote},
     tls::{Shown, TlsListener},
 };
@@ -105,6 +107,7 @@ pub async fn serve(
     let console = Console::new(&base, host.clone(), api.routes());
     let mcp = Door::new(host.clone(), host.clone(), Some(console.clone()), &base);
     let public = consent.routes().merge(api.routes()).merge(mcp.routes()).merge(console.routes());
+    let public = public.merge(gateway::routes(host.clone()));
     let public = public.fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
     let public = remote::noted(public, behind_proxy).into_make_service_with_connect_info::<Remote>();
@@ -115,10 +118,13 @@ pub async fn serve(
     let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
     let public = match &shown {
         Some(shown) => {
-            let pages = TlsListener::new(pages, shown.clone())?;
+            let pages = TlsListener::new(Prompt(pages), shown.clone())?;
             tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
         }
-        None => tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future()),
+        None => {
+            let pages = Prompt(pages);
+            tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
+        }
     };
     let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
     let caring = [
@@ -151,8 +157,9 @@ pub async fn serve(
     tokio::select! { () = host.underway.none() => {}, () = tokio::time::sleep(longest_call) => {}, () = told_to_stop() => {} }
     let last = tokio::time::Instant::now() + LAST_ANSWERS;
     tokio::select! { () = mcp.answered() => {}, () = tokio::time::sleep_until(last) => {}, () = told_to_stop() => {} }
-    // Clients that wait for changes would wait on.
+    // Clients that wait for changes would wait on, and gateways for calls.
     mcp.close();
+    host.relay.close();
     for mut served in serving {
         match tokio::time::timeout_at(last, &mut served).await {
             Ok(Ok(Err(error))) => tracing::error!(%error, "a listener failed"),

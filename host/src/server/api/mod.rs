@@ -17,6 +17,7 @@ mod consents;
 mod devices;
 mod document;
 mod environments;
+mod gateways;
 mod health;
 mod later;
 mod once;
@@ -51,15 +52,16 @@ pub(crate) use self::{
     audit::Verified,
     callers::{MadeCaller, NewCaller},
     calls::PreviewView,
-    connections::{Agree, Checked, NewConnection},
+    connections::{Agree, Checked, NewConnection, SealedSecrets},
     connectors::{Approve, ConnectorDetail, ConnectorProposal, Isolate},
     devices::{DeviceAnswer, DeviceView},
     environments::NewEnvironment,
+    gateways::{InvitedView, NewGateway},
     problem::Written,
     sessions::{Confirm, NewSession, SessionState, SessionView},
     views::{
         AppView, CallerView, ConnectProposalView, ConnectionDetail, ConnectionView, ConnectorView, EndedView,
-        EnvironmentView, MadeView, OperationDetail, OperationView, WebhookView,
+        EnvironmentView, GatewayView, MadeView, OperationDetail, OperationView, SealingView, WebhookView,
     },
     webhooks::{MadeWebhook, NewSecret, NewWebhook, WebhookTested},
 };
@@ -168,6 +170,8 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(webhooks::show, webhooks::remove))
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::rotate))
+        .routes(routes!(gateways::list, gateways::invite))
+        .routes(routes!(gateways::show, gateways::remove))
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::remove))
         .split_for_parts();

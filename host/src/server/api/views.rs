@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     callers::{CallerKey, Permission},
-    connect::{ConnectProposal, Ended, Made},
+    connect::{ConnectProposal, Ended, Made, Sealing},
     consent::{
         App, Approval, Connection, Consent, Environment, Isolation,
         app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
@@ -17,6 +17,7 @@ use crate::{
     },
     digest::Digest,
     error::Result,
+    gateway::{Gateway, SealingKey},
     host::Host,
     manifest::{Effect, Operation, oauth2::Grant},
     outbox::{Endpoint, EventType, Last},
@@ -65,6 +66,9 @@ pub(crate) struct ConnectionView {
     /// Whose it is, in the service's words.
     pub(crate) account: String,
     pub(crate) app: Option<String>,
+    /// The gateway that it goes through, if through one.
+    #[serde(default)]
+    pub(crate) gateway: Option<String>,
     /// What the connector can read.
     pub(crate) parameters: BTreeMap<String, String>,
     /// Private addresses that it may reach.
@@ -89,6 +93,7 @@ impl ConnectionView {
             auth_option: it.option.clone(),
             account: it.account.clone(),
             app: it.app.clone(),
+            gateway: it.gateway.as_ref().map(|gateway| gateway.name.clone()),
             parameters: it.parameters.clone(),
             private: json!(it.private),
             created: it.created.clone(),
@@ -187,6 +192,21 @@ pub(crate) struct ConnectProposalView {
     pub(crate) grant: Option<Grant>,
     /// Whether a person is sent to a page: then a connect session makes the connection.
     pub(crate) sends_away: bool,
+    /// What is to be sealed, where it goes through a gateway.
+    #[serde(default)]
+    pub(crate) sealing: Option<SealingView>,
+}
+
+/// What the secrets are sealed to, and what the box is bound to.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SealingView {
+    pub(crate) gateway: String,
+    /// As in a gateway's own view: whether it is that gateway's, its fingerprint tells.
+    #[schema(value_type = String)]
+    pub(crate) key: SealingKey,
+    /// The associated data, byte by byte: JSON that says where the credential goes and as what.
+    pub(crate) terms: String,
 }
 
 /// A scope, with the connector's words for it.
@@ -223,6 +243,7 @@ impl ConnectProposalView {
                 .collect(),
             grant: it.grant,
             sends_away: it.sends_away(),
+            sealing: it.sealing.clone().map(|Sealing { gateway, key, terms }| SealingView { gateway, key, terms }),
         }
     }
 }
@@ -397,6 +418,40 @@ impl WebhookView {
             waiting: host.waiting_for(it)?,
             dropped: it.dropped,
         })
+    }
+}
+
+/// A gateway that joined.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct GatewayView {
+    pub(crate) name: String,
+    /// What secrets are sealed to: an X25519 key (HPKE, RFC 9180, with HKDF-SHA256 and ChaCha20-Poly1305), in base64.
+    #[schema(value_type = String)]
+    pub(crate) key: SealingKey,
+    /// What people compare with what the gateway printed when it joined.
+    #[schema(value_type = String)]
+    pub(crate) fingerprint: Digest,
+    /// `connected`, or `not connected`.
+    pub(crate) state: String,
+    /// RFC 3339; since when it is connected, or when it was last heard of.
+    pub(crate) last_contact: Option<String>,
+    /// RFC 3339.
+    pub(crate) joined: String,
+    pub(crate) invited_by: String,
+}
+
+impl GatewayView {
+    pub(crate) fn of(it: &Gateway, connected_since: Option<String>, last_contact: Option<String>) -> Self {
+        Self {
+            name: it.name.clone(),
+            fingerprint: it.key.fingerprint(),
+            key: it.key.clone(),
+            state: if connected_since.is_some() { "connected" } else { "not connected" }.into(),
+            last_contact: connected_since.or(last_contact),
+            joined: it.joined.clone(),
+            invited_by: it.invited_by.clone(),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ const HERE: &str = "Audit";
 const PAGE: usize = 50;
 
 /// What is offered to filter by; a line may have another.
-const EVENTS: [&str; 29] = [
+const EVENTS: [&str; 32] = [
     "call-ended",
     "credential-used",
     "request",
@@ -55,6 +55,9 @@ const EVENTS: [&str; 29] = [
     "webhook-tested",
     "webhook-disabled",
     "webhook-dropped",
+    "gateway-invited",
+    "gateway-joined",
+    "gateway-removed",
 ];
 
 /// Which lines; as it stands in the address.
