@@ -162,6 +162,7 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(callers::revoke))
         .routes(routes!(gateways::list, gateways::invite))
         .routes(routes!(gateways::show, gateways::remove))
+        .routes(routes!(gateways::remove_member))
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::remove))
         .split_for_parts();
