@@ -17,7 +17,7 @@ use crate::{
     consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending},
     digest::Digest,
     error::Result,
-    gateway::{self, Gateway},
+    gateway::{self, Member},
     host::Host,
     once, outbox,
     store::{PROBE, Place},
@@ -104,7 +104,7 @@ impl Looking<'_> {
         match segments.as_slice() {
             ["audit", "head"] => drop(self.open::<Head>(place)),
             ["caller-keys", _] => drop(self.open::<CallerKey>(place)),
-            [gateway::GATEWAYS, _] => drop(self.open::<Gateway>(place)),
+            [gateway::GATEWAYS, _] => drop(self.open::<Member>(place)),
             [gateway::CODES, _] => drop(self.open::<gateway::Invitation>(place)),
             [gateway::CONTACTS, _] => drop(self.open::<String>(place)),
             probe if *probe == PROBE => drop(self.open::<String>(place)),

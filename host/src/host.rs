@@ -185,7 +185,8 @@ impl Host {
         let (keys, gateways) = (self.key_places(name)?, self.gateways(name)?);
         let elsewhere = [keys, self.gateway_places(name)?].concat();
         self.outbox.change(|| Book::remove_environment(&self.vault, name, &elsewhere))?;
-        gateways.iter().for_each(|gateway| self.relay.disconnect(gateway.identity));
+        let members = gateways.iter().flat_map(|gateway| &gateway.members);
+        members.for_each(|member| self.relay.disconnect(member.identity));
         Ok(())
     }
 

@@ -40,9 +40,15 @@ fn send(embedded: &Embedded, url: &str) -> Value {
 /// Signs in by an auth option at a provider with a quirk, calls, renews and calls again, and ends it there.
 #[track_caller]
 fn works(quirk: &str, option: &str) {
+    renewing(quirk, option).ends();
+}
+
+/// The same, where it goes on.
+#[track_caller]
+fn renewing(quirk: &str, option: &str) -> At {
     let at = signed_in(quirk, option);
     at.renews();
-    at.ends();
+    at
 }
 
 /// A host whose connection `me` was signed in at a provider with a quirk, and called.
@@ -151,7 +157,7 @@ fn what_comes_back_is_found_where_the_provider_puts_it() {
 
 #[test]
 fn an_answer_that_is_a_form_is_read_as_one() {
-    let at = works("form-answer", "form-wanted");
+    let at = renewing("form-answer", "form-wanted");
     at.ends();
     // The host asks for JSON, and such a provider gives it then: only who asks for a form is answered by one.
     let asked = json!({ "endpoint": "token", "headers": { "content-type": "application/json" } });
@@ -161,7 +167,7 @@ fn an_answer_that_is_a_form_is_read_as_one() {
 
 #[test]
 fn what_the_callback_says_stands_in_each_call() {
-    let at = works("realm-id", "of-a-company");
+    let at = renewing("realm-id", "of-a-company");
     let echoed = send(&at.embedded, &format!("{}/api/echo", at.simulated.url())).to_string();
     assert!(echoed.contains("\\\"x-company\\\":\\\"9130350000000001"), "{echoed}");
     at.ends();
@@ -170,7 +176,7 @@ fn what_the_callback_says_stands_in_each_call() {
 #[test]
 fn scopes_and_binding_follow_what_the_connector_says_of_the_provider() {
     for (quirk, option) in [("scope-comma", "comma"), ("scope-plus", "plus")] {
-        let at = works(quirk, option);
+        let at = renewing(quirk, option);
         let seen = send(&at.embedded, &format!("{}/api/admin", at.simulated.url()));
         assert_eq!(seen["status"], 200, "{quirk}: both scopes were granted: {seen}");
         at.ends();

@@ -337,9 +337,11 @@ impl Event {
         event
     }
 
-    /// An operator removed a gateway.
-    pub fn gateway_removed(environment: &str, gateway: &str, caller: &str) -> Self {
-        Self::of_gateway("gateway-removed", environment, gateway, caller)
+    /// An operator removed a machine of a gateway.
+    pub fn gateway_removed(environment: &str, gateway: &str, member: &str, caller: &str) -> Self {
+        let mut event = Self::of_gateway("gateway-removed", environment, gateway, caller);
+        event.own.push(("member", member.into()));
+        event
     }
 
     /// A connection was removed.

@@ -1,5 +1,7 @@
 //! `attache gateway enroll|list|show|remove` on the host, and `join|run` on a machine of the private network.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
@@ -14,11 +16,14 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Gateway {
-    /// On the host: make a code with which one gateway joins, within 15 minutes
+    /// On the host: make a code with which one machine joins as a gateway, within 15 minutes
     #[command(after_help = ENROLL)]
     Enroll {
         /// What to call the gateway
         name: String,
+        /// It is another machine of a gateway that there is, and joins with its recovery key
+        #[arg(long)]
+        another: bool,
     },
     /// On the private machine: make the keys, and be let in by the host
     #[command(after_help = JOIN)]
@@ -29,6 +34,16 @@ pub(super) enum Gateway {
         /// Where the code is: env:NAME, file:PATH, or - for standard input; asked for unless given
         #[arg(long, value_name = "SOURCE")]
         code: Option<String>,
+        /// Where the recovery key of another machine of this gateway is; without it a new key is made
+        #[arg(long, value_name = "SOURCE")]
+        recovery_key: Option<String>,
+    },
+    /// On the private machine: write the key that opens the gateway's credentials to a file, to be kept elsewhere
+    #[command(after_help = RECOVERY)]
+    RecoveryKey {
+        /// A file that is not there yet
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
     },
     /// On the private machine: stay connected to the host, and do what it asks within what is allowed here
     #[command(after_help = RUN)]
@@ -44,6 +59,9 @@ pub(super) enum Gateway {
     /// On the host: remove a gateway; connections through it say what mends them
     Remove {
         name: String,
+        /// Only this machine of it
+        #[arg(long, value_name = "ID")]
+        member: Option<String>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -54,8 +72,11 @@ const ENROLL: &str = "\
 The code is good once, and only for the environment that it was made in. It names the host's own key, so that the gateway knows
 whom to believe.
 
-Example:
-  attache gateway enroll plant";
+Several machines of one gateway stand in for each other, also in the middle of calls that may be made twice.
+
+Examples:
+  attache gateway enroll plant
+  attache gateway enroll plant --another";
 
 const JOIN: &str = "\
 The keys stay on this machine, in its data directory, for its owner alone. What is printed is the fingerprint of the key that
@@ -63,7 +84,15 @@ secrets are sealed to: hand it to whoever connects, on another way than through 
 
 Examples:
   attache gateway join --host https://attache.example.com
-  attache gateway join --host https://attache.example.com --code file:code.txt";
+  attache gateway join --host https://attache.example.com --code file:code.txt
+  attache gateway join --host https://attache.example.com --recovery-key file:plant.recovery";
+
+const RECOVERY: &str = "\
+Whoever has it opens whatever is sealed to the gateway, so keep it where the gateway's machine cannot be lost with it. Another
+machine that joins with it takes the place of this one, or stands beside it, and no connection is made again.
+
+Example:
+  attache gateway recovery-key --to plant.recovery";
 
 const RUN: &str = "\
 It dials out, through the proxy that HTTPS_PROXY names if there is one, and listens nowhere. Private addresses are reached where
@@ -77,75 +106,96 @@ Examples:
 impl Gateway {
     /// Whether it concerns this machine, and no host.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self, Self::Join { .. } | Self::Run { .. })
+        matches!(self, Self::Join { .. } | Self::RecoveryKey { .. } | Self::Run { .. })
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         match self {
-            Self::Enroll { name } => {
-                let made: InvitedView = context.client()?.post(&["gateways"], &NewGateway { name }).await?;
+            Self::Enroll { name, another } => {
+                let made: InvitedView = context.client()?.post(&["gateways"], &NewGateway { name, another }).await?;
+                let recovery = if another { " --recovery-key SOURCE" } else { "" };
                 prompt::show(&format!(
-                    "Until {}, on the gateway's machine: `attache gateway join --host URL`, and there type\n",
+                    "Until {}, on the gateway's machine: `attache gateway join --host URL{recovery}`, and there type\n",
                     made.until
                 ));
                 let code = made.code.clone();
                 Ok(Answer::new(json!(made), code))
             }
-            Self::Join { host, code } => join(context, host, code).await,
+            Self::Join { host, code, recovery_key } => join(context, host, code, recovery_key).await,
+            Self::RecoveryKey { to } => {
+                let key = agent::write_recovery_key(&context.settings.data_dir.value, &to)?;
+                let text = format!("What is in {} opens whatever is sealed to the key {key}.", to.display());
+                Ok(Answer::new(json!({ "file": to, "fingerprint": key }), text))
+            }
             Self::Run { allow } => run(context, &allow).await,
             Self::List => {
                 let all: Vec<GatewayView> = context.client()?.list(&["gateways"]).await?;
                 let rows: Vec<_> = all.iter().map(row).collect();
-                let table = print::table(&["NAME", "STATE", "LAST CONTACT", "JOINED", "BY", "KEY"], &rows);
+                let table = print::table(&["NAME", "STATE", "LAST CONTACT", "MACHINES", "KEY"], &rows);
                 Ok(Answer::new(json!(all), table))
             }
             Self::Show { name } => {
                 let it: GatewayView = context.client()?.get(&["gateways", &name], &[]).await?;
-                let since = match (&it.last_contact, it.state.as_str()) {
-                    (Some(since), "connected") => format!(" since {since}"),
-                    (Some(last), _) => format!(", last heard of {last}"),
-                    (None, _) => ", never heard of since it joined".to_owned(),
-                };
-                let (name, key, state) = (&it.name, &it.fingerprint, &it.state);
-                let (joined, by) = (&it.joined, &it.invited_by);
-                let text = format!("{name}: {state}{since}\n  its key is {key}\n  joined {joined}, let in by {by}\n");
+                let members = it.members.iter().map(|member| {
+                    let (id, since) = (&member.id, since(&member.state, member.last_contact.as_deref()));
+                    format!("{id}: {since}; joined {}, let in by {}", member.joined, member.invited_by)
+                });
+                let text = format!(
+                    "{}: {}\n  its key is {}\n{}",
+                    it.name,
+                    since(&it.state, it.last_contact.as_deref()),
+                    it.fingerprint,
+                    print::section("machines", members)
+                );
                 Ok(Answer::new(json!(it), text))
             }
-            Self::Remove { name, yes } => remove(context, &name, yes).await,
+            Self::Remove { name, member, yes } => remove(context, &name, member, yes).await,
         }
+    }
+}
+
+fn since(state: &str, contact: Option<&str>) -> String {
+    match (contact, state) {
+        (Some(since), "connected") => format!("connected since {since}"),
+        (Some(last), _) => format!("{state}, last heard of {last}"),
+        (None, _) => format!("{state}, never heard of since it joined"),
     }
 }
 
 fn row(it: &GatewayView) -> Vec<String> {
     let last = it.last_contact.clone().unwrap_or_else(|| "never".to_owned());
-    vec![it.name.clone(), it.state.clone(), last, it.joined.clone(), it.invited_by.clone(), it.fingerprint.short()]
+    vec![it.name.clone(), it.state.clone(), last, it.members.len().to_string(), it.fingerprint.short()]
 }
 
-async fn remove(context: &Context, name: &str, yes: bool) -> Result<Answer> {
+async fn remove(context: &Context, name: &str, member: Option<String>, yes: bool) -> Result<Answer> {
     let client = context.client()?;
     let _: GatewayView = client.get(&["gateways", name], &[]).await?;
     if !yes {
-        let question = format!("Remove the gateway `{name}`? Connections through it stop working.");
+        let question = match &member {
+            Some(member) => format!("Remove the machine `{member}` of the gateway `{name}`?"),
+            None => format!("Remove the gateway `{name}`? Connections through it stop working."),
+        };
         if !(prompt::has_person() && prompt::confirm(&question)?) {
             return Err(Kind::ConsentNeeded
                 .error(format!("The gateway `{name}` was not removed."))
                 .hint("Without a terminal, `--yes` removes it."));
         }
     }
-    client.delete::<()>(&["gateways", name]).await?;
-    let text = format!(
-        "The gateway `{name}` is not let in any longer. What it holds opens its connections' credentials still: change them at the \
-         services if its machine is lost."
-    );
-    Ok(Answer::new(json!({ "removed": name }), text))
+    match &member {
+        Some(member) => client.delete::<()>(&["gateways", name, "members", member]).await?,
+        None => client.delete::<()>(&["gateways", name]).await?,
+    }
+    let text = "It is not let in any longer. What it holds still opens its connections' credentials: change them at the services \
+                if its machine is lost.";
+    Ok(Answer::new(json!({ "removed": name, "member": member }), text))
 }
 
-async fn join(context: &Context, host: Url, code: Option<String>) -> Result<Answer> {
-    let code = match code {
-        Some(source) => {
-            let mut read = given::secrets(vec![("code".to_owned(), source)])?;
-            read.remove("code").ok_or_else(|| Kind::Internal.error("A secret was lost."))?
-        }
+async fn join(context: &Context, host: Url, code: Option<String>, recovery_key: Option<String>) -> Result<Answer> {
+    let named = [("code", code), ("recovery-key", recovery_key)];
+    let sources = named.into_iter().filter_map(|(name, source)| Some((name.to_owned(), source?)));
+    let mut read = given::secrets(sources.collect())?;
+    let code = match read.remove("code") {
+        Some(code) => code,
         None if prompt::has_person() => prompt::secret("The code that `attache gateway enroll` printed")?,
         None => {
             return Err(Kind::Usage
@@ -157,6 +207,7 @@ async fn join(context: &Context, host: Url, code: Option<String>) -> Result<Answ
     let joined = agent::join(agent::Join {
         host,
         code,
+        recovery_key: read.remove("recovery-key"),
         data_dir: settings.data_dir.value.clone(),
         ca_file: settings.ca_file.as_ref().map(|it| it.value.clone()),
     })

@@ -95,8 +95,8 @@ impl Door {
         let mut stream = BufReader::new(stream);
         let joined = match read_line::<Joining>(&mut stream).await {
             Ok(Joining { code, key }) => code.parse::<Code>().and_then(|code| {
-                let gateway = self.host.join_gateway(code.id, &code.secret, who, key)?;
-                Ok(Joined { name: gateway.name, environment: gateway.environment })
+                let member = self.host.join_gateway(code.id, &code.secret, who, key)?;
+                Ok(Joined { name: member.gateway, environment: member.environment })
             }),
             Err(error) => Err(error),
         };
@@ -122,16 +122,16 @@ impl Door {
                 told = line.say(path, &what) => told,
             }
         };
-        let Some(gateway) = self.host.gateway_of(who)? else {
+        let Some(member) = self.host.member(who)? else {
             let stranger = stranger();
             say(wire::REFUSED, wire::failure(&stranger)).await?;
             return Err(stranger);
         };
-        say(wire::HELLO, json!(Joined { name: gateway.name.clone(), environment: gateway.environment.clone() }))
+        say(wire::HELLO, json!(Joined { name: member.gateway.clone(), environment: member.environment.clone() }))
             .await?;
         drop(unknown);
         self.host.relay.add(line.clone());
-        tracing::info!(gateway = gateway.name, environment = gateway.environment, "a gateway is connected");
+        tracing::info!(gateway = member.gateway, environment = member.environment, "a gateway is connected");
         let noting = async {
             loop {
                 self.note(who);
@@ -139,13 +139,13 @@ impl Door {
             }
         };
         // One that was removed while it came in.
-        if self.host.gateway_of(who)?.is_none() {
+        if self.host.member(who)?.is_none() {
             line.end();
         }
         tokio::select! { () = running => {}, () = noting => {} }
         self.host.relay.remove(&line);
         self.note(who);
-        tracing::info!(gateway = gateway.name, environment = gateway.environment, "a gateway is gone");
+        tracing::info!(gateway = member.gateway, environment = member.environment, "a gateway is gone");
         Ok(())
     }
 

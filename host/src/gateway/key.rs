@@ -86,6 +86,16 @@ impl SealingKey {
     }
 }
 
+impl SealingKey {
+    pub(super) fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+
+    pub(super) fn of_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl fmt::Debug for SealingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SealingKey({})", self.fingerprint().short())
@@ -127,6 +137,14 @@ impl OpeningKey {
     /// Of what was kept of one.
     pub(super) fn of(private: &Secret, public: SealingKey) -> Self {
         Self { private: HpkePrivateKey::from(private.expose().to_vec()), public }
+    }
+
+    /// Of what a person kept, whose two halves must belong together.
+    pub(super) fn recovered(private: &Secret, public: SealingKey) -> Option<Self> {
+        let key = Self::of(private, public);
+        let (encapsulated, sealed) = key.public.seal(b"", b"", b"").ok()?;
+        key.open(b"", b"", &encapsulated, &sealed)?;
+        Some(key)
     }
 
     pub(super) fn private(&self) -> Secret {

@@ -23,21 +23,41 @@ use crate::{
 /// nothing.
 pub const CODE_LASTS: Duration = Duration::from_secs(15 * 60);
 
-/// A gateway that joined.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A gateway: one machine, or several that stand in for each other, since they hold the same key.
+#[derive(Debug, Clone)]
 pub struct Gateway {
     /// For people, unique in the environment.
     pub name: String,
     /// The only one that it serves.
     pub environment: String,
+    /// What its boxes are sealed to.
+    pub key: SealingKey,
+    /// At least one, in the order in which they joined.
+    pub members: Vec<Member>,
+}
+
+/// A machine that joined; one record of the store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Member {
+    /// The gateway's name.
+    pub gateway: String,
+    /// And the environment that it is in.
+    pub environment: String,
     /// What it proves to be itself by.
     pub identity: Digest,
-    /// What its boxes are sealed to.
+    /// What its boxes are sealed to: the same for all machines of a gateway.
     pub key: SealingKey,
     /// RFC 3339.
     pub joined: String,
     /// Who let it in.
     pub invited_by: String,
+}
+
+impl Member {
+    /// What people call it by.
+    pub fn id(&self) -> String {
+        self.identity.short()
+    }
 }
 
 /// What an operator hands over.
@@ -54,6 +74,8 @@ pub struct Invited {
 pub(crate) struct Invitation {
     environment: String,
     name: String,
+    /// Whether it is for another machine of a gateway that there is.
+    another: bool,
     by: String,
     /// In seconds since 1970.
     until: i64,
@@ -77,21 +99,24 @@ impl Host {
         Identity::of_seed(&self.vault.subkey(b"gateway identity"))
     }
 
-    /// Makes a code with which one gateway may join under that name.
+    /// Makes a code with which one machine may join under that name; as `another` of a gateway that there is.
     ///
     /// # Errors
-    /// `not-found` for the environment, `usage` for the name, `already-exists`.
-    pub fn invite_gateway(&self, environment: &str, name: &str, caller: &str) -> Result<Invited> {
+    /// `not-found` for the environment or the gateway that there should be, `usage` for the name, `already-exists`.
+    pub fn invite_gateway(&self, environment: &str, name: &str, another: bool, caller: &str) -> Result<Invited> {
         self.book(environment)?;
         proper_name(name)?;
-        if self.find_gateway(environment, name)?.is_some() {
-            return Err(already(name));
+        match self.find_gateway(environment, name)? {
+            Some(_) if !another => return Err(already(name)),
+            None if another => return Err(no_gateway(environment, name)),
+            _ => {}
         }
         let code = Code::new(self.gateway_identity()?.public())?;
         let until = Timestamp::now() + jiff::SignedDuration::try_from(CODE_LASTS).unwrap_or_default();
         let invitation = Invitation {
             environment: environment.to_owned(),
             name: name.to_owned(),
+            another,
             by: caller.to_owned(),
             until: until.as_second(),
             hash: Digest::of(code.secret.expose()),
@@ -103,11 +128,12 @@ impl Host {
         Ok(Invited { code: code.text(), until: until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() })
     }
 
-    /// Lets a gateway in that shows a code: from now on it is known by its keys.
+    /// Lets a machine in that shows a code: from now on it is known by its keys.
     ///
     /// # Errors
-    /// `denied`, with one sentence for a code that was used, has run out or never was; `already-exists`.
-    pub(super) fn join_gateway(&self, id: Uuid, secret: &Secret, identity: Digest, key: SealingKey) -> Result<Gateway> {
+    /// `denied`, with one sentence for a code that was used, has run out or never was, and another where it has not the key of
+    /// the gateway that it is to be another of; `already-exists`.
+    pub(super) fn join_gateway(&self, id: Uuid, secret: &Secret, identity: Digest, key: SealingKey) -> Result<Member> {
         // One at a time: a code is used once.
         let _joining = self.relay.joining();
         let place = code_place(id)?;
@@ -116,20 +142,23 @@ impl Host {
             verify_slices_are_equal(invitation.hash.as_bytes(), shown.as_bytes()).is_ok()
                 && invitation.until > Timestamp::now().as_second()
         });
-        let Invitation { environment, name, by, .. } = invitation.ok_or_else(no_code)?;
+        let Invitation { environment, name, another, by, .. } = invitation.ok_or_else(no_code)?;
         self.book(&environment).map_err(|_| no_code())?;
-        if self.find_gateway(&environment, &name)?.is_some() || self.gateway_of(identity)?.is_some() {
-            return Err(already(&name));
+        match self.find_gateway(&environment, &name)? {
+            Some(gateway) if another && gateway.key != key => return Err(other_key(&name)),
+            Some(_) if !another => return Err(already(&name)),
+            _ if self.member(identity)?.is_some() => return Err(already(&name)),
+            _ => {}
         }
-        let gateway = Gateway { name, environment, identity, key, joined: now(), invited_by: by };
+        let member = Member { gateway: name, environment, identity, key, joined: now(), invited_by: by };
         self.audit.write(&Event::gateway_joined(
-            &gateway.environment,
-            &gateway.name,
-            gateway.key.fingerprint(),
-            &gateway.invited_by,
+            &member.environment,
+            &member.gateway,
+            member.key.fingerprint(),
+            &member.invited_by,
         ))?;
-        self.vault.commit(Changes::new().delete(&place).put(&gateway_place(identity)?, &gateway)?)?;
-        Ok(gateway)
+        self.vault.commit(Changes::new().delete(&place).put(&member_place(identity)?, &member)?)?;
+        Ok(member)
     }
 
     /// The gateways of an environment, by name.
@@ -138,10 +167,23 @@ impl Host {
     /// `not-found`; those of the store.
     pub fn gateways(&self, environment: &str) -> Result<Vec<Gateway>> {
         self.book(environment)?;
-        let mut own = self.all_gateways()?;
-        own.retain(|gateway| gateway.environment == environment);
-        own.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(own)
+        let mut own: Vec<Member> = self.members()?.into_iter().filter(|it| it.environment == environment).collect();
+        own.sort_by(|one, other| {
+            (&one.gateway, &one.joined, one.identity).cmp(&(&other.gateway, &other.joined, other.identity))
+        });
+        let mut all: Vec<Gateway> = Vec::new();
+        for member in own {
+            match all.last_mut().filter(|gateway| gateway.name == member.gateway) {
+                Some(gateway) => gateway.members.push(member),
+                None => all.push(Gateway {
+                    name: member.gateway.clone(),
+                    environment: member.environment.clone(),
+                    key: member.key.clone(),
+                    members: vec![member],
+                }),
+            }
+        }
+        Ok(all)
     }
 
     /// The gateway of a name.
@@ -149,11 +191,7 @@ impl Host {
     /// # Errors
     /// `not-found`.
     pub fn gateway(&self, environment: &str, name: &str) -> Result<Gateway> {
-        self.find_gateway(environment, name)?.ok_or_else(|| {
-            Kind::NotFound
-                .error(format!("There is no gateway `{}` in the environment `{environment}`.", text::foreign(name, 64)))
-                .hint("`attache gateway list` shows them; `attache gateway enroll NAME` lets one in.")
-        })
+        self.find_gateway(environment, name)?.ok_or_else(|| no_gateway(environment, name))
     }
 
     /// The gateway of a name, if there is one.
@@ -164,36 +202,47 @@ impl Host {
         Ok(self.gateways(environment)?.into_iter().find(|gateway| gateway.name == name))
     }
 
-    /// The gateway that proves to be itself by this key, if it joined.
-    pub(super) fn gateway_of(&self, identity: Digest) -> Result<Option<Gateway>> {
-        self.vault.get(&gateway_place(identity)?)
+    /// The machine that proves to be itself by this key, if it joined.
+    pub(super) fn member(&self, identity: Digest) -> Result<Option<Member>> {
+        self.vault.get(&member_place(identity)?)
     }
 
-    /// Removes a gateway: it is not let in any longer. Connections through it say what mends them.
+    /// Removes a gateway, or one machine of it: it is not let in any longer. Connections through one that is gone say what
+    /// mends them.
     ///
     /// # Errors
     /// `not-found`.
-    pub fn remove_gateway(&self, environment: &str, name: &str, caller: &str) -> Result<()> {
-        let gateway = self.gateway(environment, name)?;
-        self.audit.write(&Event::gateway_removed(environment, name, caller))?;
-        let changes =
-            Changes::new().delete(&gateway_place(gateway.identity)?).delete(&contact_place(gateway.identity)?);
+    pub fn remove_gateway(&self, environment: &str, name: &str, member: Option<&str>, caller: &str) -> Result<()> {
+        let mut gateway = self.gateway(environment, name)?;
+        if let Some(id) = member {
+            gateway.members.retain(|member| member.id() == id);
+            if gateway.members.is_empty() {
+                return Err(Kind::NotFound
+                    .error(format!("The gateway `{name}` has no machine `{}`.", text::foreign(id, 64)))
+                    .hint(format!("`attache gateway show {name}` lists them.")));
+            }
+        }
+        let mut changes = Changes::new();
+        for member in &gateway.members {
+            self.audit.write(&Event::gateway_removed(environment, name, &member.id(), caller))?;
+            changes = changes.delete(&member_place(member.identity)?).delete(&contact_place(member.identity)?);
+        }
         self.vault.commit(changes)?;
-        self.relay.disconnect(gateway.identity);
+        gateway.members.iter().for_each(|member| self.relay.disconnect(member.identity));
         Ok(())
     }
 
-    /// When something was last heard of a gateway that is not connected now; RFC 3339.
+    /// When something was last heard of a machine that is not connected now; RFC 3339.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn last_contact(&self, gateway: &Gateway) -> Result<Option<String>> {
-        self.vault.get(&contact_place(gateway.identity)?)
+    pub fn last_contact(&self, member: &Member) -> Result<Option<String>> {
+        self.vault.get(&contact_place(member.identity)?)
     }
 
     /// Notes that something is heard of it now, unless it was removed meanwhile.
     pub(super) fn note_contact(&self, identity: Digest) -> Result<()> {
-        if self.gateway_of(identity)?.is_none() {
+        if self.member(identity)?.is_none() {
             return Ok(());
         }
         self.vault.commit_aside(Changes::new().put(&contact_place(identity)?, &now())?)
@@ -202,16 +251,16 @@ impl Host {
     /// Where the gateways of an environment are kept, and the codes for it.
     pub(crate) fn gateway_places(&self, environment: &str) -> Result<Vec<Place>> {
         let mut places = Vec::new();
-        for gateway in self.gateways(environment)? {
-            places.extend([gateway_place(gateway.identity)?, contact_place(gateway.identity)?]);
+        for member in self.gateways(environment)?.into_iter().flat_map(|gateway| gateway.members) {
+            places.extend([member_place(member.identity)?, contact_place(member.identity)?]);
         }
         let codes = self.vault.list::<Invitation>(&Place::new([CODES])?)?.into_iter();
         places.extend(codes.filter(|(_, code)| code.environment == environment).map(|(place, _)| place));
         Ok(places)
     }
 
-    fn all_gateways(&self) -> Result<Vec<Gateway>> {
-        Ok(self.vault.list::<Gateway>(&Place::new([GATEWAYS])?)?.into_iter().map(|(_, gateway)| gateway).collect())
+    fn members(&self) -> Result<Vec<Member>> {
+        Ok(self.vault.list::<Member>(&Place::new([GATEWAYS])?)?.into_iter().map(|(_, member)| member).collect())
     }
 
     fn codes_over(&self, now: Timestamp) -> Result<Vec<Place>> {
@@ -220,7 +269,7 @@ impl Host {
     }
 }
 
-fn gateway_place(identity: Digest) -> Result<Place> {
+fn member_place(identity: Digest) -> Result<Place> {
     Place::new([GATEWAYS, &identity.to_string()])
 }
 
@@ -233,9 +282,22 @@ fn code_place(id: Uuid) -> Result<Place> {
 }
 
 fn already(name: &str) -> Error {
-    Kind::AlreadyExists
-        .error(format!("There is a gateway `{name}` already."))
-        .hint(format!("Choose another name, or remove it first with `attache gateway remove {name}`."))
+    Kind::AlreadyExists.error(format!("There is a gateway `{name}` already.")).hint(format!(
+        "Choose another name; `attache gateway enroll {name} --another` lets one more machine of it in, and `attache gateway \
+         remove {name}` ends it."
+    ))
+}
+
+fn no_gateway(environment: &str, name: &str) -> Error {
+    Kind::NotFound
+        .error(format!("There is no gateway `{}` in the environment `{environment}`.", text::foreign(name, 64)))
+        .hint("`attache gateway list` shows them; `attache gateway enroll NAME` lets one in.")
+}
+
+fn other_key(name: &str) -> Error {
+    Kind::Denied
+        .error(format!("This machine has another key than the gateway `{name}`, so that it could not open its credentials."))
+        .hint("Join with `--recovery-key SOURCE`, which `attache gateway recovery-key` writes on a machine of that gateway.")
 }
 
 fn no_code() -> Error {
@@ -270,11 +332,11 @@ mod tests {
 
     impl Story {
         fn invite(&self, environment: &str, name: &str) -> Code {
-            let invited = self.host.invite_gateway(environment, name, "tester").unwrap();
+            let invited = self.host.invite_gateway(environment, name, false, "tester").unwrap();
             String::from_utf8(invited.code.expose().to_vec()).unwrap().parse().unwrap()
         }
 
-        fn join(&self, code: &Code, who: &[u8]) -> Result<Gateway> {
+        fn join(&self, code: &Code, who: &[u8]) -> Result<Member> {
             let key = OpeningKey::generate().unwrap().public().clone();
             self.host.join_gateway(code.id, &code.secret, Digest::of(who), key)
         }
@@ -287,9 +349,9 @@ mod tests {
         let code = story.invite("other", "plant");
         assert_eq!(code.host, story.host.gateway_identity().unwrap().public());
         let joined = story.join(&code, b"first").unwrap();
-        assert_eq!((joined.environment.as_str(), joined.name.as_str()), ("other", "plant"));
+        assert_eq!((joined.environment.as_str(), joined.gateway.as_str()), ("other", "plant"));
         assert!(story.host.gateways("default").unwrap().is_empty());
-        assert_eq!(story.host.gateway_of(Digest::of(b"first")).unwrap().unwrap().name, "plant");
+        assert_eq!(story.host.member(Digest::of(b"first")).unwrap().unwrap().gateway, "plant");
         let error = story.join(&code, b"second").unwrap_err();
         assert_eq!(error.kind(), Kind::Denied, "{error}");
     }
@@ -324,8 +386,31 @@ mod tests {
         let (one, two) = (story.invite("default", "plant"), story.invite("default", "plant"));
         story.join(&one, b"first").unwrap();
         assert_eq!(story.join(&two, b"second").unwrap_err().kind(), Kind::AlreadyExists);
-        let error = story.host.invite_gateway("default", "plant", "tester").unwrap_err();
+        let error = story.host.invite_gateway("default", "plant", false, "tester").unwrap_err();
         assert_eq!(error.kind(), Kind::AlreadyExists);
+    }
+
+    #[test]
+    fn another_machine_of_a_gateway_has_its_key_or_is_not_let_in() {
+        let story = story();
+        let first = story.join(&story.invite("default", "plant"), b"first").unwrap();
+        let another = || {
+            let invited = story.host.invite_gateway("default", "plant", true, "tester").unwrap();
+            String::from_utf8(invited.code.expose().to_vec()).unwrap().parse::<Code>().unwrap()
+        };
+        let code = another();
+        assert_eq!(story.join(&code, b"second").unwrap_err().kind(), Kind::Denied);
+        story.host.join_gateway(code.id, &code.secret, Digest::of(b"second"), first.key.clone()).unwrap();
+        let gateways = story.host.gateways("default").unwrap();
+        assert_eq!((gateways.len(), gateways[0].members.len()), (1, 2));
+        assert_eq!(story.host.invite_gateway("default", "nobody", true, "tester").unwrap_err().kind(), Kind::NotFound);
+        story.host.remove_gateway("default", "plant", Some(&first.id()), "tester").unwrap();
+        assert_eq!(story.host.gateway("default", "plant").unwrap().members.len(), 1);
+        assert!(story.host.member(first.identity).unwrap().is_none());
+        assert_eq!(
+            story.host.remove_gateway("default", "plant", Some("none"), "tester").unwrap_err().kind(),
+            Kind::NotFound
+        );
     }
 
     #[test]
@@ -336,7 +421,7 @@ mod tests {
         story.join(&joined, b"first").unwrap();
         story.host.note_contact(Digest::of(b"first")).unwrap();
         story.host.remove_environment("other").unwrap();
-        assert!(story.host.gateway_of(Digest::of(b"first")).unwrap().is_none());
+        assert!(story.host.member(Digest::of(b"first")).unwrap().is_none());
         story.host.create_environment("other").unwrap();
         assert_eq!(story.join(&waiting, b"second").unwrap_err().kind(), Kind::Denied);
         for folder in [GATEWAYS, CODES, CONTACTS] {

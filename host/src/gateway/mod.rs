@@ -37,7 +37,7 @@ mod wire;
 
 pub(crate) use door::Door;
 pub use key::{Identity, SealingKey};
-pub use members::{CODE_LASTS, Gateway, Invited};
+pub use members::{CODE_LASTS, Gateway, Invited, Member};
 pub(crate) use members::{CODES, CONTACTS, GATEWAYS, Invitation};
 pub(crate) use relay::{Relay, Relayed};
 pub use sealed::Terms;

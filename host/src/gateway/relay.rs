@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Gateway,
+    Gateway, Member,
     line::{self, Line, Lost},
     wire::{self, Asked, Failed, Message, Told},
 };
@@ -50,6 +50,8 @@ pub(crate) struct Relay {
     /// Whether gateways can come in: only where a host runs.
     listening: AtomicBool,
     joining: Mutex<()>,
+    /// Whose turn it is where several lines lead to the same gateway.
+    turn: AtomicUsize,
     /// What is under way for a connection ends when its consent does.
     under_way: Mutex<HashMap<PoolKey, watch::Sender<bool>>>,
 }
@@ -79,9 +81,10 @@ impl Relay {
         lock(&self.joining)
     }
 
-    /// Since when a gateway is connected, if it is; RFC 3339.
-    pub(crate) fn connected_since(&self, gateway: &Gateway) -> Option<String> {
-        self.line(gateway.identity).map(|line| line.since.clone())
+    /// Since when a machine is connected, if it is; RFC 3339.
+    pub(crate) fn connected_since(&self, member: &Member) -> Option<String> {
+        let lines = lock(&self.lines);
+        lines.open.get(&member.identity)?.iter().rev().find(|line| line.is_open()).map(|line| line.since.clone())
     }
 
     pub(super) fn add(&self, line: Arc<Line>) {
@@ -124,32 +127,45 @@ impl Relay {
         lock(&self.under_way).entry(connection.clone()).or_default().subscribe()
     }
 
-    fn line(&self, identity: Digest) -> Option<Arc<Line>> {
-        lock(&self.lines).open.get(&identity)?.iter().rev().find(|line| line.is_open()).cloned()
+    /// A line to any machine of a gateway, in turn, but not that one where there is another: it just broke.
+    fn line(&self, gateway: &Gateway, not: Option<&Arc<Line>>) -> Option<Arc<Line>> {
+        let lines = lock(&self.lines);
+        let of_member = |member: &Member| lines.open.get(&member.identity)?.iter().rev().find(|line| line.is_open());
+        let open: Vec<&Arc<Line>> = gateway.members.iter().filter_map(of_member).collect();
+        let others = open.iter().filter(|line| not.is_none_or(|not| !Arc::ptr_eq(line, not)));
+        let others: Vec<_> = others.collect();
+        match others.len() {
+            0 => open.first().map(|line| Arc::clone(line)),
+            count => Some(Arc::clone(others[self.turn.fetch_add(1, Ordering::Relaxed) % count])),
+        }
     }
 
-    /// A line to a gateway; one that was there a moment ago is waited for.
-    async fn wait_for(&self, gateway: &Gateway) -> Result<Arc<Line>> {
+    /// The same; one that was there a moment ago is waited for.
+    async fn wait_for(&self, gateway: &Gateway, not: Option<&Arc<Line>>) -> Result<Arc<Line>> {
         let mut changed = self.changed.subscribe();
         let give_up = Instant::now() + PATIENCE;
         loop {
             changed.borrow_and_update();
-            if let Some(line) = self.line(gateway.identity) {
+            if let Some(line) = self.line(gateway, not) {
                 return Ok(line);
             }
             if !self.listening.load(Ordering::Acquire) {
                 return Err(nobody_listens(&gateway.name));
             }
-            let was_there = {
-                let lines = lock(&self.lines);
-                // One that says that it leaves is still among them.
-                lines.open.contains_key(&gateway.identity)
-                    || lines.lost.get(&gateway.identity).is_some_and(|when| when.elapsed() < MOMENT)
-            };
-            if !was_there || timeout_at(give_up, changed.changed()).await.is_err() {
+            if !self.was_there(gateway) || timeout_at(give_up, changed.changed()).await.is_err() {
                 return Err(not_connected(&gateway.name));
             }
         }
+    }
+
+    fn was_there(&self, gateway: &Gateway) -> bool {
+        let lines = lock(&self.lines);
+        let lately = |when: &Instant| when.elapsed() < MOMENT;
+        // One that says that it leaves is still among them.
+        let was_there = |member: &Member| {
+            lines.open.contains_key(&member.identity) || lines.lost.get(&member.identity).is_some_and(lately)
+        };
+        gateway.members.iter().any(was_there)
     }
 }
 
@@ -190,9 +206,9 @@ impl Relayed {
     async fn exchange(&self, asked: &Asked, body: &Bytes, twice: bool, most: usize) -> Result<(StatusCode, Bytes)> {
         let message = || line::request(wire::SEND, Message::of(asked, body.clone())?);
         let mut request = message()?;
-        let mut again = true;
+        let (mut again, mut before) = (true, None);
         loop {
-            let line = self.relay.wait_for(&self.gateway).await?;
+            let line = self.relay.wait_for(&self.gateway, before.as_ref()).await?;
             let lost = match ask(&line, request, most).await {
                 Ok(answer) => return answer,
                 Err(lost) => lost,
@@ -204,6 +220,7 @@ impl Relayed {
                 Lost::Midway if twice && std::mem::take(&mut again) => message()?,
                 Lost::Untouched | Lost::Midway => return Err(broke(&self.gateway.name)),
             };
+            before = Some(line);
         }
     }
 }

@@ -53,14 +53,16 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn generate() -> Result<Self> {
+    /// New ones, but for the key that opens boxes where that is another machine's too.
+    pub(super) fn generate(opening: Option<OpeningKey>) -> Result<Self> {
         let random = || -> Result<Secret> {
             let mut bytes = Zeroizing::new([0; KEY_BYTES]);
             getrandom::fill(&mut *bytes)
                 .map_err(|error| Kind::Internal.error(format!("There are no random bytes: {error}.")))?;
             Ok(Secret::new(bytes.to_vec()))
         };
-        Ok(Self { seed: random()?, opening: OpeningKey::generate()?, audit: random()? })
+        let opening = opening.map_or_else(OpeningKey::generate, Ok)?;
+        Ok(Self { seed: random()?, opening, audit: random()? })
     }
 
     pub(super) fn identity(&self) -> Result<Identity> {
@@ -130,6 +132,18 @@ impl Folder {
                 audit: secret(&written.audit_key)?,
             },
         }))
+    }
+
+    /// The one that joined.
+    ///
+    /// # Errors
+    /// `not-found`, with what lets one join.
+    pub(super) fn joined(&self) -> Result<Membership> {
+        self.read()?.filter(|it| !it.name.is_empty()).ok_or_else(|| {
+            Kind::NotFound.error("No gateway joined from here.").hint(
+                "`attache gateway enroll NAME` on the host gives a code, with which `attache gateway join` lets it in.",
+            )
+        })
     }
 
     /// Keeps it, in place of what was kept before: one or the other, whole.

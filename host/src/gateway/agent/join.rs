@@ -12,6 +12,7 @@ use super::{
     },
     dial::Way,
     files::{Folder, Keys, Membership},
+    recovery,
 };
 use crate::{
     digest::Digest,
@@ -26,6 +27,8 @@ pub struct Join {
     pub host: Url,
     /// What the operator handed over.
     pub code: Secret,
+    /// Of another machine of the same gateway, if there is one.
+    pub recovery_key: Option<Secret>,
     /// Where what is kept goes.
     pub data_dir: PathBuf,
     /// Certificate authorities beside the machine's own.
@@ -63,7 +66,7 @@ pub async fn join(join: Join) -> Result<Joined> {
         .map_err(|_| Kind::InvalidInput.error("The code is not text."))?
         .parse()?;
     let way = Way::to(&join.host, join.ca_file.as_ref())?;
-    let keys = Keys::generate()?;
+    let keys = Keys::generate(join.recovery_key.as_ref().map(recovery::read).transpose()?)?;
     let key = keys.opening.public().clone();
     let channel = way.dial(&keys.identity()?, code.host, Purpose::Joining).await?;
     // On the disk before the host knows them: what is sealed to them later must be opened.

@@ -6,6 +6,7 @@
 //! | `files` | what it keeps, for its owner alone |
 //! | `dial` | a channel to the host |
 //! | `join` | being let in, once |
+//! | `recovery` | standing in for another machine |
 //! | `run` | staying connected |
 //! | `answer` | the way of one request |
 //! | `opened` | boxes that were opened |
@@ -15,9 +16,11 @@ mod dial;
 mod files;
 mod join;
 mod opened;
+mod recovery;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub use join::{Join, join};
+pub use recovery::write_recovery_key;
 pub use run::{Run, run};

@@ -72,11 +72,7 @@ pub struct Run {
 pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMut()) -> Result<()> {
     let folder = Folder::of(&run.data_dir)?;
     let _lock = Lock::acquire(&folder.path().join("lock"), LOCK_WAIT)?;
-    let membership = folder.read()?.filter(|it| !it.name.is_empty()).ok_or_else(|| {
-        Kind::NotFound.error("No gateway joined from here.").hint(
-            "`attache gateway enroll NAME` on the host gives a code, with which `attache gateway join` lets it in.",
-        )
-    })?;
+    let membership = folder.joined()?;
     let way = Way::to(&membership.host, run.ca_file.as_ref())?;
     let (me, host) = (membership.keys.identity()?, membership.host_key);
     let expected = Joined { name: membership.name, environment: membership.environment };

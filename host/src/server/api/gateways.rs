@@ -12,7 +12,7 @@ use super::{
     asked::{At, Body, In, List, Page, Place},
     asker::Asker,
     problem::Answered,
-    views::GatewayView,
+    views::{GatewayView, MemberView},
 };
 use crate::{callers::Permission, error::Result, gateway::Gateway};
 
@@ -21,6 +21,9 @@ use crate::{callers::Permission, error::Result, gateway::Gateway};
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewGateway {
     pub(crate) name: String,
+    /// Whether it is another machine of a gateway that there is, and has its key.
+    #[serde(default)]
+    pub(crate) another: bool,
 }
 
 /// What whoever sets the gateway up is handed.
@@ -35,12 +38,15 @@ pub(crate) struct InvitedView {
 
 impl Api {
     fn gateway_view(&self, gateway: &Gateway) -> Result<GatewayView> {
-        let connected = self.host.relay.connected_since(gateway);
-        let last_contact = match connected {
-            Some(_) => None,
-            None => self.host.last_contact(gateway)?,
-        };
-        Ok(GatewayView::of(gateway, connected, last_contact))
+        let members = gateway.members.iter().map(|member| {
+            let connected = self.host.relay.connected_since(member);
+            let last_contact = match connected {
+                Some(_) => None,
+                None => self.host.last_contact(member)?,
+            };
+            Ok(MemberView::of(member, connected, last_contact))
+        });
+        Ok(GatewayView::of(gateway, members.collect::<Result<_>>()?))
     }
 }
 
@@ -59,7 +65,7 @@ pub(super) async fn list(
     Ok(Json(List { items, next }))
 }
 
-/// Makes a code with which one gateway may join, and shows it this once.
+/// Makes a code with which one machine may join, and shows it this once.
 #[utoipa::path(post, path = "/v1/gateways", tag = "gateways", params(Place), request_body = NewGateway,
     responses((status = 201, body = InvitedView)))]
 pub(super) async fn invite(
@@ -68,7 +74,7 @@ pub(super) async fn invite(
     Body(asked): Body<NewGateway>,
 ) -> Answered<(StatusCode, Json<InvitedView>)> {
     asker.may(Permission::Administer)?;
-    let invited = api.host.invite_gateway(&asker.environment, &asked.name, &asker.caller)?;
+    let invited = api.host.invite_gateway(&asker.environment, &asked.name, asked.another, &asker.caller)?;
     let code = String::from_utf8_lossy(invited.code.expose()).into_owned();
     Ok((StatusCode::CREATED, Json(InvitedView { name: asked.name, code, until: invited.until })))
 }
@@ -91,6 +97,19 @@ pub(super) async fn show(
     responses((status = 204)))]
 pub(super) async fn remove(State(api): State<Arc<Api>>, asker: Asker, At(name): At<String>) -> Answered<StatusCode> {
     asker.may(Permission::Administer)?;
-    api.host.remove_gateway(&asker.environment, &name, &asker.caller)?;
+    api.host.remove_gateway(&asker.environment, &name, None, &asker.caller)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes one machine of a gateway; the last one ends the gateway.
+#[utoipa::path(delete, path = "/v1/gateways/{name}/members/{member}", tag = "gateways",
+    params(Place, ("name" = String, Path), ("member" = String, Path)), responses((status = 204)))]
+pub(super) async fn remove_member(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    At((name, member)): At<(String, String)>,
+) -> Answered<StatusCode> {
+    asker.may(Permission::Administer)?;
+    api.host.remove_gateway(&asker.environment, &name, Some(&member), &asker.caller)?;
     Ok(StatusCode::NO_CONTENT)
 }

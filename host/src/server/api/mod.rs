@@ -172,6 +172,7 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(webhooks::rotate))
         .routes(routes!(gateways::list, gateways::invite))
         .routes(routes!(gateways::show, gateways::remove))
+        .routes(routes!(gateways::remove_member))
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::remove))
         .split_for_parts();

@@ -17,7 +17,7 @@ use crate::{
     },
     digest::Digest,
     error::Result,
-    gateway::{Gateway, SealingKey},
+    gateway::{Gateway, Member, SealingKey},
     host::Host,
     manifest::{Effect, Operation, oauth2::Grant},
     outbox::{Endpoint, EventType, Last},
@@ -434,6 +434,19 @@ pub(crate) struct GatewayView {
     pub(crate) fingerprint: Digest,
     /// `connected`, or `not connected`.
     pub(crate) state: String,
+    /// RFC 3339; since when one of its machines is connected, or when one was last heard of.
+    pub(crate) last_contact: Option<String>,
+    /// The machines, in the order in which they joined.
+    pub(crate) members: Vec<MemberView>,
+}
+
+/// A machine of a gateway.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct MemberView {
+    pub(crate) id: String,
+    /// `connected`, or `not connected`.
+    pub(crate) state: String,
     /// RFC 3339; since when it is connected, or when it was last heard of.
     pub(crate) last_contact: Option<String>,
     /// RFC 3339.
@@ -441,13 +454,32 @@ pub(crate) struct GatewayView {
     pub(crate) invited_by: String,
 }
 
+const CONNECTED: &str = "connected";
+
 impl GatewayView {
-    pub(crate) fn of(it: &Gateway, connected_since: Option<String>, last_contact: Option<String>) -> Self {
+    pub(crate) fn of(it: &Gateway, members: Vec<MemberView>) -> Self {
+        let connected: Vec<_> = members.iter().filter(|member| member.state == CONNECTED).collect();
+        let last_contact = match connected.first() {
+            Some(_) => connected.iter().filter_map(|member| member.last_contact.clone()).min(),
+            None => members.iter().filter_map(|member| member.last_contact.clone()).max(),
+        };
+        let state = if connected.is_empty() { "not connected" } else { CONNECTED };
         Self {
             name: it.name.clone(),
             fingerprint: it.key.fingerprint(),
             key: it.key.clone(),
-            state: if connected_since.is_some() { "connected" } else { "not connected" }.into(),
+            state: state.into(),
+            last_contact,
+            members,
+        }
+    }
+}
+
+impl MemberView {
+    pub(crate) fn of(it: &Member, connected_since: Option<String>, last_contact: Option<String>) -> Self {
+        Self {
+            id: it.id(),
+            state: if connected_since.is_some() { CONNECTED } else { "not connected" }.into(),
             last_contact: connected_since.or(last_contact),
             joined: it.joined.clone(),
             invited_by: it.invited_by.clone(),
