@@ -25,6 +25,9 @@ use crate::{
 /// How long a message may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a receiver may take.
+const GIVEN_UP: Duration = Duration::from_secs(20);
+
 /// An application that is told: a service that notes what it is sent, and answers as a story says.
 pub struct Receiver {
     service: Service,
@@ -368,7 +371,9 @@ fn a_receiver_that_does_not_answer_keeps_no_other_waiting() {
     let _host = serve(&attache);
     for (name, told) in [("one", 1), ("two", 2), ("three", 3)] {
         connected(&attache, &service, name);
+        let began = Instant::now();
         quick.sent(told);
+        assert!(began.elapsed() < GIVEN_UP / 2, "it waits for the other");
     }
     assert_eq!(slow.sent(1).len(), 1, "it holds the first");
     slow.holds(false);

@@ -313,8 +313,8 @@ impl Event {
         )
     }
 
-    /// A receiver is gone for good, by its own word; so many messages were given up in all.
-    pub fn webhook_disabled(environment: &str, webhook: &str, dropped: u64) -> Self {
+    /// A receiver is gone for good, by its own word; so many messages that waited are given up.
+    pub fn webhook_disabled(environment: &str, webhook: &str, dropped: usize) -> Self {
         let more = [("reason", "the receiver is gone".into()), ("dropped", dropped.into())];
         Self::of_webhook("webhook-disabled", environment, webhook, more)
     }

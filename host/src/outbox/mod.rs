@@ -98,8 +98,12 @@ impl Outbox {
             }
         }
         let changes = changes.and(std::mem::take(&mut added.changes));
-        if !changes.is_empty() {
-            self.vault.commit(changes)?;
+        if !changes.is_empty()
+            && let Err(error) = self.vault.commit(changes)
+        {
+            // It may have been written nevertheless: what is kept is what counts.
+            queues.clear();
+            return Err(error);
         }
         self.note_added(&mut queues, added);
         Ok(())
@@ -177,8 +181,8 @@ impl Outbox {
         self.messages.subscribe()
     }
 
-    pub(crate) fn count(&self, outcome: Outcome) {
-        self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    fn count(&self, outcome: Outcome, times: usize) {
+        self.counts[outcome as usize].fetch_add(times as u64, Ordering::Relaxed);
     }
 
     /// How often that came of a message, since this process began.
@@ -203,7 +207,7 @@ impl Outbox {
     }
 
     fn note_dropped(&self, endpoint: &Endpoint, message: &Queued, why: &str) {
-        self.count(Outcome::Dropped);
+        self.count(Outcome::Dropped, 1);
         let event =
             Event::webhook_dropped(&endpoint.environment, &endpoint.name, message.kind.name(), &message.id, why);
         // It is over; whether that can be written down the next line tells.

@@ -155,7 +155,7 @@ impl Outbox {
     /// Those of the store.
     pub(crate) fn settle(&self, tried: &Tried, last: Last, settled: &Settled) -> Result<()> {
         let mut queues = lock(&self.queues);
-        self.count(if last.delivered { Outcome::Delivered } else { Outcome::Failed });
+        self.count(if last.delivered { Outcome::Delivered } else { Outcome::Failed }, 1);
         let written = self.write_down(&mut queues, tried, last, settled);
         if written.is_err() {
             // What is kept is what counts.
@@ -187,10 +187,12 @@ impl Outbox {
                 changes = changes.delete(&place);
             }
             Settled::Gone => {
-                endpoint.dropped += u64::from(waited) + waiting.len() as u64;
-                endpoint.disabled = Some(last.at.clone());
+                let given_up = usize::from(waited) + waiting.len();
                 waiting.clear();
-                self.audit.write(&Event::webhook_disabled(&endpoint.environment, &endpoint.name, endpoint.dropped))?;
+                endpoint.dropped += given_up as u64;
+                endpoint.disabled = Some(last.at.clone());
+                self.count(Outcome::Dropped, given_up);
+                self.audit.write(&Event::webhook_disabled(&endpoint.environment, &endpoint.name, given_up))?;
                 changes = self.without_messages(&endpoint)?;
             }
         }
@@ -208,14 +210,12 @@ impl Outbox {
         queues: &'a mut Queues,
         endpoint: &Endpoint,
     ) -> Result<&'a mut BTreeMap<String, i64>> {
-        match queues.entry(endpoint.id) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(unknown) => {
-                let kept = self.readable::<Queued>(&endpoint.messages_place()?)?.into_iter();
-                let kept = kept.map(|(place, queued)| (place.name().to_owned(), queued.due));
-                Ok(unknown.insert(kept.collect()))
-            }
+        if let Entry::Vacant(unknown) = queues.entry(endpoint.id) {
+            let kept = self.readable::<Queued>(&endpoint.messages_place()?)?.into_iter();
+            let kept = kept.map(|(place, queued)| (place.name().to_owned(), queued.due)).collect();
+            unknown.insert(kept);
         }
+        Ok(queues.entry(endpoint.id).or_default())
     }
 }
 

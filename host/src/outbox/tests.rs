@@ -166,3 +166,16 @@ fn what_happened_is_kept_though_an_endpoint_cannot_be_read() {
 fn a_url_is_shown_without_its_query() {
     assert_eq!(endpoint("app").shown_url(), "https://hooks.example.com/?…");
 }
+
+#[test]
+fn a_receiver_that_is_gone_takes_what_waits_with_it() {
+    let (story, app) = story();
+    story.refreshed("a");
+    story.refreshed("b");
+    story.outbox.settle(&story.next(&app), last(false), &Settled::Gone).unwrap();
+    let kept = story.kept("app");
+    assert_eq!((kept.disabled.is_some(), kept.dropped, story.outbox.counted(Outcome::Dropped)), (true, 2, 2));
+    assert_eq!(story.audited("webhook-disabled"), 1);
+    story.refreshed("c");
+    assert_eq!(story.outbox.waiting(&app).unwrap(), 0);
+}
