@@ -159,9 +159,8 @@ fn what_comes_back_is_found_where_the_provider_puts_it() {
 fn an_answer_that_is_a_form_is_read_as_one() {
     let at = renewing("form-answer", "form-wanted");
     at.ends();
-    // The host asks for JSON, and such a provider gives it then: only who asks for a form is answered by one.
-    let asked = json!({ "endpoint": "token", "headers": { "content-type": "application/json" } });
-    at.simulated.next(&asked);
+    // Called JSON, the same answer is none: it was a form.
+    at.simulated.next(&json!({ "endpoint": "token", "headers": { "content-type": "application/json" } }));
     at.embedded.sign_in("other", "form-wanted", at.simulated.url(), |_, page| page).err().unwrap();
 }
 

@@ -103,13 +103,13 @@ fn of_a_company() -> AuthOption {
     it
 }
 
-/// The client's secret is the user name of a Basic credential, and no client is named beside it.
+/// The client's secret is the user name of a Basic credential, and stands nowhere else.
 fn secret_as_user() -> AuthOption {
     let attach = Attachment::Basic(("{client_secret}".into(), String::new()));
     oauth2("secret-as-user", vec![issuer(), Its::ClientAuth(ClientAuth::None), Its::TokenAttach(vec![attach])])
 }
 
-/// What the answers are to be, in other words than the host's.
+/// A form is asked for where the host would ask for JSON.
 fn form_wanted() -> AuthOption {
     let accept = header("Accept", "application/x-www-form-urlencoded");
     oauth2("form-wanted", vec![issuer(), Its::TokenAttach(vec![accept])])
@@ -120,6 +120,7 @@ fn offline(id: &str, params: &[(&str, &str)]) -> AuthOption {
     oauth2(id, vec![issuer(), Its::AuthorizationParams(pairs(params))])
 }
 
+/// With these scopes, all of them required.
 fn scoped(id: &str, scopes: &[&str], more: Vec<Its>) -> AuthOption {
     let mut settings = vec![issuer(), Its::Scopes(scopes.iter().map(|name| scope(name, true)).collect())];
     settings.extend(more);
