@@ -3,11 +3,12 @@
 
 use crate::{
     audit::Event,
-    consent::{Approval, Connection, Difference, Isolation, Terms, now},
+    consent::{Approval, Book, Connection, Difference, Isolation, Terms, now},
     digest::Digest,
     error::{Kind, Result},
     host::Host,
     manifest::{Manifest, declared},
+    outbox::EventType,
     runtime::{Component, Inspected},
 };
 
@@ -113,8 +114,21 @@ impl Host {
         book.put_approval(&approval)?;
         if let Some(before) = before.filter(|before| before.digest != digest) {
             self.forget_unused(before.digest)?;
+            self.tell_of_changes(&book, name)?;
         }
         Ok(approval)
+    }
+
+    /// Looks at every connection of a connector, where somebody wants to know whether one needs its owner now.
+    fn tell_of_changes(&self, book: &Book<'_>, connector: &str) -> Result<()> {
+        let environment = book.environment();
+        if self.outbox.endpoints(environment)?.iter().any(|it| it.wants(EventType::NeedsReconnect)) {
+            for connection in book.connections()?.iter().filter(|it| it.connector == connector) {
+                // One that cannot be used is told of by that very attempt.
+                drop(self.make_ready(environment, &connection.name, self.vault.revision()));
+            }
+        }
+        Ok(())
     }
 
     /// Chooses how a connector's instances are kept apart.

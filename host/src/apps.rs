@@ -168,7 +168,7 @@ fn checked_redirect(uri: &str) -> Result<Url> {
     if url.scheme() == "http" && !origin.is_loopback() {
         return Err(refused("a code would travel in the clear"));
     }
-    if url.fragment().is_some() || url.query().is_some() || !url.username().is_empty() {
+    if url.fragment().is_some() || url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
         return Err(refused("it is an address and a path, and nothing more"));
     }
     if url.path() == "/" {
@@ -231,4 +231,42 @@ fn parameter_of_app<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a Parame
                 known => format!("It has {}.", known.join(", ")),
             })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_sent_back_over_tls_or_to_this_machine() {
+        for good in [
+            "https://attache.example.com/callback",
+            "https://attache.example.com:8443/connect-here/callback",
+            "http://127.0.0.1:7070/callback",
+            "http://127.0.0.1/callback",
+            "http://[::1]:7070/callback",
+            "http://localhost:7070/callback",
+        ] {
+            assert_eq!(checked_redirect(good).unwrap().as_str(), good);
+        }
+        for (bad, words) in [
+            ("callback", "relative URL"),
+            ("http://attache.example.com/callback", "in the clear"),
+            ("http://192.168.1.1/callback", "in the clear"),
+            ("http://127.0.0.1.evil.example/callback", "in the clear"),
+            ("com.example.app:/callback", ""),
+            ("urn:ietf:wg:oauth:2.0:oob", ""),
+            ("https://attache.example.com/callback#x", "nothing more"),
+            ("https://attache.example.com/callback#", "nothing more"),
+            ("https://attache.example.com/callback?x=1", "nothing more"),
+            ("https://jo@attache.example.com/callback", ""),
+            ("https://:pass@attache.example.com/callback", ""),
+            ("https://attache.example.com", "has no path"),
+            ("https://attache.example.com/", "has no path"),
+        ] {
+            let refused = checked_redirect(bad).unwrap_err();
+            assert_eq!(refused.kind(), Kind::InvalidInput, "{bad}");
+            assert!(refused.message().contains(words), "{bad}: {refused}");
+        }
+    }
 }

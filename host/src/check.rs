@@ -17,8 +17,9 @@ use crate::{
     consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending},
     digest::Digest,
     error::Result,
+    gateway::{self, Member},
     host::Host,
-    once,
+    once, outbox,
     store::{PROBE, Place},
 };
 
@@ -103,6 +104,9 @@ impl Looking<'_> {
         match segments.as_slice() {
             ["audit", "head"] => drop(self.open::<Head>(place)),
             ["caller-keys", _] => drop(self.open::<CallerKey>(place)),
+            [gateway::GATEWAYS, _] => drop(self.open::<Member>(place)),
+            [gateway::CODES, _] => drop(self.open::<gateway::Invitation>(place)),
+            [gateway::CONTACTS, _] => drop(self.open::<String>(place)),
             probe if *probe == PROBE => drop(self.open::<String>(place)),
             ["environments", name] => {
                 if self.open::<Environment>(place).is_some() {
@@ -110,6 +114,7 @@ impl Looking<'_> {
                 }
             }
             ["environment", _, "app", _, _] => drop(self.open::<App>(place)),
+            ["environment", _, outbox::MESSAGES, _, _] => drop(self.open::<outbox::Queued>(place)),
             ["environment", environment, kind, name] => {
                 let environment = (*environment).to_owned();
                 match (*kind, id(name)) {
@@ -135,6 +140,8 @@ impl Looking<'_> {
                         drop(self.open::<Consent>(place));
                         self.seen.consents.insert((environment, id));
                     }
+                    (outbox::ENDPOINTS, _) => drop(self.open::<outbox::Endpoint>(place)),
+                    (outbox::TOLD, _) => drop(self.open::<outbox::Told>(place)),
                     ("pending", _) => drop(self.open::<Pending>(place)),
                     (once::MARKS, _) => drop(self.open::<once::Mark>(place)),
                     (once::ANSWERS, _) => drop(self.open::<once::Kept>(place)),

@@ -9,20 +9,24 @@ use std::{
 };
 
 use tokio::sync::OnceCell as AsyncOnce;
+use url::Url;
 
 use crate::{
     audit::{Audit, Event, Head},
     call,
+    connect::find_option,
     consent::{
         self, App, Approval, Book, Connection, Consent, Environment, Isolation, Kept, LEAVING, Leaving, SignIn, Source,
         Turn, Turns, Way, oauth2::Client,
     },
     digest::Digest,
     egress::{Access, Credentials, Typed},
-    error::{Kind, Result},
+    error::{Error, Kind, Result},
+    gateway::Relay,
     manifest::{AuthOption, Manifest, Operation, Scheme, Values},
     metrics::Metrics,
     once::Ledger,
+    outbox::{EventType, Outbox, Reason},
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
     store::{Changes, KeySource, Place, Rotated, Vault},
@@ -101,12 +105,16 @@ pub struct Host {
     ready: Mutex<HashMap<(String, String), Arc<Ready>>>,
     pub(crate) resting: Resting,
     pub(crate) turns: Turns,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) underway: Arc<Underway>,
     pub(crate) ledger: Mutex<Ledger>,
     /// Held by the one backup that is made at a time.
     pub(crate) backing_up: Mutex<()>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) metrics: Metrics,
+    /// Where providers send people back to this host, where others than this machine's browsers find it.
+    pub(crate) people_return: OnceLock<Url>,
+    pub(crate) relay: Arc<Relay>,
     runtime: OnceLock<Arc<Runtime>>,
     transport: OnceLock<Arc<Transport>>,
 }
@@ -123,6 +131,7 @@ impl Host {
         let audit = Arc::new(Audit::open(data_dir, vault.subkey(b"audit"), vault.get(&anchor_place()?)?)?);
         let library = Library::open(data_dir, &vault.subkey(b"compiled code"))?;
         Ok(Self {
+            outbox: Arc::new(Outbox::new(vault.clone(), audit.clone())),
             vault,
             audit,
             library,
@@ -135,7 +144,9 @@ impl Host {
             backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
+            relay: Arc::default(),
             resting: Resting::new(settings.concurrency.value as usize),
+            people_return: OnceLock::new(),
             runtime: OnceLock::new(),
             transport: OnceLock::new(),
         })
@@ -171,7 +182,12 @@ impl Host {
     /// `not-found`, `denied`.
     pub fn remove_environment(&self, name: &str) -> Result<()> {
         // One of the same name that is made later is another, and opens to nobody's old key.
-        Book::remove_environment(&self.vault, name, &self.key_places(name)?)
+        let (keys, gateways) = (self.key_places(name)?, self.gateways(name)?);
+        let elsewhere = [keys, self.gateway_places(name)?].concat();
+        self.outbox.change(|| Book::remove_environment(&self.vault, name, &elsewhere))?;
+        let members = gateways.iter().flat_map(|gateway| &gateway.members);
+        members.for_each(|member| self.relay.disconnect(member.identity));
+        Ok(())
     }
 
     /// The audit's file.
@@ -220,7 +236,8 @@ impl Host {
         let data_dir = self.settings.data_dir.value.clone();
         self.audit.write(&Event::key_rotation(from.kind(), to.unwrap_or(&from).kind(), caller))?;
         self.close()?;
-        let Self { vault, .. } = self;
+        let Self { vault, outbox, .. } = self;
+        drop(outbox);
         let vault = Arc::into_inner(vault).ok_or_else(|| {
             Kind::Denied.error("Calls are running, which use the store.").hint("Rotate the key when they have ended.")
         })?;
@@ -249,6 +266,7 @@ impl Host {
         if let Some(transport) = self.transport.get() {
             transport.close(&connection.pool());
         }
+        self.relay.end(&connection.pool());
         self.resting.forget(connection.id);
         self.turns.end(connection.id)
     }
@@ -291,9 +309,26 @@ impl Host {
         Ok(ready)
     }
 
-    fn make_ready(&self, environment: &str, name: &str, revision: u64) -> Result<Ready> {
+    /// Makes a connection ready. Where only its owner can help, that is told.
+    pub(crate) fn make_ready(&self, environment: &str, name: &str, revision: u64) -> Result<Ready> {
         let book = self.book(environment)?;
         let connection = book.connection(name)?;
+        let about = connection.about(environment);
+        let made = self.make_usable(&book, connection, revision);
+        let reason = match made.as_ref().map_err(Error::kind) {
+            Err(Kind::ConsentNeeded) => Reason::NotAgreed,
+            Err(Kind::ReconnectNeeded) => Reason::NoLongerFits,
+            _ => return made,
+        };
+        // Whoever took the consent back knows, and was told of it otherwise.
+        if book.consent(about.id)?.is_some_and(|consent| consent.revoked.is_none()) {
+            let needed = about.happened(EventType::NeedsReconnect, Some(reason));
+            self.outbox.commit(Changes::new(), &[needed])?;
+        }
+        made
+    }
+
+    fn make_usable(&self, book: &Book<'_>, connection: Connection, revision: u64) -> Result<Ready> {
         // Before the consent is looked at: one that is revoked in between ends this turn.
         let turn = self.turns.of(connection.id);
         let approval = book.find_approval(&connection.connector)?.ok_or_else(|| {
@@ -303,7 +338,9 @@ impl Host {
         })?;
         let loaded = self.loaded(&approval)?;
         let consent = consent::standing(&connection, book.consent(connection.id)?)?;
-        let (option, mut typed) = consent::typed(&loaded.manifest, &connection, book.credential(connection.id)?)?;
+        let mut credential = book.credential(connection.id)?;
+        let sealed = credential.as_mut().and_then(|credential| credential.sealed.take());
+        let (option, mut typed) = consent::typed(&loaded.manifest, &connection, credential)?;
         let app = connection.app.as_deref().map(|name| book.app(&connection.connector, Some(name))).transpose()?;
         let app = app.map(Arc::new);
         if let Some(app) = &app {
@@ -316,12 +353,12 @@ impl Host {
             let captured = book.captured(connection.id)?.unwrap_or_default();
             let values = consent::with_captured(&option.scheme.captured(), typed.clone(), &captured)?;
             granted.clone_from(&captured.scopes);
-            let place = Some(book.captured_place(connection.id)?);
-            let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent, place)?;
+            let kept = Some(self.kept(book, &loaded, &connection, &consent)?);
+            let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent, kept)?;
             (values, Arc::new(sign_in) as Arc<dyn Credentials>)
         };
         let limits = self.settings.transport_limits();
-        let access = consent::access(
+        let mut access = consent::access(
             &loaded.manifest,
             option,
             &connection,
@@ -331,6 +368,7 @@ impl Host {
             app.as_deref(),
             limits,
         )?;
+        access.through = self.through(book, &connection, &approval.declared, &access.reachable, sealed)?;
         Ok(Ready {
             turn,
             granted,
@@ -344,7 +382,23 @@ impl Host {
         })
     }
 
-    /// What signs in for a connection; it keeps what it captures in that place, if there is one yet.
+    /// Where a connection that is there keeps what it captures.
+    fn kept(&self, book: &Book<'_>, loaded: &Arc<Loaded>, connection: &Connection, consent: &Consent) -> Result<Kept> {
+        let (loaded, its, agreed_to) = (loaded.clone(), connection.clone(), consent.clone());
+        Ok(Kept {
+            vault: self.vault.clone(),
+            place: book.captured_place(connection.id)?,
+            leaving: Leaving::new(self.data_dir().join(LEAVING), connection.id.to_string()),
+            outbox: self.outbox.clone(),
+            about: connection.about(book.environment()),
+            agreed: Box::new(move |values| {
+                let option = find_option(&loaded.manifest, &its.option)?;
+                consent::agreed(&loaded.manifest, option, &its, values, &agreed_to).map(drop)
+            }),
+        })
+    }
+
+    /// What signs in for a connection; it keeps what it captured there, if it is one yet.
     pub(crate) fn sign_in(
         &self,
         option: &AuthOption,
@@ -352,7 +406,7 @@ impl Host {
         typed: Values,
         connection: &Connection,
         consent: &Consent,
-        place: Option<Place>,
+        kept: Option<Kept>,
     ) -> Result<SignIn> {
         let source = match &option.scheme {
             Scheme::Login(login) => Source::Login(login.clone()),
@@ -363,13 +417,8 @@ impl Host {
             )),
         };
         // While connecting, an origin may still be one that the service names.
-        let agreed = place.is_some().then(|| consent.sign_in.iter().cloned().collect());
+        let agreed = kept.is_some().then(|| consent.sign_in.iter().cloned().collect());
         let way = self.way(option, app, connection, agreed)?;
-        let kept = place.map(|place| Kept {
-            vault: self.vault.clone(),
-            place,
-            leaving: Leaving::new(self.data_dir().join(LEAVING), connection.id.to_string()),
-        });
         Ok(SignIn::new(source, typed, way, &self.turns, connection.id, kept))
     }
 

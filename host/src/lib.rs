@@ -14,6 +14,9 @@
 //!   with providers), [`connect`] (making a connection and ending it),
 //!   [`call`] (the way of a call, to be read from top to bottom), [`once`] (calls that are not made twice), [`check`] (looking through what is kept) and [`backup`] (all of it in one
 //!   sealed file, and back).
+//! - [`webhooks`]: endpoints that are told what happens, and telling them.
+//! - [`gateway`]: services of a private network, through an agent there that alone can open its connections' credentials;
+//!   the host's side, and the agent.
 //! - [`runtime`]: compiles components, keeps what was compiled, and runs bounded instances.
 //! - [`consent`]: who agreed to what, and what a connection may do because of it.
 //! - [`egress`]: the guest's one way out: policy, headers, redirects, scrubbing.
@@ -22,6 +25,7 @@
 //! - [`manifest`]: what a connector declares, checked once into types that cannot be wrong; the template language and
 //!   signed tokens.
 //! - [`audit`]: the hash chain of everything that was done.
+//! - [`outbox`]: what happened and is to be told, kept with what it tells of.
 //! - [`store`]: sealed records, and where their key comes from.
 //! - [`simulate`]: a provider of OAuth 2.0 to try connectors and the host itself against; no part of the host.
 //! - [`settings`], [`build`]: what can be set; how a connector's source becomes a component.
@@ -47,11 +51,13 @@ pub mod credential;
 pub mod digest;
 pub mod egress;
 pub mod error;
+pub mod gateway;
 pub mod host;
 pub mod manifest;
 mod metrics;
 pub mod once;
 pub mod origin;
+pub mod outbox;
 mod pause;
 pub mod runtime;
 pub mod secret;
@@ -65,6 +71,7 @@ mod trace;
 pub mod traffic;
 pub mod transport;
 mod underway;
+pub mod webhooks;
 
 pub use error::{Error, Kind, Result};
 pub use host::Host;

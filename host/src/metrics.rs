@@ -19,6 +19,7 @@ use crate::{
     audit::Counted,
     error::{Kind, Result},
     host::Host,
+    outbox::Outcome,
     sync::lock,
 };
 
@@ -150,6 +151,14 @@ impl Host {
         let sign_ins = [("done", Counted::SignedIn), ("refused", Counted::SignInRefused)];
         let sign_ins = counters("outcome", sign_ins.map(|(name, it)| (name, counts.of(it))));
         all.register("sign_ins", "Sign-ins and renewals, by what came of them", sign_ins);
+
+        let messages = [("delivered", Outcome::Delivered), ("failed", Outcome::Failed), ("dropped", Outcome::Dropped)];
+        let messages = counters("outcome", messages.map(|(name, it)| (name, self.outbox.counted(it))));
+        all.register(
+            "webhook_messages",
+            "Attempts to tell webhooks what happened, and messages that were given up",
+            messages,
+        );
 
         let refused = counters("limit", self.traffic.refused());
         all.register("refused", "Calls and attempts that a limit refused", refused);

@@ -26,6 +26,11 @@ pub(crate) fn part(of: Duration) -> Duration {
     of.mul_f64(f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
 }
 
+/// Half as long to one and a half times as long.
+pub(crate) fn spread(wait: Duration) -> Duration {
+    wait / 2 + part(wait)
+}
+
 /// In whole seconds, as `Retry-After` has them, and never at once.
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u64::MAX).max(1)

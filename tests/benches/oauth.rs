@@ -118,8 +118,7 @@ fn storm() {
         (answers, ended - released)
     });
     let good = answers.into_iter().filter(|answer| answer.as_ref().is_ok_and(|it| it["status"] == 200)).count();
-    println!(
-        "{good} of {STORM} calls were answered within {released:.1?} of the refresh; refreshes: {}",
-        service.tokens("refresh_token").len()
-    );
+    let refreshes = service.tokens("refresh_token").len();
+    println!("{good} of {STORM} calls were answered within {released:.1?} of the refresh; refreshes: {refreshes}");
+    assert_eq!((good, refreshes), (STORM, 1));
 }

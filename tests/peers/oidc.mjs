@@ -69,7 +69,7 @@ const provider = new Provider(issuer, {
   ...(config.clientAuthMethods && { clientAuthMethods: config.clientAuthMethods }),
   clockTolerance: 0,
   cookies: { keys: ['a key of the test'] },
-  scopes: ['openid', 'offline_access', 'api:read', 'api:write'],
+  scopes: ['openid', 'offline_access', 'api:read', 'api:write', 'api:admin'],
   pkce: { required: (_ctx, client) => !client.clientId.startsWith('without-pkce') },
   rotateRefreshToken: config.rotate ?? true,
   ttl: { AccessToken: config.access ?? 3600, ClientCredentials: config.access ?? 3600, RefreshToken: 86400, Session: 3600,
@@ -111,7 +111,9 @@ provider.use(async (ctx, next) => {
   }
   print({
     method: ctx.method, path: ctx.path, status: ctx.status, grant: body.grant_type, client: ctx.oidc?.client?.clientId,
-    resource: body.resource, presented, given, error: ctx.body?.error, host: ctx.host, fields: Object.keys(body),
+    redirects: ctx.path === '/reg' ? ctx.body?.redirect_uris : undefined, redirect: body.redirect_uri ?? ctx.query.redirect_uri,
+    resource: body.resource, scope: body.scope ?? ctx.query.scope, presented, given, error: ctx.body?.error, host: ctx.host,
+    fields: Object.keys(body),
     certificate: ctx.get('x-client-subject') || undefined, authorization: ctx.get('authorization').split(' ')[0] || undefined,
   });
   if (config.slow && body.grant_type === 'refresh_token') await setTimeout(config.slow);
@@ -168,6 +170,7 @@ const api = async (ctx) => {
   used.add(token);
   const found = token && !spent && (await provider.AccessToken.find(token) ?? await provider.ClientCredentials.find(token));
   if (!found?.isValid) {
+    print({ path: ctx.path, api: true, refused: true, run: ctx.query.run });
     ctx.status = 401;
     ctx.set('www-authenticate', token ? 'Bearer error="invalid_token"' : 'Bearer');
     return;

@@ -7,7 +7,8 @@ use base64::{
     prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
 };
 
-/// A secret and its spellings: as it is, in base64 at every alignment, and in hex.
+/// A secret and its spellings: as it is, in base64 at every alignment, and in hex; in whatever case, since host names and logs
+/// are written in one.
 pub struct Canary {
     /// The secret itself.
     pub secret: String,
@@ -27,20 +28,22 @@ impl Canary {
                 spellings.push(("base64", encoded.as_bytes()[[0, 2, 3][offset]..end].to_vec()));
             }
         }
+        spellings.iter_mut().for_each(|(_, spelling)| spelling.make_ascii_lowercase());
         Self { secret: secret.to_owned(), spellings }
     }
 
     /// Which of its spellings stand in there.
     pub fn found_in(&self, bytes: &[u8]) -> Vec<&'static str> {
         let lower = bytes.to_ascii_lowercase();
-        let mut found: Vec<_> = self
-            .spellings
-            .iter()
-            .filter(|(name, spelling)| contains(if *name == "hex" { &lower } else { bytes }, spelling))
-            .map(|(name, _)| *name)
-            .collect();
+        let mut found: Vec<_> =
+            self.spellings.iter().filter(|(_, spelling)| contains(&lower, spelling)).map(|(name, _)| *name).collect();
         found.dedup();
         found
+    }
+
+    /// All of its spellings.
+    pub(crate) fn spellings(&self) -> impl Iterator<Item = &[u8]> {
+        self.spellings.iter().map(|(_, spelling)| spelling.as_slice())
     }
 
     /// Demands that it stands nowhere in there.

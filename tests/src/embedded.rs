@@ -107,6 +107,11 @@ impl Embedded {
         self.host.set_app(request).unwrap();
     }
 
+    /// Tells webhooks what happens, from now on.
+    pub fn deliver_webhooks(&self) {
+        self.runtime.spawn(self.host.clone().deliver_webhooks());
+    }
+
     /// What somebody would connect who signs in at a provider, which is the service too.
     pub fn propose(&self, name: &str, option: &str, provider: &str) -> Result<ConnectProposal, Error> {
         let mut request = self.request(name, option)?;

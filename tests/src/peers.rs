@@ -185,12 +185,13 @@ pub fn oidc(config: &Value) -> Oidc {
     Oidc { peer: Peer::start("oidc-provider", port, folder, Signal::KILL, command) }
 }
 
-/// oidc-provider-mock, which is made of Authlib: a provider that has nothing to do with the other.
-pub fn mock_oidc() -> Peer {
+/// oidc-provider-mock, which is made of Authlib: a provider that has nothing to do with the other. An access token that was
+/// signed in for is good for so many seconds there.
+pub fn mock_oidc(seconds: u32) -> Peer {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let mut command = Command::new(installed("python/bin/oidc-provider-mock", "oidc-provider-mock"));
-    command.args(["--port", &port.to_string()]).current_dir(folder.path());
+    command.args(["--port", &port.to_string(), "--token-max-age", &seconds.to_string()]).current_dir(folder.path());
     Peer::start("oidc-provider-mock", port, folder, Signal::KILL, command)
 }
 
@@ -214,10 +215,10 @@ pub(crate) fn double(script: &str, certificate: &Path, key: &Path) -> Peer {
     Peer::start(script, port, folder, Signal::KILL, command)
 }
 
-/// Runs a script of `tests/peers/doubles` that prints one JSON text.
+/// Runs a script of `tests/peers/doubles` that prints one JSON text, against a double that is told things at `told`.
 #[track_caller]
-pub(crate) fn script(script: &str, certificate: &Path) -> Value {
-    let output = node(script, certificate).output().unwrap();
+pub(crate) fn script(script: &str, told: &str, certificate: &Path) -> Value {
+    let output = node(script, certificate).arg(told).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {said}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{script}: {error}: {said}"))

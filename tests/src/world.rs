@@ -103,8 +103,8 @@ impl World {
 
     /// Runs a script that drives a double with a provider's own client library, and gives what it saw.
     #[track_caller]
-    pub fn client(&self, script: &str) -> Value {
-        peers::script(script, &self.certificate())
+    pub fn client(&self, script: &str, double: &Double) -> Value {
+        peers::script(script, &double.peer.base(), &self.certificate())
     }
 }
 

@@ -10,15 +10,15 @@ use attache_tests::{
 };
 use serde_json::{Value, json};
 
-struct Story {
-    embedded: Embedded,
-    provider: Simulated,
+pub struct Story {
+    pub embedded: Embedded,
+    pub provider: Simulated,
     /// What the account's owner did not agree to sign in at.
-    elsewhere: Service,
+    pub elsewhere: Service,
 }
 
 /// A connection `me` whose tokens come from the provider; the API is elsewhere where `apart` says so.
-fn connected(option: &str, flags: &[&str], apart: bool) -> Story {
+pub fn connected(option: &str, flags: &[&str], apart: bool) -> Story {
     let provider = Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &[&["--approve"], flags].concat());
     let elsewhere = Service::start(|_| ok("jo"));
     let embedded = Embedded::new("oauth", Isolation::Call);
@@ -36,7 +36,7 @@ fn connected(option: &str, flags: &[&str], apart: bool) -> Story {
 
 impl Story {
     /// The operator adds a version of the connector whose provider is where the API is.
-    fn upgrade(&self) {
+    pub fn upgrade(&self) {
         let host = self.embedded.host();
         let moved = fs::read(connector("oauth-moved")).unwrap();
         let proposal = self.embedded.block_on(host.propose_connector("default", moved)).unwrap();
@@ -44,7 +44,7 @@ impl Story {
     }
 
     /// The app's secrets may go to this origin too, or to no other than this one.
-    fn app(&self, origin: &str, only: bool) {
+    pub fn app(&self, origin: &str, only: bool) {
         if only {
             self.embedded.host().remove_app("default", "oauth", "oauth", "tester").unwrap();
         }
@@ -60,7 +60,7 @@ impl Story {
         self.embedded.host().set_app(request).unwrap();
     }
 
-    fn send(&self, url: &str) -> Result<Value, Error> {
+    pub fn send(&self, url: &str) -> Result<Value, Error> {
         self.embedded.call("me", "send", json!({ "url": url }))
     }
 

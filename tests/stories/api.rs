@@ -170,6 +170,9 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
     story.attache.run(&["environment", "create", "other"]).done();
     let key = story.key("theirs", &["--may", "administer", "--environment", "other"]);
     story.key("ours", &[]);
+    let ours =
+        ["webhook", "add", &story.service.base(), "--name", "ours", "--allow-private", &story.service.authority()];
+    story.attache.run(&ours).done();
     let document = story.get(&key, "/v1/openapi.json").json;
     let mut asked = 0;
     let paths = document["paths"].as_object().unwrap().iter();
@@ -200,7 +203,10 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
     assert!(asked > 25, "{asked}");
     let ours = story.attache.run(&["connection", "list", "--output", "json"]).json();
     assert_eq!((ours.as_array().unwrap().len(), &ours[0]["state"]), (1, &json!("connected")));
-    assert_eq!(story.attache.run(&["caller", "list", "--output", "json"]).json().as_array().unwrap().len(), 1);
+    for list in [["caller", "list"], ["webhook", "list"]] {
+        let listed = story.attache.run(&[&list[..], &["--output", "json"]].concat()).json();
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    }
 }
 
 #[test]

@@ -220,3 +220,81 @@ fn an_assertion_and_its_key_are_nowhere_either() {
     let pem = std::fs::read_to_string(&key).unwrap();
     story.is_nowhere("the key", pem.lines().nth(1).unwrap());
 }
+
+#[test]
+fn a_provider_that_repeats_what_it_was_given_is_not_quoted() {
+    // Regression: assertions were no secrets of the connection's, and were quoted where a provider's words repeated them.
+    let provider = Service::start(|request| {
+        let base = format!("http://{}", request.header("host").unwrap());
+        let path = request.line.split(' ').nth(1).unwrap();
+        let json = |status, body: Value| answer(status, &[("Content-Type", "application/json")], &body.to_string());
+        match path.split('?').next().unwrap() {
+            "/.well-known/oauth-authorization-server" => json(
+                200,
+                json!({ "issuer": base, "authorization_endpoint": format!("{base}/authorize"),
+                    "token_endpoint": format!("{base}/token"),
+                    "device_authorization_endpoint": format!("{base}/device") }),
+            ),
+            "/authorize" => {
+                let query: Vec<_> = form_urlencoded::parse(path.split_once('?').unwrap().1.as_bytes()).collect();
+                let asked = |name: &str| &query.iter().find(|(key, _)| key == name).unwrap().1;
+                let back = format!("{}?code={CODE}&state={}", asked("redirect_uri"), asked("state"));
+                answer(302, &[("Location", &back)], "")
+            }
+            "/device" => json(
+                200,
+                json!({ "device_code": DEVICE, "user_code": "ABCD", "verification_uri": format!("{base}/go"),
+                    "expires_in": 60, "interval": 1 }),
+            ),
+            _ => {
+                let given = form_urlencoded::parse(&request.body);
+                let given: Vec<_> = given.collect();
+                let find = |wanted: &str| given.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+                // One at a time, since any of them is enough for all words to be left out.
+                let mut wanted = ["client_assertion", "assertion", "device_code", "code_verifier"].into_iter();
+                let words = format!("I was given {}", wanted.find_map(find).unwrap());
+                json(400, json!({ "error": "invalid_grant", "error_description": words }))
+            }
+        }
+    });
+    let mut story = Story { provider, ..Story::new() };
+    let key = story.attache.folder().join("key.pem");
+    let curve = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"];
+    assert!(Command::new("openssl").args(curve).arg(&key).output().unwrap().status.success());
+    let proofs = [format!("file:{}", key.display()), "env:CLIENT_SECRET".to_owned()];
+    for (proof, flag) in proofs.iter().zip(["--private-key", "--client-secret"]) {
+        story.set_app(&[flag, proof]);
+        let (base, allow) = (story.provider.base(), story.provider.authority());
+        let set = [format!("base={base}"), format!("issuer={base}")];
+        for more in [&[][..], &["--device"]] {
+            let fixed = ["connect", "oauth", "--auth", "discovered", "--set", &set[0], "--set", &set[1]];
+            let fixed = [&fixed[..], &["--allow-private", &allow, "--timeout", "60", "--yes"], more].concat();
+            let mut running = story.attache.begin(&fixed);
+            if more.is_empty() {
+                let mut link = running.said("http://127.0.0.1");
+                while !link.starts_with("http") {
+                    link = running.said("http://127.0.0.1");
+                }
+                let browser = Browser::new();
+                let last = browser.submit(&browser.open(&link), &[]);
+                assert!(last.html.contains("its words repeat a secret"), "{}", last.html);
+                story.seen.push(("the page that says why".into(), last.html.into_bytes()));
+            }
+            let refused = running.ended().refused(4, "its words repeat a secret");
+            story.seen.push(("standard output".into(), refused.out.into_bytes()));
+            story.seen.push(("standard error".into(), refused.err.into_bytes()));
+        }
+    }
+    // An assertion that the connector declares, in place of a grant.
+    let (base, allow) = (story.provider.base(), story.provider.authority());
+    let set = [format!("base={base}"), format!("issuer={base}"), format!("key={}", proofs[0])];
+    let signed = ["connect", "oauth", "--auth", "signed", "--set", &set[0], "--set", &set[1], "--secret", &set[2]];
+    let refused = story.attache.run(&[&signed[..], &["--allow-private", &allow, "--yes"]].concat());
+    let refused = refused.refused(4, "its words repeat a secret");
+    story.seen.push(("standard error of what is signed".into(), refused.err.into_bytes()));
+    story.run(&["audit", "list"]);
+    for name in ["client_assertion", "assertion", "code", "code_verifier", "client_secret", "device_code"] {
+        let arrived = story.arrived(name);
+        story.is_nowhere(name, &arrived);
+    }
+}

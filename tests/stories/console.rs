@@ -12,6 +12,7 @@ use crate::{
     connect, machine,
     oauth::SECRET,
     serving::{Host, serve},
+    webhooks::{self, Receiver},
     with_echo,
 };
 
@@ -92,13 +93,13 @@ fn goes_all_the_way(javascript: bool) {
 
     let added = console.go(pictures, javascript, &adding());
     shows(&added, "empty", &["Nothing is connected here yet", "default", "console:tester"]);
-    shows(&added, "proposal", &["Add oauth", "{base}", "What api:write is for", "write"]);
-    shows(&added, "connector", &["oauth 1.0.0", "by console:tester"]);
+    shows(&added, "proposal", &["Add oauth", "{base}", "What api:write is for", "write", "needs api:write"]);
+    shows(&added, "connector", &["oauth 1.0.0", "by console:tester", "needs api:write"]);
 
     let base = oidc.peer.base();
     let seen = console.go(pictures, javascript, &connecting_calling_and_revoking(&console, &oidc));
     shows(&seen, "back", &["Connect work?"]);
-    shows(&seen, "connection", &["connected", "jo", "in 59 min", "not lately", "api:read"]);
+    shows(&seen, "connection", &["connected", "jo", "in 59 min", "not lately", "api:read", "needs api:write"]);
     shows(&seen, "called", &["What came of it", "text of others", "\"status\": 200", "jo"]);
     shows(&seen, "preview", &["Nothing was sent", "GET", "/api/me"]);
     shows(&seen, "connections", &["work", "connected", "jo", "just now"]);
@@ -224,6 +225,17 @@ fn the_same_goes_without_javascript() {
 
 /// Whatever a connector, a service or a failure says, a browser shows it as text.
 #[test]
+fn gateways_are_shown_with_their_last_contact() {
+    let (console, private) = (Console::of(machine()), machine());
+    let code = console.attache.run(&["gateway", "enroll", "plant"]).done();
+    let url = console.root.trim_end_matches("console");
+    let joined = private.run_with_input(&["gateway", "join", "--host", url, "--code", "-", "--output", "json"], code);
+    let fingerprint = joined.json()["fingerprint"].as_str().unwrap().to_owned();
+    let seen = console.go("console-gateways", true, &[json!({ "follow": "Gateways" }), json!({ "look": "gateways" })]);
+    shows(&seen, "gateways", &["plant", "not connected", "never", &fingerprint, "let in by cli:tester"]);
+}
+
+#[test]
 fn what_others_say_is_text_and_nothing_of_it_runs() {
     const MARKUP: &str = "</q><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>";
     let console = Console::of(machine());
@@ -341,4 +353,15 @@ fn a_page_of_another_port_cannot_act_for_who_is_signed_in() {
     let seen = console.go("console", false, &steps);
     assert_eq!(page(&seen, "forged")["status"], 403);
     console.attache.run(&["connection", "check", "echo"]).done();
+}
+
+#[test]
+fn the_overview_tells_of_webhooks_and_of_what_came_of_the_last_message() {
+    let (receiver, service) = (Receiver::start().will(410, &[]), Service::plain());
+    let console = Console::of(with_echo());
+    webhooks::add(&console.attache, "hooks", &receiver, &[]);
+    connect(&console.attache, "header", &service, &[]).done();
+    webhooks::until(&console.attache, "hooks", |it| it["disabled"].is_string());
+    let seen = console.go("webhooks", true, &[json!({ "look": "overview" })]);
+    shows(&seen, "overview", &["disabled hooks", &receiver.url("/hooks"), "status 410", "1 were given up"]);
 }

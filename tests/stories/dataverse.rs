@@ -78,6 +78,18 @@ impl Story<'_> {
 }
 
 #[test]
+fn the_double_is_taken_for_entra_by_microsofts_own_client() {
+    with_names(&NAMES, |world| {
+        let seen = world.client("dataverse-client.mjs", &world.double("dataverse.mjs"));
+        let [person, robot] = ["01", "02"].map(|end| json!(format!("5f0e9d3a-0d3b-4d0a-9d36-2b9d4f1c7a{end}")));
+        assert_eq!((&seen["person"], &seen["renewed"], &seen["robot"]), (&person, &person, &robot), "{seen}");
+        assert_eq!((&seen["kind"], &seen["same"]), (&json!("Bearer"), &json!(false)));
+        assert!(seen["page"].as_str().unwrap().starts_with("https://login.microsoftonline.com/"), "{seen}");
+        assert_eq!(seen["stranger"]["code"], "invalid_client", "{seen}");
+    });
+}
+
+#[test]
 fn the_environment_says_what_a_person_is_asked_for_and_the_token_is_renewed_for_it() {
     with_names(&NAMES, |world| {
         let story = story(world, &PERSONS_APP);
@@ -91,6 +103,28 @@ fn the_environment_says_what_a_person_is_asked_for_and_the_token_is_renewed_for_
         let grants: Vec<&Value> = tokens.iter().map(|asked| &asked["grant_type"]).collect();
         assert_eq!(grants, ["authorization_code", "refresh_token"]);
         assert_eq!(tokens[1]["scope"], scope, "Entra renews for the service that is named");
+    });
+}
+
+#[test]
+fn a_person_signs_in_on_another_device() {
+    with_names(&NAMES, |world| {
+        let story = story(world, &PERSONS_APP);
+        let mut running = story.begin(&["--auth", "oauth2", "--device", "--yes"]);
+        let line = running.said("enter the code");
+        let (page, code) = line.split_once(" and enter the code ").unwrap();
+        let browser = story.world.browser();
+        let asked = browser.open(page.trim_start_matches("Go to "));
+        assert_eq!(asked.url.host_str(), Some("login.microsoftonline.com"), "{}", asked.url);
+        let confirm = browser.submit(&asked, &[("user_code", code)]);
+        let person = browser.submit(&confirm, &[("confirm", "yes")]);
+        let done = browser.submit(&person, &[]);
+        assert_eq!(done.status, 200, "{}", done.html);
+        assert!(running.ended().done().contains("Connected `dataverse`: jo@contoso.example."));
+        let scope = "https://contoso.crm4.dynamics.com/.default offline_access";
+        assert_eq!(story.double.asked_for("/oauth2/v2.0/devicecode")[0]["scope"], scope);
+        let tables = json!({ "tables": ["accounts", "contacts", "systemusers"] });
+        assert_eq!(story.call("list-tables", json!({})), tables);
     });
 }
 

@@ -69,13 +69,17 @@ impl Story<'_> {
 #[test]
 fn the_double_is_taken_for_facebook_by_facebooks_own_sdk() {
     with_names(&NAMES, |world| {
-        let _double = world.double("facebook.mjs");
-        let seen = world.client("facebook-client.mjs");
+        let seen = world.client("facebook-client.mjs", &world.double("facebook.mjs"));
         assert_eq!((&seen["name"], &seen["lasts"]), (&json!("Jo Doe"), &json!([5_400, 5_183_944])));
         assert_eq!((&seen["pages"], &seen["post"]), (&json!(["Bakery", "Brewery", "Bookshop"]), &json!(true)));
         let codes = ["unproven", "stranger", "person", "unknown"].map(|name| seen[name]["code"].clone());
         assert_eq!(json!(codes), json!([100, 190, 200, 100]));
         assert_eq!(seen["unknown"]["subcode"], 33);
+        let limited = &seen["limited"];
+        assert_eq!(
+            (&limited["status"], &limited["code"], &seen["afterwards"]),
+            (&json!(403), &json!(4), &seen["name"])
+        );
     });
 }
 

@@ -64,12 +64,17 @@ impl Story<'_> {
 fn the_double_is_taken_for_github_by_githubs_own_clients() {
     with_names(&NAMES, |world| {
         let double = world.double("github.mjs");
-        let seen = world.client("github-client.mjs");
+        let seen = world.client("github-client.mjs", &double);
         assert_eq!((&seen["user"], &seen["tokenType"]), (&json!("octocat"), &json!("oauth")));
         assert_eq!(seen["repositories"], json!(["octocat/hello-world", "octocat/spoon-knife", "octocat/linguist"]));
         assert_eq!((&seen["issues"], &seen["created"]), (&json!([5, 4, 3, 2, 1]), &json!(6)));
         assert_eq!((&seen["untitled"]["status"], &seen["unknown"]["status"]), (&json!(422), &json!(404)));
         assert_eq!(seen["stranger"]["status"], 401);
+        // What Octokit's own throttling waits for: a second beyond the reset, and what the answer asks for.
+        let limits = &seen["limits"];
+        assert_eq!((&limits["primary-status"], &limits["secondary-status"]), (&json!(403), &json!(403)));
+        assert!((1_800..=1_801).contains(&limits["primary"].as_u64().unwrap()), "{limits}");
+        assert_eq!(limits["secondary"], 60);
         let tokens = double.asked_for("/login/oauth/access_token");
         assert_eq!(tokens[0]["error"], "authorization_pending", "{tokens:?}");
         assert_eq!(tokens.last().unwrap()["error"], Value::Null);

@@ -227,6 +227,18 @@ fn a_code_for_another_device_comes_from_the_issuer() {
 }
 
 #[test]
+fn a_code_for_another_device_comes_from_a_url_that_was_given_alone() {
+    let (attache, oidc) = with_app("device", &json!({}));
+    let urls = ["device-authorization-url=ISSUER/device/auth", "token-url=ISSUER/token", "scopes=openid api:read"];
+    let mut running = begin_oauth2(&attache, &oidc, &urls, &["--device", "--yes"]);
+    allow_device(&running.said("enter the code"));
+    running.ended().done();
+    assert_eq!(scope_of(&attache), "openid api:read");
+    let discovered = oidc.asked().iter().any(|it| it.0["path"].as_str().is_some_and(|it| it.contains("well-known")));
+    assert!(!discovered, "nobody is asked for what was given");
+}
+
+#[test]
 fn an_app_signs_in_as_itself_and_again_when_its_token_is_no_good_any_longer() {
     let (attache, oidc) = with_app("machine", &json!({}));
     let parameters = ["token-url=ISSUER/token", "scopes=api:read"];

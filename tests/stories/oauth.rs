@@ -1,13 +1,18 @@
 //! Connecting by signing in: against oidc-provider, which is certified, as a person with a browser does it.
 
+use attache::digest::Digest;
 use attache_tests::{
-    Attache, Browser, Page, Running,
-    peers::{Oidc, oidc},
+    Attache, Browser, Page, Running, connector,
+    peers::{Oidc, free_port, oidc},
+    simulate::{CLIENT, Simulated},
 };
 use serde_json::{Value, json};
 
+use crate::serving::serve;
+
 pub const SECRET: &str = "web-secret-of-the-test";
 const CALLBACK: &str = "http://127.0.0.1";
+const BINARY: &str = env!("CARGO_BIN_EXE_attache-under-test");
 
 /// The connector `oauth`, an app, and a provider.
 pub struct Story {
@@ -25,7 +30,7 @@ pub fn story(config: &Value) -> Story {
 
 /// Without an app.
 fn bare(config: &Value) -> Story {
-    let (attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(config));
+    let (attache, oidc) = (Attache::new(BINARY), oidc(config));
     attache.add("oauth");
     Story { attache, oidc }
 }
@@ -125,7 +130,10 @@ fn the_page_says_who_asks_for_what_and_keeps_to_itself() {
     let link = running.said("http://127.0.0.1");
     let page = Browser::new().open(&link);
     let base = story.oidc.peer.base();
-    for words in ["oauth", "1.0.0", "cli:tester", "api:read", "What api:read is for", &base, "Agree and sign in at"] {
+    let digest = Digest::of(&std::fs::read(connector("oauth")).unwrap()).short();
+    let said =
+        ["oauth", "1.0.0", &digest, "cli:tester", "api:read", "What api:read is for", &base, "Agree and sign in at"];
+    for words in said {
         assert!(page.html.contains(words), "{words}: {}", page.html);
     }
     assert!(!page.html.contains("api:write"), "what is not asked for is not shown");
@@ -392,15 +400,19 @@ fn a_token_is_asked_for_the_resource_that_it_is_for() {
     story.connect("resource", &[]);
     let seen = story.send("/api/me");
     let body: Value = serde_json::from_str(seen["body"].as_str().unwrap()).unwrap();
-    assert_eq!(body["aud"], format!("{}/api", story.oidc.peer.base()));
+    let resource = format!("{}/api", story.oidc.peer.base());
+    assert_eq!(body["aud"], resource);
+    // Each token request names it again (RFC 8707, 2.2).
+    story.oidc.forget_access_tokens();
+    assert_eq!(story.send("/api/me")["status"], 200);
+    assert_eq!(story.oidc.tokens("refresh_token")[0].0["resource"], resource);
 }
 
 #[test]
 fn an_operation_that_needs_more_says_which_command_asks_for_just_that() {
     let story = story(&json!({}));
     story.connect("discovered", &[]);
-    let write = |code| story.attache.try_call("oauth", "write", &story.url("/api/me")).refused(code, "api:write");
-    let refused = write(4);
+    let refused = story.attache.try_call("oauth", "write", &story.url("/api/me")).refused(4, "api:write");
     assert!(refused.err.contains("attache connection reconnect oauth --scope api:write"), "{}", refused.err);
     let page = story.finish(story.attache.begin(&[
         "connection",
@@ -416,7 +428,28 @@ fn an_operation_that_needs_more_says_which_command_asks_for_just_that() {
     let seen = story.attache.call("oauth", "connection", &json!({}));
     let scopes: Vec<&str> = seen["scopes"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
     assert!(scopes.contains(&"api:write") && scopes.contains(&"api:read"), "{scopes:?}");
+    // What was asked for before and what is needed now, and nothing else that the connector could ask for.
+    let asked = || story.oidc.asked().into_iter().rfind(|it| it.0["path"] == "/auth").unwrap().0["scope"].clone();
+    assert_eq!(asked(), "openid offline_access api:read api:write");
+    let more = ["connection", "reconnect", "oauth", "--scope", "api:admin", "--timeout", "60"];
+    story.finish(story.attache.begin(&more));
+    assert_eq!(asked(), "openid offline_access api:read api:write api:admin");
     story.attache.run(&["connection", "reconnect", "oauth", "--scope", "everything"]).refused(2, "declares no scope");
+}
+
+#[test]
+fn what_an_operation_needs_is_shown_before_it_is_called() {
+    let story = story(&json!({}));
+    story.connect("discovered", &[]);
+    let shown = story.attache.run(&["connector", "show", "oauth"]).done();
+    assert!(shown.contains("write, needs api:write — “Operation send”"), "{shown}");
+    assert!(shown.contains("send — “Operation send”"), "{shown}");
+    let help = |operation: &str| story.attache.run(&["call", "oauth", operation, "--help"]).done();
+    assert!(help("write").contains("\nneeds the scope api:write\n"), "{}", help("write"));
+    assert!(!help("send").contains("needs the scope"), "{}", help("send"));
+    let listed = story.attache.run(&["call", "oauth", "--output", "json"]).json();
+    let scopes_of = |id: &str| listed.as_array().unwrap().iter().find(|it| it["id"] == id).unwrap()["scopes"].clone();
+    assert_eq!((scopes_of("write"), scopes_of("send")), (json!(["api:write"]), json!([])));
 }
 
 #[test]
@@ -503,6 +536,95 @@ fn apps_are_listed_shown_and_removed_and_their_secrets_are_seen_nowhere() {
     story.attache.run(&["connection", "remove", "oauth", "--yes"]).done();
     story.attache.run(&["connector", "remove", "oauth"]).refused(5, "attache app remove oauth --name oauth");
     story.attache.run(&["app", "set", "weather", "--client-id", "x"]).refused(3, "no connector `weather`");
+}
+
+/// With an app that has people sent back to one place and nowhere else.
+fn sent_back_to(redirect_uri: &str) -> Story {
+    let mut url = url::Url::parse(redirect_uri).unwrap();
+    // The port is free where a provider knows the rest (RFC 8252, 7.3).
+    let _ = url.set_port(None);
+    let client = json!({ "client_id": "fixed", "client_secret": SECRET, "redirect_uris": [url.as_str()],
+        "application_type": if url.scheme() == "http" { "native" } else { "web" },
+        "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
+        "token_endpoint_auth_method": "client_secret_post" });
+    let mut story = bare(&json!({ "clients": [client] }));
+    story.attache.set("WEB_SECRET", SECRET);
+    story.app(&["--client-id", "fixed", "--client-secret", "env:WEB_SECRET", "--redirect-uri", redirect_uri]);
+    story
+}
+
+#[test]
+fn an_app_may_have_people_sent_back_to_one_port_and_path() {
+    let port = free_port();
+    let back = format!("{CALLBACK}:{port}/way/back");
+    let story = sent_back_to(&back);
+    let mut running = story.begin("discovered", &[]);
+    let link = running.said(CALLBACK);
+    assert!(link.starts_with(&format!("{CALLBACK}:{port}/connect/")), "{link}");
+    let (browser, page) = at_provider(&link);
+    let last = browser.submit(&page, &[("decision", "yes")]);
+    assert!(last.url.as_str().starts_with(&back) && last.html.contains("Connected"), "{} {}", last.url, last.html);
+    running.ended().done();
+    // The very same is there for the code (RFC 6749, 4.1.3), or the provider would not have taken it.
+    let sent = story.oidc.asked().into_iter().map(|it| it.0["redirect"].clone()).filter(|it| it.is_string());
+    let sent: Vec<_> = sent.collect();
+    assert!(sent.len() >= 2 && sent.iter().all(|uri| *uri == back), "{sent:?}");
+}
+
+#[test]
+fn a_port_that_somebody_else_has_is_said_so() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let story = sent_back_to(&format!("http://{address}/callback"));
+    let refused = story.begin("discovered", &[]).ended().refused(5, &format!("Something else listens on {address}"));
+    assert!(refused.err.contains("--redirect-uri"), "{}", refused.err);
+}
+
+#[test]
+fn an_app_of_another_machine_is_signed_in_to_there() {
+    let story = sent_back_to("https://attache.example.com/callback");
+    let begin = || story.begin("discovered", &[]).ended();
+    begin().refused(2, "The app sends people back to https://attache.example.com/callback, which is not this machine.");
+    let (_host, url) = serve(&story.attache, &[]);
+    let refused = begin().refused(5, "The app has people sent back to https://attache.example.com/callback");
+    assert!(refused.err.contains(&format!("{url}callback")), "{}", refused.err);
+    assert!(story.oidc.asked().iter().all(|it| it.0["path"] != "/auth" && it.0["path"] != "/token"));
+}
+
+#[test]
+fn what_others_say_of_themselves_is_text_on_every_page() {
+    let (mut attache, simulated) = (crate::machine(), Simulated::start(BINARY, &["--approve"]));
+    attache.set("SECRET", CLIENT.1);
+    attache.add("marked-up-oauth");
+    let app = ["app", "set", "marked-up-oauth", "--client-id", CLIENT.0, "--client-secret", "env:SECRET", "--origin"];
+    attache.run(&[&app[..], &[simulated.url()]].concat()).done();
+    // Not one character of it opens an element, or turns the line around.
+    let is_text = |page: &Page, times: usize| {
+        assert_eq!(page.html.matches("&#60;script&#62;").count(), times, "{}", page.html);
+        assert!(!page.html.contains("<script") && !page.html.contains("<img") && !page.html.contains("<b>"));
+        assert!(!page.html.contains('\u{202e}') && !page.html.contains("x='"), "{}", page.html);
+    };
+    let issuer = format!("issuer={}", simulated.url());
+    let note = "note=<script>alert(4)</script>\u{202e}";
+    let allowed = ["--set", &issuer, "--set", note, "--allow-private", simulated.authority(), "--timeout", "60"];
+    let mut running = attache.begin(&[&["connect", "marked-up-oauth"], &allowed[..]].concat());
+    let link = running.said(CALLBACK);
+    let browser = Browser::new();
+    let page = browser.open(&link);
+    // The title, what the scope is for, and what was typed.
+    is_text(&page, 3);
+    let last = browser.submit(&page, &[]);
+    assert_eq!(last.status, 200, "{}", last.html);
+    // The account.
+    is_text(&last, 1);
+    let ended = running.ended();
+    assert!(!ended.err.contains('\u{202e}'), "{}", ended.err);
+    assert!(!ended.done().contains('\u{202e}'));
+    let again = attache.begin(&["connection", "reconnect", "marked-up-oauth", "--timeout", "60"]);
+    let mut running = again;
+    // And the account that it was for before.
+    is_text(&Browser::new().open(&running.said(CALLBACK)), 4);
+    running.kill();
 }
 
 fn port(link: &str) -> u16 {

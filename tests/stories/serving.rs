@@ -21,8 +21,8 @@ use crate::oauth::SECRET;
 /// Where the application's people come back to. Nothing listens there.
 pub const RETURN: &str = "http://127.0.0.1:1/connected";
 
-struct Story {
-    attache: Attache,
+pub struct Story {
+    pub attache: Attache,
     oidc: Oidc,
     host: Host,
     url: String,
@@ -53,7 +53,7 @@ impl DerefMut for Host {
 }
 
 /// A host that runs, with an app and a provider.
-fn story(more: &[&str]) -> Story {
+pub fn story(more: &[&str]) -> Story {
     let (mut attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(&json!({})));
     attache.add("oauth");
     attache.set("WEB_SECRET", SECRET);
@@ -85,13 +85,13 @@ impl Story {
 
     /// A link for alice.
     #[track_caller]
-    fn link(&self) -> String {
+    pub fn link(&self) -> String {
         self.create(&["--return-url", RETURN, "--state", "of the app"]).done().trim().to_owned()
     }
 
     /// Goes all the way with a browser, to where the application takes over.
     #[track_caller]
-    fn come_back(&self, link: &str) -> Page {
+    pub fn come_back(&self, link: &str) -> Page {
         let browser = Browser::that_stops_at(RETURN);
         let page = browser.open(link);
         assert!(page.html.contains("alice") && page.html.contains("http://127.0.0.1:1"), "{}", page.html);
@@ -99,7 +99,7 @@ impl Story {
         browser.submit(&provider, &[("decision", "yes")])
     }
 
-    fn confirm(&self, code: &str, owner: &str) -> attache_tests::Outcome {
+    pub fn confirm(&self, code: &str, owner: &str) -> attache_tests::Outcome {
         self.attache.run(&["session", "confirm", code, "--owner", owner])
     }
 
@@ -121,12 +121,12 @@ fn signal(host: &Child) {
 }
 
 /// Ends the host as a service manager does.
-fn stop(host: &mut Child) {
+pub fn stop(host: &mut Child) {
     signal(host);
     assert!(host.wait().unwrap().success());
 }
 
-fn code_of(page: &Page) -> String {
+pub fn code_of(page: &Page) -> String {
     let code = page.url.query_pairs().find(|(name, _)| name == "attache_code");
     code.unwrap_or_else(|| panic!("no code in {}", page.url)).1.into_owned()
 }
@@ -238,6 +238,34 @@ fn links_are_made_of_what_the_operator_says_and_nothing_else() {
 }
 
 #[test]
+fn a_host_that_registers_itself_has_people_sent_back_to_where_browsers_find_it() {
+    // Regression: it registered a port of loopback, so that the provider refused where people were to come back to.
+    let (attache, oidc) = (Attache::new(env!("CARGO_BIN_EXE_attache-under-test")), oidc(&json!({})));
+    attache.add("oauth");
+    let (base, authority) = (oidc.peer.base(), oidc.peer.authority());
+    let set = [format!("base={base}"), format!("issuer={base}")];
+    let link = ["session", "create", "oauth", "--auth", "urls", "--set", &set[0], "--set", &set[1]];
+    let link = [&link[..], &["--allow-private", &authority, "--owner", "alice", "--return-url", RETURN]].concat();
+    let registered = || -> Vec<_> {
+        let asked = oidc.asked().into_iter().filter(|it| it.0["path"] == "/reg" && it.0["status"] == 201);
+        asked.map(|it| it.0["redirects"].clone()).collect()
+    };
+    let (mut host, _) = serve(&attache, &[]);
+    attache.run(&link).done();
+    stop(&mut host);
+    let (mut host, _) = serve(&attache, &["--public-url", "https://attache.example.com/here/", "--behind-proxy"]);
+    for _ in 0..2 {
+        let made = attache.run(&link).done();
+        assert!(made.starts_with("https://attache.example.com/here/connect/"), "{made}");
+    }
+    stop(&mut host);
+    let wanted = ["http://127.0.0.1/callback", "https://attache.example.com/here/callback"];
+    assert_eq!(registered(), wanted.map(|uri| json!([uri])), "{:?}", oidc.asked());
+    let shown = attache.run(&["app", "list", "--output", "json"]).json();
+    assert_eq!(shown.as_array().unwrap().len(), 2, "{shown}");
+}
+
+#[test]
 fn the_socket_is_its_owners_alone_and_without_a_host_there_is_none() {
     let story = story(&[]);
     let socket = std::fs::metadata(story.attache.data().join("attache.sock")).unwrap();
@@ -342,4 +370,41 @@ fn an_application_that_waits_is_told_when_the_person_gets_further() {
     let back = waits(&mut || drop(browser.submit(&provider, &[("decision", "yes")])));
     assert_eq!(back["state"], "came-back");
     assert_eq!(waits(&mut || ())["state"], "came-back", "it gets no further");
+}
+
+#[test]
+fn a_request_that_calls_this_host_otherwise_gets_a_link_of_its_base_all_the_same() {
+    let story = story(&[]);
+    let key = story.attache.run(&["caller", "create", "portal", "--may", "administer"]).done().trim().to_owned();
+    let base = story.oidc.peer.base();
+    let asked = json!({
+        "connection": {
+            "connector": "oauth", "auth-option": "discovered", "parameters": { "base": base, "issuer": base },
+            "private": [story.oidc.peer.authority()],
+        },
+        "owner": "alice", "return-url": RETURN,
+    });
+    let request = reqwest::blocking::Client::new().post(format!("{}v1/connect-sessions", story.url));
+    let names = ["host", "x-forwarded-host", "x-forwarded-for", "x-forwarded-proto", "forwarded"];
+    let request = names.into_iter().fold(request, |request, name| request.header(name, "evil.example"));
+    let request = request.bearer_auth(key).header("content-type", "application/json").body(asked.to_string());
+    let made = request.send().unwrap().text().unwrap();
+    let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("{made}"));
+    let link = made["link"].as_str().unwrap_or_else(|| panic!("{made}"));
+    assert!(link.starts_with(&format!("{}connect/", story.url)), "{link}");
+}
+
+#[test]
+fn a_host_that_runs_ends_what_nobody_confirms() {
+    let story = story(&["--confirm-within", "1"]);
+    let page = story.come_back(&story.link());
+    let began = Instant::now();
+    while story.revocations() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(60), "what was not confirmed is still good at the provider");
+        std::thread::yield_now();
+    }
+    story.confirm(&code_of(&page), "alice").refused(3, "nobody has it");
+    let audit = story.attache.run(&["audit", "list"]).done();
+    assert!(audit.contains("connection-not-confirmed"), "{audit}");
+    assert_eq!(story.attache.run(&["connection", "list", "--output", "json"]).json(), json!([]));
 }

@@ -143,6 +143,56 @@ fn the_connector_does_not_sign_in_itself() {
 }
 
 #[test]
+fn no_attachment_completes_the_address_of_a_sign_in() {
+    // Regression: a URL was judged before anything was put before its path or into its query.
+    for (isolation, (option, path, signs_in)) in [Isolation::Call, Isolation::Connection]
+        .into_iter()
+        .flat_map(|it| [("in-path", "/login", "/oauth/login"), ("in-query", "/", "/?do=login")].map(|all| (it, all)))
+    {
+        let service = Service::start(|request| match request.line.starts_with("POST") {
+            true => answer(200, &[("X-Region", "north")], r#"{"token": "token-number-1"}"#),
+            false => answer(200, &[], "jo"),
+        });
+        let embedded = Embedded::new("signs-in", isolation);
+        connect(&embedded, option, &service).unwrap();
+        let asked = || service.received().iter().filter(|it| it.line.contains(signs_in)).count();
+        let before = asked();
+        for method in ["GET", "POST"] {
+            let input = json!({ "url": format!("{}{path}", service.base()), "method": method });
+            let seen = embedded.call("me", "send", input).unwrap();
+            assert_eq!(seen["error"], "denied", "{option}: {seen}");
+            assert!(seen["sentence"].as_str().unwrap().contains("only the host does"), "{seen}");
+        }
+        assert_eq!(asked(), before, "{option}");
+        assert_eq!(send(&embedded, &service, "/other")["status"], 200, "{option}");
+    }
+}
+
+#[test]
+fn what_a_service_kept_does_not_come_back_with_a_later_answer() {
+    // Regression: only what a request itself carried was masked in its answer.
+    let service = Service::start(|request| {
+        let back = format!("{PASSWORD} {} token-number-1", hex::encode(PASSWORD));
+        match request.line.starts_with("POST") {
+            true => answer(200, &[("X-Region", "north")], r#"{"token": "token-number-1"}"#),
+            false => answer(200, &[("X-Back", &back)], &back),
+        }
+    });
+    for isolation in [Isolation::Call, Isolation::Connection] {
+        let embedded = Embedded::new("signs-in", isolation);
+        connect(&embedded, "form", &service).unwrap();
+        for attach in [true, false] {
+            let input = json!({ "url": format!("{}/later", service.base()), "attach": attach });
+            let seen = embedded.call("me", "send", input).unwrap();
+            assert_eq!(seen["status"], 200, "{seen}");
+            for secret in [PASSWORD, "token-number-1"] {
+                Canary::new(secret).is_not_in("what the connector sees", seen.to_string().as_bytes());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_token_that_is_refused_is_renewed_once_and_the_request_repeated() {
     let state: Arc<State> = Arc::default();
     let (embedded, service) = signed_in("form", &state);

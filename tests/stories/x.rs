@@ -1,4 +1,4 @@
-//! The connector `x`, against a double of X that a client library which X lists has spoken with first.
+//! The connector `x`, against a double of X that X's own client library, and another that X lists, have spoken with first.
 
 use attache_tests::{
     Attache,
@@ -52,16 +52,39 @@ impl Story<'_> {
 }
 
 #[test]
+fn the_double_is_taken_for_x_by_xs_own_client() {
+    with_names(&NAMES, |world| {
+        let seen = world.client("x-own-client.mjs", &world.double("x.mjs"));
+        assert_eq!((&seen["username"], &seen["state"]), (&json!("jo_doe"), &json!("of the test")));
+        assert_eq!(seen["scope"], "users.read tweet.read tweet.write offline.access");
+        let texts: Vec<String> = (1..=12).rev().map(|number| format!("Post {number}")).collect();
+        assert_eq!(seen["texts"], json!(texts));
+        assert_eq!((&seen["made"], &seen["deleted"]), (&json!("By the XDK"), &json!(true)));
+        let statuses = ["duplicate", "few", "stranger", "limited", "ended"].map(|what| seen[what]["status"].clone());
+        assert_eq!(json!(statuses), json!([403, 400, 401, 429, 401]), "{seen}");
+        let limited = &seen["limited"];
+        assert_eq!((&limited["detail"], &limited["remaining"]), (&json!("Too Many Requests"), &json!(0)));
+        assert!((899..=900).contains(&limited["wait"].as_i64().unwrap()), "{limited}");
+        assert_eq!(seen["afterwards"], "jo_doe");
+        assert!(seen["spent"]["message"].as_str().unwrap().contains("invalid_request"), "{seen}");
+    });
+}
+
+#[test]
 fn the_double_is_taken_for_x_by_a_client_that_x_lists() {
     with_names(&NAMES, |world| {
-        let _double = world.double("x.mjs");
-        let seen = world.client("x-client.mjs");
+        let seen = world.client("x-client.mjs", &world.double("x.mjs"));
         assert_eq!((&seen["username"], &seen["state"]), (&json!("jo_doe"), &json!(true)));
         let texts: Vec<String> = (1..=12).rev().map(|number| format!("Post {number}")).collect();
         assert_eq!(seen["texts"], json!(texts));
         assert_eq!((&seen["made"], &seen["deleted"]), (&json!("By the library"), &json!(true)));
         assert_eq!((&seen["duplicate"]["code"], &seen["few"]["code"]), (&json!(403), &json!(400)));
         assert_eq!(seen["stranger"]["code"], 401);
+        let limited = &seen["limited"];
+        assert_eq!(
+            (&limited["code"], &limited["limited"], &limited["reset"]),
+            (&json!(429), &json!(true), &json!(true))
+        );
         // A refresh token that was used comes back: everything that came of it ends.
         assert_eq!((&seen["spent"]["code"], &seen["ended"]["code"]), (&json!(400), &json!(401)));
     });

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
+use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::{digest::Digest, origin::Origin, text};
 const LONGEST: usize = 500;
 
 /// Who and what a call's lines are about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
     /// The environment's name.
     pub environment: String,
@@ -58,6 +59,11 @@ impl Subject {
             write_text(&mut written, text);
         }
         Self { written: written.into(), about: Arc::new(about) }
+    }
+
+    /// Who and what they are about.
+    pub(crate) fn about(&self) -> &About {
+        &self.about
     }
 
     /// The connector's name.
@@ -281,6 +287,63 @@ impl Event {
         Self::of_key("caller-key-revoked", environment, key, caller)
     }
 
+    /// Somebody wants to be told at an origin what happens.
+    pub fn webhook_added(environment: &str, webhook: &str, origin: &str, events: &[String], caller: &str) -> Self {
+        let more = [("origin", origin.into()), ("events", Said::Texts(events.to_vec())), ("caller", caller.into())];
+        Self::of_webhook("webhook-added", environment, webhook, more)
+    }
+
+    /// Nobody is told there any longer.
+    pub fn webhook_removed(environment: &str, webhook: &str, caller: &str) -> Self {
+        Self::of_webhook("webhook-removed", environment, webhook, [("caller", caller.into())])
+    }
+
+    /// Messages are signed with another secret.
+    pub fn webhook_secret_rotated(environment: &str, webhook: &str, caller: &str) -> Self {
+        Self::of_webhook("webhook-secret-rotated", environment, webhook, [("caller", caller.into())])
+    }
+
+    /// Somebody had an endpoint tried.
+    pub fn webhook_tested(environment: &str, webhook: &str, outcome: &str, caller: &str) -> Self {
+        Self::of_webhook(
+            "webhook-tested",
+            environment,
+            webhook,
+            [("outcome", outcome.into()), ("caller", caller.into())],
+        )
+    }
+
+    /// A receiver is gone for good, by its own word; so many messages that waited are given up.
+    pub fn webhook_disabled(environment: &str, webhook: &str, dropped: usize) -> Self {
+        let more = [("reason", "the receiver is gone".into()), ("dropped", dropped.into())];
+        Self::of_webhook("webhook-disabled", environment, webhook, more)
+    }
+
+    /// A message was given up.
+    pub fn webhook_dropped(environment: &str, webhook: &str, kind: &str, message: &str, reason: &str) -> Self {
+        let more = [("type", kind.into()), ("message", message.into()), ("reason", reason.into())];
+        Self::of_webhook("webhook-dropped", environment, webhook, more)
+    }
+
+    /// An operator made a code with which a gateway may join.
+    pub fn gateway_invited(environment: &str, gateway: &str, caller: &str) -> Self {
+        Self::of_gateway("gateway-invited", environment, gateway, caller)
+    }
+
+    /// A gateway joined with it; `key` is the fingerprint of what its boxes are sealed to.
+    pub fn gateway_joined(environment: &str, gateway: &str, key: Digest, caller: &str) -> Self {
+        let mut event = Self::of_gateway("gateway-joined", environment, gateway, caller);
+        event.own.push(("key", key.to_string().into()));
+        event
+    }
+
+    /// An operator removed a machine of a gateway.
+    pub fn gateway_removed(environment: &str, gateway: &str, member: &str, caller: &str) -> Self {
+        let mut event = Self::of_gateway("gateway-removed", environment, gateway, caller);
+        event.own.push(("member", member.into()));
+        event
+    }
+
     /// A connection was removed.
     pub fn connection_removed(subject: &Subject) -> Self {
         Self::about("connection-removed", subject, [])
@@ -373,6 +436,21 @@ impl Event {
 
     fn of_key(name: &'static str, environment: &str, key: &str, caller: &str) -> Self {
         let own = vec![("environment", environment.into()), ("key", key.into()), ("caller", caller.into())];
+        Self { name, subject: None, own }
+    }
+
+    fn of_webhook(
+        name: &'static str,
+        environment: &str,
+        webhook: &str,
+        more: impl IntoIterator<Item = (&'static str, Said)>,
+    ) -> Self {
+        let own = [("environment", environment.into()), ("webhook", webhook.into())];
+        Self { name, subject: None, own: own.into_iter().chain(more).collect() }
+    }
+
+    fn of_gateway(name: &'static str, environment: &str, gateway: &str, caller: &str) -> Self {
+        let own = vec![("environment", environment.into()), ("gateway", gateway.into()), ("caller", caller.into())];
         Self { name, subject: None, own }
     }
 

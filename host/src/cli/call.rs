@@ -86,10 +86,13 @@ async fn operations(context: &Context, connection: &str) -> Result<Answer> {
 async fn help(context: &Context, connection: &str, operation: &str) -> Result<Answer> {
     let path = ["connections", connection, "operations", operation];
     let it: OperationDetail = context.client()?.get(&path, &[]).await?;
-    let OperationView { id, title, description, effect } = &it.operation;
+    let OperationView { id, title, description, effect, scopes } = &it.operation;
     let mut text = format!("{id} — {} ({})\n", text::foreign(title, 200), effect.name());
     if !description.is_empty() {
         text += &format!("\n{}\n", text::foreign(description, 2_000));
+    }
+    if !scopes.is_empty() {
+        text += &format!("\nneeds the scope {}\n", print::scopes(scopes));
     }
     text += &format!("\ninput\n{}", schema::readable(&it.input));
     text += &format!("\noutput\n{}", schema::readable(&it.output));

@@ -9,10 +9,12 @@ use super::{
     client::Client,
     connector::manifest_of,
     given, print, prompt,
+    sealing::{self, Agreed},
     sign_in::{self, SignInArguments},
 };
 use crate::{
     connect::find_option,
+    digest::Digest,
     error::{Kind, Result},
     manifest::{AuthOption, Manifest, Parameter},
     secret::Secret,
@@ -43,7 +45,8 @@ Examples:
   attache connect http --auth basic --set base-url=https://api.example.com --set username=jo --secret password=-
   attache connect github --device
   attache connect http --auth oauth2 --set base-url=https://api.example.com --set issuer=https://login.example.com
-  attache connect http --auth none --set base-url=http://127.0.0.1:8080 --allow-private 127.0.0.1:8080";
+  attache connect http --auth none --set base-url=http://127.0.0.1:8080 --allow-private 127.0.0.1:8080
+  attache connect http --auth basic --set base-url=https://erp.internal --set username=jo --gateway plant";
 
 /// What is said of a connection wherever one is asked for.
 #[derive(Debug, clap::Args)]
@@ -70,6 +73,12 @@ pub(super) struct ValueArguments {
     /// A secret parameter and where it is: env:NAME, file:PATH, or - for standard input
     #[arg(long = "secret", value_name = "K=SOURCE", value_parser = given::pair)]
     secret: Vec<(String, String)>,
+    /// Reach the service through this gateway, which alone will be able to read the secrets
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<String>,
+    /// The fingerprint of the gateway's key, as `attache gateway join` printed it
+    #[arg(long, value_name = "FINGERPRINT")]
+    gateway_key: Option<Digest>,
     #[command(flatten)]
     sign_in: SignInArguments,
     /// Agree without being asked
@@ -117,21 +126,31 @@ pub(super) async fn connect(
     asked.app = wanted.app;
     asked.scopes = wanted.scope;
     asked.grant = arguments.sign_in.grant();
+    asked.gateway = arguments.gateway.or(asked.gateway);
     asked.secrets.extend(given::texts(given::secrets(arguments.secret)?)?);
     ask_for_missing(option, &mut asked, known)?;
+    // What goes through a gateway is not sent to the host.
+    let to_be_sealed = asked.gateway.is_some().then(|| std::mem::take(&mut asked.secrets));
     let proposal: ConnectProposalView = client.post(&["connections", "proposals"], &asked).await?;
+    if let Some(typed) = to_be_sealed {
+        let agreed = Agreed { key: arguments.gateway_key, yes: arguments.yes };
+        return Ok(connected(sealing::connect(client, &asked, proposal, typed, &agreed).await?));
+    }
     // Where a browser takes part, its page shows all of it and asks.
     if !proposal.sends_away {
-        agree(&proposal, arguments.yes)?;
+        agree(&proposal, None, arguments.yes)?;
     }
-    let MadeView { connection, withheld } =
-        sign_in::connect(context, client, asked, proposal, &arguments.sign_in).await?;
+    Ok(connected(sign_in::connect(context, client, asked, proposal, &arguments.sign_in).await?))
+}
+
+fn connected(made: MadeView) -> Answer {
+    let MadeView { connection, withheld } = made;
     let mut text = format!("Connected `{}`: {}.", connection.name, connection.account);
     if !withheld.is_empty() {
-        let withheld: Vec<String> = withheld.iter().map(|scope| text::foreign(scope, 200)).collect();
-        text += &format!("\nThe provider did not grant {}; operations that need it are refused.", withheld.join(", "));
+        text +=
+            &format!("\nThe provider did not grant {}; operations that need it are refused.", print::scopes(&withheld));
     }
-    Ok(Answer::new(json!(MadeView { connection, withheld }), text))
+    Answer::new(json!(MadeView { connection, withheld }), text)
 }
 
 fn choose_option<'a>(manifest: &'a Manifest, named: Option<&str>) -> Result<&'a AuthOption> {
@@ -203,8 +222,9 @@ fn ask(parameter: &Parameter, kept: bool) -> Result<Option<Secret>> {
     }
 }
 
-fn agree(proposal: &ConnectProposalView, yes: bool) -> Result<()> {
-    let shown = shown(proposal);
+/// Shows what would be agreed to, with the gateway and its key's fingerprint where it goes through one, and asks.
+pub(super) fn agree(proposal: &ConnectProposalView, gateway: Option<(&str, Digest)>, yes: bool) -> Result<()> {
+    let shown = shown(proposal, gateway);
     let name = &proposal.name;
     if yes {
         // Shown all the same: whoever reads the log sees what was agreed to.
@@ -223,7 +243,7 @@ fn agree(proposal: &ConnectProposalView, yes: bool) -> Result<()> {
     }
 }
 
-fn shown(proposal: &ConnectProposalView) -> String {
+fn shown(proposal: &ConnectProposalView, gateway: Option<(&str, Digest)>) -> String {
     let mut text = format!(
         "{} {} ({}) asks to connect `{}`\n",
         proposal.connector,
@@ -245,6 +265,10 @@ fn shown(proposal: &ConnectProposalView) -> String {
     if proposal.placements.is_empty() {
         text += &print::section("it calls", &proposal.origins);
     }
+    text += &print::section(
+        "through the gateway that alone can read it",
+        gateway.map(|(name, key)| format!("{name}, whose key is {key}")),
+    );
     if let Some(app) = &proposal.app {
         text += &print::section("through the app", [app]);
     }

@@ -78,6 +78,7 @@ async fn show(context: &Context, name: &str) -> Result<Answer> {
         text += &print::section("as", &consent.placements);
         text += &print::section("asked the provider for", &consent.scopes);
     }
+    text += &print::section("through the gateway that alone can read it", &connection.gateway);
     text += &print::section("the provider granted", &it.granted);
     text += &print::section("good until", &it.expires);
     text += &print::section("it was refused, and is not asked again", &it.refused);
@@ -97,6 +98,7 @@ async fn reconnect(context: &Context, name: &str, values: ValueArguments) -> Res
         connector: it.connection.connector,
         name: Some(it.connection.name),
         auth_option: Some(option.id.clone()),
+        gateway: it.connection.gateway,
         again: true,
         ..NewConnection::default()
     };

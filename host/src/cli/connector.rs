@@ -250,8 +250,13 @@ fn describe(manifest: &Manifest, digest: Digest, imports: &[String]) -> String {
         shown.push('\n');
     }
     shown += &print::section("calls without a credential", manifest.open_hosts.iter().map(ToString::to_string));
-    let operations =
-        manifest.operations.iter().map(|it| format!("{:<12} {} — “{}”", it.effect.name(), it.id, foreign(&it.title)));
+    let operations = manifest.operations.iter().map(|it| {
+        let needs = match it.scopes.as_slice() {
+            [] => String::new(),
+            scopes => format!(", needs {}", print::scopes(scopes)),
+        };
+        format!("{:<12} {}{needs} — “{}”", it.effect.name(), it.id, foreign(&it.title))
+    });
     shown += &print::section("operations", operations);
     shown + &print::section("imports", imports)
 }

@@ -20,6 +20,7 @@ mod consent;
 mod console;
 mod demo;
 mod environment;
+mod gateway;
 mod given;
 mod key;
 mod log;
@@ -28,11 +29,13 @@ mod print;
 mod prompt;
 mod restore;
 mod schema;
+mod sealing;
 mod serve;
 mod session;
 mod sign_in;
 mod simulate;
 mod store;
+mod webhook;
 
 use std::{
     env,
@@ -146,6 +149,12 @@ enum Verb {
     /// List and verify the audit
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Add, list, show, test and remove the endpoints that are told what happens to connections
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
+    /// Let gateways in that reach services of a private network; be one
+    #[command(subcommand)]
+    Gateway(gateway::Gateway),
     /// Create, list and remove environments
     #[command(subcommand)]
     Environment(environment::Environment),
@@ -266,7 +275,7 @@ fn work(arguments: Arguments, given: Given) -> Result<Answer> {
     let context = Context { settings: Settings::load(given)?, caller: caller(), server };
     // One call is done sooner without threads to wake; a host that runs has calls for every core.
     let mut builder = match arguments.verb {
-        Verb::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Serve(_) | Verb::Gateway(gateway::Gateway::Run { .. }) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder
@@ -280,17 +289,18 @@ fn work(arguments: Arguments, given: Given) -> Result<Answer> {
 }
 
 async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
-    let is_local = matches!(
-        verb,
+    let is_local = match &verb {
+        Verb::Gateway(verb) => verb.is_local(),
         Verb::Key(_)
-            | Verb::Store(_)
-            | Verb::Backup(_)
-            | Verb::Restore(_)
-            | Verb::Config(_)
-            | Verb::Serve(_)
-            | Verb::Mcp(_)
-            | Verb::Console(_)
-    );
+        | Verb::Store(_)
+        | Verb::Backup(_)
+        | Verb::Restore(_)
+        | Verb::Config(_)
+        | Verb::Serve(_)
+        | Verb::Mcp(_)
+        | Verb::Console(_) => true,
+        _ => false,
+    };
     if is_local && context.server.is_some() {
         return Err(only_there());
     }
@@ -304,6 +314,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Caller(verb) => verb.run(context).await,
         Verb::Consent(verb) => verb.run(context).await,
         Verb::Audit(verb) => verb.run(context).await,
+        Verb::Webhook(verb) => verb.run(context).await,
+        Verb::Gateway(verb) => verb.run(context).await,
         Verb::Environment(verb) => verb.run(context).await,
         Verb::Key(verb) => verb.run(context).await,
         Verb::Store(verb) => verb.run(context).await,

@@ -39,6 +39,12 @@ pub(super) fn parameter(name: &str, value: &str) -> String {
     format!("{name} = {}", text::foreign(&parameter::listed(value), LONGEST))
 }
 
+/// Scopes, one beside the other.
+pub(super) fn scopes(scopes: &[String]) -> String {
+    let scopes: Vec<String> = scopes.iter().map(|scope| text::foreign(scope, 200)).collect();
+    scopes.join(", ")
+}
+
 /// What came of ending a connection, here and at the provider.
 pub(super) fn ended(mut json: Value, here: &str, ended: &EndedView) -> Answer {
     let by_hand = "Take the access back in the account's own settings there.";

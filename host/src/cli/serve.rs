@@ -8,6 +8,7 @@ use url::Url;
 
 use super::{Answer, Context, prompt};
 use crate::{
+    connect::CONFIRM_WITHIN,
     error::{Kind, Result},
     host::Host,
     server::{self, Serve as How, Tls, TlsFiles},
@@ -28,6 +29,9 @@ pub(super) struct Serve {
     /// Where people may be sent when they come back from signing in; may be repeated
     #[arg(long, value_name = "URL")]
     return_url: Vec<Url>,
+    /// How long an application may take to confirm who came back, in seconds; then what the provider gave is revoked
+    #[arg(long, value_name = "SECONDS", default_value_t = CONFIRM_WITHIN.as_secs(), value_parser = clap::value_parser!(u64).range(1..=CONFIRM_WITHIN.as_secs()))]
+    confirm_within: u64,
     /// Use renewal tokens that were not used for so long, in seconds: some providers end what nobody uses
     #[arg(long, value_name = "SECONDS", default_value_t = KEEP_ALIVE, value_parser = clap::value_parser!(u64).range(1..))]
     keep_alive: u64,
@@ -58,6 +62,7 @@ SIGINT it finishes what is under way; told again, it does not wait. /healthz say
 Examples:
   attache serve
   attache serve --return-url https://app.example.com/connected
+  attache serve --return-url https://app.example.com/connected --confirm-within 60
   attache serve --listen 0.0.0.0:443 --public-url https://attache.example.com --tls-cert cert.pem --tls-key key.pem
   attache serve --listen 0.0.0.0:7070 --public-url https://attache.example.com --behind-proxy --drain 15";
 
@@ -73,6 +78,7 @@ impl Serve {
             listen: self.listen,
             public_url: self.public_url,
             return_urls: self.return_url,
+            confirm_within: Duration::from_secs(self.confirm_within),
             keep_alive: Duration::from_secs(self.keep_alive),
             tls,
             drain: Duration::from_secs(self.drain),

@@ -79,7 +79,7 @@ pub(super) async fn connect(
     proposal: ConnectProposalView,
     arguments: &SignInArguments,
 ) -> Result<MadeView> {
-    let agreed = Agree { proposal: proposal.proposal };
+    let agreed = Agree { proposal: proposal.proposal, sealed: None };
     if !proposal.sends_away {
         return match proposal.grant {
             Some(Grant::DeviceCode) => on_another_device(client, &agreed).await,

@@ -12,6 +12,7 @@ use crate::{
     },
     error::{Kind, Result},
     host::Host,
+    outbox::{EventType, Reason},
     secret::Secret,
 };
 
@@ -41,7 +42,8 @@ impl Host {
         let (book, connection, subject) = self.found(environment, name, caller)?;
         self.audit.write(&Event::connection_removed(&subject))?;
         if let Some(consent) = book.consent(connection.id)?.filter(|consent| consent.revoked.is_none()) {
-            book.mark_revoked(&consent)?;
+            let revoked = connection.about(environment).happened(EventType::Revoked, Some(Reason::Removed));
+            self.outbox.commit(book.revocation(&consent)?, &[revoked])?;
         }
         let ended = self.end(&book, &connection, &subject).await;
         let removed = book.remove_connection(&connection);
@@ -61,7 +63,8 @@ impl Host {
         match &consent.revoked {
             None => {
                 self.audit.write(&Event::consent_revoked(&subject))?;
-                book.mark_revoked(&consent)?;
+                let revoked = connection.about(environment).happened(EventType::Revoked, Some(Reason::ConsentRevoked));
+                self.outbox.commit(book.revocation(&consent)?, &[revoked])?;
             }
             // One that was cut off after the mark is finished now.
             Some(_) if book.credential(connection.id)?.is_some() => {}

@@ -6,12 +6,13 @@ use super::{ConnectProposal, Granted, Trip, find_option, provider::WayBack};
 use crate::{
     audit::{Event, Subject},
     call,
-    consent::{self, Book, CameBack, Captured, Connection, Consent, Drafted, SignIn, oauth2::Given},
+    consent::{self, Book, CameBack, Captured, Connection, Consent, Credential, Drafted, SignIn, oauth2::Given},
     egress::{Access, Credentials, Typed},
     error::{Error, Kind, Result},
     host::Host,
     manifest::Manifest,
     origin::Origin,
+    outbox::EventType,
 };
 
 /// What a person did to sign in.
@@ -28,6 +29,13 @@ pub enum SignedIn {
     },
     /// Agreed on another device.
     Elsewhere(Granted),
+    /// Typed what is needed, and sealed it to the gateway.
+    Sealed {
+        /// RFC 9180's `enc`, in base64.
+        encapsulated: String,
+        /// The sealed text, in base64.
+        sealed: String,
+    },
 }
 
 /// A connection that was made.
@@ -67,10 +75,11 @@ impl Host {
         let before = unchanged_before(&book, &proposal.connection)?;
         let subject = proposal.subject("check");
         let mut consent = proposal.consent.clone();
+        let (credential, signed_in) = sealed_or_not(proposal, signed_in)?;
         let not_made = |error: Error| {
             error.context(format!("The connection `{}` was not made, since its check failed", proposal.connection.name))
         };
-        let first = match self.first_access(proposal, signed_in, &mut consent, &subject).await {
+        let first = match self.first_access(proposal, &credential, signed_in, &mut consent, &subject).await {
             Ok(first) => first,
             Err((error, captured)) => {
                 self.give_back_all(proposal, captured.as_ref()).await;
@@ -82,7 +91,7 @@ impl Host {
                 consent.account.clone_from(&account);
                 Ok(Drafted {
                     connection: Connection { account, ..proposal.connection.clone() },
-                    credential: proposal.credential.clone(),
+                    credential,
                     captured: first.captured(),
                     consent,
                 })
@@ -113,7 +122,9 @@ impl Host {
             Some(turn) => Some(turn.last().await),
             None => None,
         };
-        let kept = book.put_connection(&connection, &credential, captured.as_ref(), &consent);
+        let connected = connection.about(environment).happened(EventType::Connected, None);
+        let changes = book.connection_changes(&connection, &credential, captured.as_ref(), &consent);
+        let kept = changes.and_then(|changes| self.outbox.commit(changes, &[connected]));
         self.turns.forget(connection.id);
         kept?;
         let withheld = captured.map(|captured| captured.withheld(&consent.scopes)).unwrap_or_default();
@@ -146,6 +157,7 @@ impl Host {
     async fn first_access(
         &self,
         proposal: &ConnectProposal,
+        credential: &Credential,
         signed_in: SignedIn,
         consent: &mut Consent,
         subject: &Subject,
@@ -154,7 +166,11 @@ impl Host {
         let option = find_option(manifest, &connection.option).map_err(nothing_yet)?;
         if option.scheme.is_direct() {
             let credentials = Arc::new(Typed::new(values.clone()));
-            let access = self.access_of(manifest, proposal, values, consent, credentials).map_err(nothing_yet)?;
+            let mut access = self.access_of(manifest, proposal, values, consent, credentials).map_err(nothing_yet)?;
+            let book = self.book(&proposal.environment).map_err(nothing_yet)?;
+            let (declared, sealed) = (&proposal.approval.declared, credential.sealed.clone());
+            let through = self.through(&book, connection, declared, &access.reachable, sealed);
+            access.through = through.map_err(nothing_yet)?;
             return Ok(First { access: Arc::new(access), sign_in: None });
         }
         let app = proposal.app.clone().map(Arc::new);
@@ -176,7 +192,7 @@ impl Host {
         let option = find_option(manifest, &connection.option)?;
         match signed_in {
             // A login, or the client's own credentials: asked for like any later renewal.
-            SignedIn::Agreed => {}
+            SignedIn::Agreed | SignedIn::Sealed { .. } => {}
             SignedIn::CameBack { trip, came } => match trip.way_back {
                 WayBack::Code(authorization) => {
                     let callback = authorization.accept(&came)?;
@@ -207,6 +223,22 @@ impl Host {
         let limits = self.settings.transport_limits();
         let app = proposal.app.as_ref();
         consent::access(manifest, option, &proposal.connection, values, consent, credentials, app, limits)
+    }
+}
+
+/// What is kept of what was typed: itself, or the box that it was sealed in.
+fn sealed_or_not(proposal: &ConnectProposal, signed_in: SignedIn) -> Result<(Credential, SignedIn)> {
+    match (&proposal.sealing, signed_in) {
+        (Some(sealing), SignedIn::Sealed { encapsulated, sealed }) => {
+            Ok((sealing.credential(encapsulated, sealed), SignedIn::Agreed))
+        }
+        (None, SignedIn::Sealed { .. }) => {
+            Err(Kind::InvalidInput.error("What was typed is sealed, and the connection goes through no gateway."))
+        }
+        (Some(_), _) => Err(Kind::InvalidInput
+            .error("The connection goes through a gateway, and nothing was sealed to it.")
+            .hint("`attache connect … --gateway NAME` seals what is typed.")),
+        (None, signed_in) => Ok((proposal.credential.clone(), signed_in)),
     }
 }
 

@@ -7,11 +7,13 @@
 
 mod changes;
 mod end;
+mod gateways;
 mod keep;
 mod pending;
 mod provider;
 
 pub use end::Ended;
+pub use gateways::Sealing;
 pub use keep::{Made, SignedIn};
 pub use pending::CONFIRM_WITHIN;
 pub use provider::{Granted, Trip};
@@ -27,7 +29,7 @@ use crate::{
     egress::{self, Rehearsed},
     error::{Error, Kind, Result},
     host::Host,
-    manifest::{AuthOption, Manifest, Values, oauth2::Grant},
+    manifest::{AuthOption, Manifest, Values, audience::OriginPattern, oauth2::Grant},
     origin::Origin,
     secret::Secret,
     text,
@@ -51,6 +53,8 @@ pub struct ConnectRequest {
     pub secrets: BTreeMap<String, Secret>,
     /// Private addresses that the operator allows.
     pub private: PrivateAllowed,
+    /// The gateway that it is to go through, by its name; where it is made good again, the one that it has unless named.
+    pub gateway: Option<String>,
     /// Which of the operator's apps; the only one there is unless named.
     pub app: Option<String>,
     /// Which of the connector's grants; its first unless named.
@@ -87,6 +91,8 @@ pub struct ConnectProposal {
     pub scopes: Vec<(String, Option<String>)>,
     /// How a first token is asked for; none where the scheme has no grants.
     pub grant: Option<Grant>,
+    /// What is to be sealed for the gateway, if it goes through one.
+    pub sealing: Option<Sealing>,
     app: Option<App>,
     environment: String,
     caller: String,
@@ -123,7 +129,13 @@ impl Host {
         }
         let manifest = self.manifest(&approval)?;
         let option = find_option(&manifest, &request.option)?;
-        let typed = Values::new(option, request.parameters, request.secrets)?;
+        let named = request.gateway.as_deref();
+        let named = named.or(before.as_ref().and_then(|before| before.gateway.as_ref()).map(|it| it.name.as_str()));
+        let gateway = named.map(|name| self.gateway_for(&request.environment, name, option)).transpose()?;
+        let typed = match &gateway {
+            Some(_) => gateways::typed(option, request.parameters, &request.secrets, &request.private)?,
+            None => Values::new(option, request.parameters, request.secrets)?,
+        };
         let mut connection = Connection {
             id: before.as_ref().map_or_else(Uuid::new_v4, |before| before.id),
             name: request.name,
@@ -131,9 +143,11 @@ impl Host {
             option: option.id.clone(),
             parameters: typed.public().clone(),
             private: request.private,
+            gateway: gateway.as_ref().map(gateways::agreed),
             app: None,
             discovered: Discovered::default(),
             account: String::new(),
+            owner: before.as_ref().and_then(|before| before.owner.clone()),
             generation: before.as_ref().map_or(1, |before| before.generation + 1),
             created: before.as_ref().map_or_else(now, |before| before.created.clone()),
         };
@@ -154,14 +168,18 @@ impl Host {
         let scopes = provider::wanted_scopes(option, &values, &request.scopes, &asked_before)?;
         let reachable = consent::resolve(&manifest, option, &values, &connection.discovered, &connection.private)?;
         let sign_in = consent::sign_in_origins(option, &values, &connection.discovered)?;
-        let private_origins = self.judge_origins(&reachable, &sign_in).await?;
-        // What is captured is not there to be tried yet.
-        let rehearsed = match sample_url(&reachable).filter(|_| option.scheme.is_direct()) {
+        // What a gateway reaches is looked up where it is.
+        let private_origins = match &gateway {
+            Some(_) => Vec::new(),
+            None => self.judge_origins(&reachable, &sign_in).await?,
+        };
+        // What is captured, or sealed to somebody else, is not there to be tried.
+        let here = option.scheme.is_direct() && gateway.is_none();
+        let rehearsed = match sample_url(&reachable.audience).filter(|_| here) {
             Some(url) => egress::rehearse(&option.attach, &option.jwts, &values, &url).map_err(as_input)?,
             None => Rehearsed::default(),
         };
-        let strings =
-            |patterns: &[crate::manifest::audience::OriginPattern]| patterns.iter().map(ToString::to_string).collect();
+        let strings = |patterns: &[OriginPattern]| patterns.iter().map(ToString::to_string).collect();
         let consent = Consent {
             connection: connection.id,
             name: connection.name.clone(),
@@ -170,6 +188,7 @@ impl Host {
             open_hosts: strings(&reachable.open),
             placements: option.attach.iter().map(|attachment| attachment.place()).collect(),
             sign_in: sign_in.iter().map(ToString::to_string).collect(),
+            gateway: connection.gateway.clone(),
             scopes: scopes.iter().map(|(scope, _)| scope.clone()).collect(),
             account: String::new(),
             caller: request.caller.clone(),
@@ -177,10 +196,14 @@ impl Host {
             until: None,
             revoked: None,
         };
+        let sealing = match gateway {
+            Some(gateway) => Some(Sealing::of(&gateway, &connection, &approval.declared, &reachable.audience)?),
+            None => None,
+        };
         Ok(ConnectProposal {
             approval,
             readable: connection.parameters.clone(),
-            credential: Credential { secrets: typed.secret().clone() },
+            credential: Credential { secrets: typed.secret().clone(), sealed: None },
             connection,
             consent,
             private_origins,
@@ -190,6 +213,7 @@ impl Host {
             account_before: before.map(|before| before.account),
             scopes,
             grant,
+            sealing,
             app,
             environment: request.environment,
             caller: request.caller,
@@ -274,8 +298,8 @@ fn named_later(option: &AuthOption) -> Vec<String> {
 }
 
 /// Any URL of the audience, to try the attachments on.
-fn sample_url(reachable: &egress::Reachable) -> Option<Url> {
-    let exact = reachable.audience.iter().find_map(|pattern| pattern.exact());
+pub(crate) fn sample_url(audience: &[OriginPattern]) -> Option<Url> {
+    let exact = audience.iter().find_map(|pattern| pattern.exact());
     exact.and_then(|origin: Origin| Url::parse(&origin.to_string()).ok())
 }
 

@@ -17,11 +17,11 @@ use crate::{
     text,
 };
 
-/// How long a connection waits to be confirmed; then it is revoked.
+/// How long a connection waits to be confirmed, at most; then it is revoked.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 impl Host {
-    /// Signs in for a connection that `owner` is to have, and gives the code that confirms it, once.
+    /// Signs in for a connection that `owner` is to have, and gives the code that confirms it, once and `within` a time.
     ///
     /// # Errors
     /// As for [`Host::connect`].
@@ -30,14 +30,17 @@ impl Host {
         proposal: &ConnectProposal,
         signed_in: SignedIn,
         owner: &str,
+        within: Duration,
     ) -> Result<String> {
-        let drafted = self.draft(proposal, signed_in).await?;
+        let mut drafted = self.draft(proposal, signed_in).await?;
+        drafted.connection.owner = Some(owner.to_owned());
         let mut code = [0; 32];
         getrandom::fill(&mut code)
             .map_err(|error| Kind::Internal.error(format!("There are no random bytes: {error}.")))?;
         // Not base64, which may begin with a hyphen: it is an argument of commands.
         let code = hex::encode(code);
-        let until = Timestamp::now().as_second() + i64::try_from(CONFIRM_WITHIN.as_secs()).unwrap_or(i64::MAX);
+        let until =
+            Timestamp::now().as_second() + i64::try_from(within.min(CONFIRM_WITHIN).as_secs()).unwrap_or(i64::MAX);
         let book = self.book(&proposal.environment)?;
         self.audit.write(&Event::pending(&proposal.subject("connect"), owner))?;
         // Only the code's digest is kept: who reads the store cannot confirm.

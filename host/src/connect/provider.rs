@@ -199,7 +199,11 @@ impl Host {
             .map_err(|why| Kind::InvalidInput.error(format!("Where to register cannot be filled in: {why}.")))?;
         let endpoint = endpoint.expose().clone();
         let origins = oauth2::origins(settings, typed)?;
-        let mut known = book.apps(&connection.connector)?.into_iter().filter(|app| app.is_of(&endpoint, &origins));
+        let public = self.people_return.get();
+        // One that was registered for other ways back is of no use here; connections that were made with it keep it.
+        let leads_back = |app: &App| app.registered_at.is_none() || app.redirect_uri.as_ref() == public;
+        let known = book.apps(&connection.connector)?.into_iter().filter(|app| app.is_of(&endpoint, &origins));
+        let mut known = known.filter(leads_back);
         match (known.next(), known.next()) {
             (None, _) => {}
             (only, None) => return Ok(only),
@@ -207,7 +211,8 @@ impl Host {
         }
         let way = self.way(option, None, connection, None)?;
         let registered =
-            oauth2::register(&connection.connector, endpoint, &settings.grants, origins, &way, subject).await?;
+            oauth2::register(&connection.connector, endpoint, &settings.grants, origins, public, (&way, subject))
+                .await?;
         let app = App { name: free_name(&book.apps(&connection.connector)?, registered.name), ..registered };
         self.audit.write(&Event::app_registered(subject, &app.name))?;
         book.put_app(&app)?;

@@ -33,11 +33,20 @@ pub fn resolve(
     let declared = declared.iter().filter_map(|(_, url)| url.fill(values, &moment).ok());
     let discovered = discovered.endpoints().map(|(_, url)| url.clone());
     Ok(Reachable {
-        audience: patterns(&option.audience, values)?,
+        audience: audience(option, values)?,
         open: patterns(&manifest.open_hosts, values)?,
         sign_in: declared.map(|url| url.expose().clone()).chain(discovered).collect(),
         private: private.clone(),
+        elsewhere: false,
     })
+}
+
+/// Where the credential of an auth option may go with these values.
+///
+/// # Errors
+/// `invalid-input` where a value does not make an origin.
+pub fn audience(option: &AuthOption, values: &Values) -> Result<Vec<OriginPattern>> {
+    patterns(&option.audience, values)
 }
 
 /// Every origin that a sign-in sends what was typed to, as far as these values tell.
@@ -100,7 +109,12 @@ pub fn typed<'a>(
         )
     })?;
     let secrets: BTreeMap<String, Secret> = credential.map(|credential| credential.secrets).unwrap_or_default();
-    let values = Values::new(option, connection.parameters.clone(), secrets).map_err(|error| {
+    let parameters = connection.parameters.clone();
+    let values = match connection.gateway {
+        Some(_) => Values::without_secrets(option, parameters),
+        None => Values::new(option, parameters, secrets),
+    };
+    let values = values.map_err(|error| {
         Kind::ReconnectNeeded
             .error(format!(
                 "The connection `{name}` does not fit version {} of its connector: {}",
@@ -112,8 +126,34 @@ pub fn typed<'a>(
     Ok((option, values))
 }
 
-/// What a stored connection may do: its owner's consent covers everything that the approved connector would do with these
+/// Where a stored connection may go: its owner's consent covers everything that the approved connector would do with these
 /// values, those that were captured among them.
+///
+/// # Errors
+/// `consent-needed`, with the command that asks for it.
+pub fn agreed(
+    manifest: &Manifest,
+    option: &AuthOption,
+    connection: &Connection,
+    values: &Values,
+    consent: &Consent,
+) -> Result<Reachable> {
+    let needs_consent = |why: String| needs_consent(&connection.name, why);
+    let mut reachable = resolve(manifest, option, values, &connection.discovered, &connection.private)?;
+    reachable.elsewhere = connection.gateway.is_some();
+    covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
+    covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
+    covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
+    covered(
+        "the origin to sign in at",
+        sign_in_origins(option, values, &connection.discovered)?.iter(),
+        &consent.sign_in,
+    )
+    .map_err(needs_consent)?;
+    Ok(reachable)
+}
+
+/// What a stored connection may do, as far as [`agreed`].
 ///
 /// # Errors
 /// `consent-needed`, with the command that asks for it.
@@ -128,20 +168,9 @@ pub fn access(
     app: Option<&App>,
     limits: transport::Limits,
 ) -> Result<Access> {
-    let needs_consent = |why: String| needs_consent(&connection.name, why);
-    let reachable = resolve(manifest, option, values, &connection.discovered, &connection.private)?;
-    covered("the origin", reachable.audience.iter(), &consent.origins).map_err(needs_consent)?;
-    covered("the open host", reachable.open.iter(), &consent.open_hosts).map_err(needs_consent)?;
-    covered("the placement", option.attach.iter().map(|it| it.place()), &consent.placements).map_err(needs_consent)?;
-    covered(
-        "the origin to sign in at",
-        sign_in_origins(option, values, &connection.discovered)?.iter(),
-        &consent.sign_in,
-    )
-    .map_err(needs_consent)?;
     Ok(Access {
         pool: connection.pool(),
-        reachable,
+        reachable: agreed(manifest, option, connection, values, consent)?,
         attachments: option.attach.clone(),
         jwts: option.jwts.clone(),
         credentials,
@@ -149,6 +178,7 @@ pub fn access(
         app_origins: app.filter(|_| option.carries_app_secrets()).map(|app| app.origins.clone()),
         limits,
         known: Known::default(),
+        through: None,
     })
 }
 

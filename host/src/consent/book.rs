@@ -231,21 +231,21 @@ impl<'a> Book<'a> {
         self.vault.commit(Changes::new().delete(&self.place("approval", Some(connector))?))
     }
 
-    /// Writes a connection with its secrets, what it captured and its consent, all or nothing.
-    pub fn put_connection(
+    /// What keeps a connection with its secrets, what it captured and its consent.
+    pub fn connection_changes(
         &self,
         connection: &Connection,
         credential: &Credential,
         captured: Option<&Captured>,
         consent: &Consent,
-    ) -> Result<()> {
+    ) -> Result<Changes> {
         let id = connection.id.to_string();
         let changes = Changes::new()
             .put(&self.place("connection", Some(&connection.name))?, connection)?
             .put(&self.place("credential", Some(&id))?, credential)?
             .put(&self.place("consent", Some(&id))?, consent)?;
         let place = self.captured_place(connection.id)?;
-        self.vault.commit(match captured {
+        Ok(match captured {
             Some(captured) => changes.put(&place, captured)?,
             None => changes.delete(&place),
         })
@@ -276,10 +276,10 @@ impl<'a> Book<'a> {
         self.place("pending", Some(&code.to_string()))
     }
 
-    /// Ends a consent: from now on no call is made under it. Its secrets stay until [`Book::forget_secrets`].
-    pub fn mark_revoked(&self, consent: &Consent) -> Result<()> {
+    /// What ends a consent: from then on no call is made under it. Its secrets stay until [`Book::forget_secrets`].
+    pub fn revocation(&self, consent: &Consent) -> Result<Changes> {
         let revoked = Consent { revoked: Some(now()), ..consent.clone() };
-        self.vault.commit(Changes::new().put(&self.place("consent", Some(&consent.connection.to_string()))?, &revoked)?)
+        Changes::new().put(&self.place("consent", Some(&consent.connection.to_string()))?, &revoked)
     }
 
     /// Deletes what was typed and what was captured.
@@ -299,7 +299,8 @@ impl<'a> Book<'a> {
                 .delete(&self.place("connection", Some(&connection.name))?)
                 .delete(&self.place("credential", Some(&id))?)
                 .delete(&self.captured_place(connection.id)?)
-                .delete(&self.place("consent", Some(&id))?),
+                .delete(&self.place("consent", Some(&id))?)
+                .delete(&connection.about(&self.environment).told_place()?),
         )
     }
 

@@ -1,7 +1,7 @@
 //! Who agreed to what: the operator's approvals of connectors, the account owners' consents, and the connections that
 //! they stand for. It answers one question for the way of a call: may this connection be used now, and for what?
 //!
-//! It may call `manifest`, `egress` (to say what a connection may reach), `credential` and `transport` (to sign in) and
+//! It may call `outbox`, `manifest`, `egress` (to say what a connection may reach), `credential` and `transport` (to sign in) and
 //! `store`. What must never happen here: a call
 //! allowed that nobody agreed to; agreement widened without somebody being shown the difference.
 
@@ -19,12 +19,15 @@ mod terms;
 mod turn;
 mod visit;
 
-pub use access::{access, resolve, sign_in_origins, standing, typed};
+pub use access::{access, agreed, audience, resolve, sign_in_origins, standing, typed};
 pub use app::App;
 pub use book::{Book, proper_name};
 pub use callback::CameBack;
 pub use oauth2::{Authorization, Discovered};
-pub use records::{Approval, Captured, Connection, Consent, Credential, Drafted, Environment, Isolation, Pending, now};
+pub use records::{
+    AgreedGateway, Approval, Captured, Connection, Consent, Credential, Drafted, Environment, Isolation, Pending,
+    SealedBox, now,
+};
 pub use sending::Sending;
 pub(crate) use sending::{FOLDER as LEAVING, Leaving};
 pub(crate) use sign_in::{Kept, SignIn, Source, with_captured};

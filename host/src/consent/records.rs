@@ -9,6 +9,7 @@ use super::{Discovered, Sending, Terms};
 use crate::{
     digest::Digest,
     manifest::{declared, login::REFRESH_TOKEN},
+    outbox::About,
     secret::Secret,
     transport::{PoolKey, PrivateAllowed},
 };
@@ -87,11 +88,17 @@ pub struct Connection {
     /// The operator's app that it was made with.
     #[serde(default)]
     pub app: Option<String>,
+    /// Through which gateway it goes, if through one.
+    #[serde(default)]
+    pub gateway: Option<AgreedGateway>,
     /// What the provider said of itself.
     #[serde(default)]
     pub discovered: Discovered,
     /// Whose it is, in the service's words.
     pub account: String,
+    /// Whose it is, in the words of whoever asked for it.
+    #[serde(default)]
+    pub owner: Option<String>,
     /// Counts how often it was connected.
     pub generation: u64,
     /// RFC 3339.
@@ -103,6 +110,18 @@ impl Connection {
     pub fn pool(&self) -> PoolKey {
         PoolKey::new(format!("{}/{}", self.id, self.generation))
     }
+
+    /// What messages say of it.
+    pub(crate) fn about(&self, environment: &str) -> About {
+        About {
+            environment: environment.to_owned(),
+            id: self.id,
+            connection: self.name.clone(),
+            connector: self.connector.clone(),
+            owner: self.owner.clone(),
+            generation: self.generation,
+        }
+    }
 }
 
 /// The secrets of a connection.
@@ -111,6 +130,29 @@ pub struct Credential {
     /// By parameter.
     #[serde(with = "crate::secret::in_sealed_record")]
     pub secrets: BTreeMap<String, Secret>,
+    /// Those of a connection that goes through a gateway, in place of the others.
+    #[serde(default)]
+    pub sealed: Option<SealedBox>,
+}
+
+/// What was typed, sealed to a gateway: nobody else reads it, this host neither.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedBox {
+    /// What it is bound to, byte by byte.
+    pub terms: String,
+    /// RFC 9180's `enc`, in base64.
+    pub encapsulated: String,
+    /// The sealed text, in base64.
+    pub sealed: String,
+}
+
+/// The gateway that a connection's owner agreed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgreedGateway {
+    /// Its name.
+    pub name: String,
+    /// The fingerprint of its key, as the owner compared it.
+    pub key: Digest,
 }
 
 /// What signing in gave, good for a while.
@@ -200,6 +242,9 @@ pub struct Consent {
     /// Resolved origins that what was typed is sent to, to sign in.
     #[serde(default)]
     pub sign_in: Vec<String>,
+    /// The gateway that attaches the credential, if one does.
+    #[serde(default)]
+    pub gateway: Option<AgreedGateway>,
     /// Scopes, where the scheme has them.
     pub scopes: Vec<String>,
     /// Whose account.

@@ -31,6 +31,7 @@ use crate::{
         Login, Parameter, Values,
         login::{ACCESS_TOKEN, REFRESH_TOKEN},
     },
+    outbox::{About, EventType, Happened, Outbox, Reason},
     pause,
     store::{Changes, Place, Vault},
     sync::lock,
@@ -96,12 +97,19 @@ impl Source {
     }
 }
 
-/// Where what was captured is kept, and where it is noted that something leaves.
+/// Where what was captured is kept, where it is noted that something leaves, and who is told of it.
 pub(crate) struct Kept {
     pub(crate) vault: Arc<Vault>,
     pub(crate) place: Place,
     pub(crate) leaving: Leaving,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) about: About,
+    /// Whether a connection with these values does what its owner agreed to.
+    pub(crate) agreed: Agreed,
 }
+
+/// See [`Kept::agreed`].
+pub(crate) type Agreed = Box<dyn Fn(&Values) -> Result<()> + Send + Sync>;
 
 /// The credentials of a connection that signs in.
 pub struct SignIn(Arc<Renewal>);
@@ -190,7 +198,7 @@ impl Renewal {
 
     fn hold(&self, captured: Captured) -> Result<Arc<Held>> {
         let values = with_captured(&self.source.captured(), self.typed.clone(), &captured)?;
-        let held = Arc::new(Held { values, generation: captured.generation });
+        let held = Arc::new(Held::new(values, captured.generation));
         *lock(&self.held) = Some((held.clone(), captured));
         Ok(held)
     }
@@ -226,14 +234,14 @@ impl Renewal {
         }
         let spends = self.source.spends(before.as_ref());
         if let Some(before) = before.as_ref().filter(|before| spends && self.may_have_left(before)) {
-            let error = match before.sending.as_ref().and_then(Sending::restored) {
-                Some(moment) => restored(moment, subject),
-                None => lost(None),
+            let (error, reason) = match before.sending.as_ref().and_then(Sending::restored) {
+                Some(moment) => (restored(moment, subject), Reason::Restored),
+                None => (lost(None), Reason::AnswerLost),
             };
             // What is good yet is served; nothing better comes after it.
             return Err(match self.still_good() {
                 Some(_) => error,
-                None => self.refused(error, subject)?,
+                None => self.refused(error, reason, subject)?,
             });
         }
         let asking = before.as_ref().map_or(0, |before| before.generation) + 1;
@@ -249,12 +257,14 @@ impl Renewal {
             }
             outcome => outcome,
         };
-        if let (Some(before), true, Err(Failure::Later(..) | Failure::Unsent(_) | Failure::Undecided { .. })) =
-            (&before, spends, &outcome)
-        {
+        let is_unspent = matches!(
+            outcome,
+            Err(Failure::Later(..) | Failure::OfApp(..) | Failure::Unsent(_) | Failure::Undecided { .. })
+        );
+        if let (Some(before), true) = (&before, spends && is_unspent) {
             // Nothing was spent, so the same may be presented again; or what it brought is kept already.
             if self.captured().is_none_or(|held| held.generation < asking) {
-                self.keep(&Captured { sending: None, ..before.clone() })?;
+                self.keep(&Captured { sending: None, ..before.clone() }, &[])?;
             }
             if let Some(kept) = &self.kept {
                 kept.leaving.clear(&Sending::new(asking));
@@ -262,22 +272,22 @@ impl Renewal {
         }
         match outcome {
             Ok(captured) => self.take(captured, before.as_ref(), subject),
-            Err(Failure::Refused(error)) => Err(self.refused(error, subject)?),
+            Err(Failure::Refused(error)) => Err(self.refused(error, Reason::Refused, subject)?),
             Err(Failure::Lost(error)) if spends => match (&before, self.still_good()) {
                 // What is good yet is served; when it has run out, the mark on the disk says why there is nothing better.
                 (Some(before), Some(_)) => {
                     self.hold(Captured { sending: Some(Sending::new(asking)), ..before.clone() })?;
                     Err(lost(Some(&error)))
                 }
-                _ => Err(self.refused(lost(Some(&error)), subject)?),
+                _ => Err(self.refused(lost(Some(&error)), Reason::AnswerLost, subject)?),
             },
             Err(Failure::Unsent(error)) => Err(error),
             Err(failure) => {
-                let wait = if let Failure::Later(_, wait) = &failure { *wait } else { None };
+                let wait = if let Failure::Later(_, wait) | Failure::OfApp(_, wait) = &failure { *wait } else { None };
                 let error = failure.into_error();
                 let mut failed = lock(&self.turn.failed);
-                let pause = failed.as_ref().map_or(FIRST_PAUSE, |failed| (failed.pause * 2).min(LONGEST_PAUSE));
-                let again = Instant::now() + wait.unwrap_or_else(|| jittered(pause));
+                let pause = next_pause(failed.as_ref().map(|failed| failed.pause));
+                let again = Instant::now() + wait.unwrap_or_else(|| pause::spread(pause));
                 *failed = Some(Failed { error: error.clone(), again, pause });
                 Err(error)
             }
@@ -293,7 +303,7 @@ impl Renewal {
         let expires = captured.expires.or_else(|| lifetime.map(|lifetime| obtained.saturating_add(lifetime)));
         let captured = Captured { generation, obtained, expires, sending: None, refused: None, ..captured };
         // On the disk before anybody uses it: a service may take the old ones back as it hands out new ones.
-        self.keep(&captured)?;
+        self.keep(&captured, &self.renewed(&captured))?;
         self.way.audit.write(&Event::signed_in(subject, generation))?;
         if expires.is_some_and(|expires| expires <= obtained) {
             return Err(Kind::ServiceFailed.error("The sign-in gave something that has run out already."));
@@ -303,7 +313,7 @@ impl Renewal {
     }
 
     /// Writes down that nobody is to be asked again before the account's owner is.
-    fn refused(&self, error: Error, subject: &Subject) -> Result<Error> {
+    fn refused(&self, error: Error, reason: Reason, subject: &Subject) -> Result<Error> {
         self.way.audit.write(&Event::sign_in_refused(subject, error.message()))?;
         // What there is stays, the newest renewal token too, so that the provider can be told to end it; nothing of it is used
         // any longer.
@@ -314,7 +324,8 @@ impl Renewal {
             sending: None,
             ..before
         };
-        self.keep(&refused)?;
+        let needed = self.kept.as_ref().map(|kept| kept.about.happened(EventType::NeedsReconnect, Some(reason)));
+        self.keep(&refused, needed.as_slice())?;
         self.hold(refused)?;
         Ok(error)
     }
@@ -359,13 +370,13 @@ impl Renewal {
         let mut kept =
             Captured { generation: before.generation + 1, sending: None, expires: Some(0), ..renewed.clone() };
         kept.values.remove(ACCESS_TOKEN);
-        self.keep(&kept)?;
+        self.keep(&kept, &[])?;
         self.hold(kept).map(drop)
     }
 
     /// What writes down that this generation is being asked for.
     fn mark(&self, asking: u64, before: &Captured, left: Arc<AtomicBool>) -> Option<Before> {
-        let Kept { vault, place, leaving } = self.kept.as_ref()?;
+        let Kept { vault, place, leaving, .. } = self.kept.as_ref()?;
         let (vault, place, leaving, sending) = (vault.clone(), place.clone(), leaving.clone(), Sending::new(asking));
         let marked = Captured { sending: Some(sending.clone()), ..before.clone() };
         Some(Box::new(move || {
@@ -386,9 +397,20 @@ impl Renewal {
         }
     }
 
-    fn keep(&self, captured: &Captured) -> Result<()> {
-        let Some(Kept { vault, place, leaving }) = &self.kept else { return Ok(()) };
-        vault.commit(Changes::new().put(place, captured)?)?;
+    /// What is told of a renewal: that there was one, and that it leads where the owner did not agree to, if it does.
+    fn renewed(&self, captured: &Captured) -> Vec<Happened> {
+        let Some(Kept { about, agreed, .. }) = &self.kept else { return Vec::new() };
+        let refreshed = about.happened(EventType::Refreshed, None);
+        let values = with_captured(&self.source.captured(), self.typed.clone(), captured);
+        match values.and_then(|values| agreed(&values)) {
+            Ok(()) => vec![refreshed],
+            Err(_) => vec![refreshed, about.happened(EventType::NeedsReconnect, Some(Reason::NotAgreed))],
+        }
+    }
+
+    fn keep(&self, captured: &Captured, happened: &[Happened]) -> Result<()> {
+        let Some(Kept { outbox, place, leaving, .. }) = &self.kept else { return Ok(()) };
+        outbox.commit(Changes::new().put(place, captured)?, happened)?;
         leaving.clear(&Sending::new(captured.generation));
         Ok(())
     }
@@ -430,6 +452,15 @@ impl Credentials for SignIn {
             tracing::warn!(%error, "what was captured cannot be read");
         }
         lock(&self.0.held).as_ref().filter(|(_, captured)| captured.refused.is_none()).map(|(held, _)| held.clone())
+    }
+
+    fn known(&self) -> Option<Arc<Held>> {
+        let held = |held: &Mutex<Option<(Arc<Held>, Captured)>>| lock(held).as_ref().map(|(held, _)| held.clone());
+        held(&self.0.held).or_else(|| {
+            // At hand or not, it is held afterwards.
+            self.at_hand();
+            held(&self.0.held)
+        })
     }
 
     fn are_bearer(&self) -> bool {
@@ -515,9 +546,8 @@ fn ahead(captured: &Captured) -> Duration {
     ahead + ahead * some / 8
 }
 
-/// Half as long to one and a half times as long.
-fn jittered(wait: Duration) -> Duration {
-    wait / 2 + pause::part(wait)
+fn next_pause(before: Option<Duration>) -> Duration {
+    before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE))
 }
 
 fn only_a_person(subject: &Subject) -> Error {
@@ -561,5 +591,18 @@ mod tests {
         assert_eq!(ahead(&lasting(3_600)), AHEAD);
         assert_eq!(ahead(&lasting(100)), Duration::from_secs(10));
         assert_eq!(ahead(&Captured { obtained: 901, expires: Some(901 + 3_600), ..captured(None) }), AHEAD * 9 / 8);
+    }
+
+    #[test]
+    fn pauses_double_and_are_spread() {
+        let mut pauses = vec![next_pause(None)];
+        while pauses.len() < 8 {
+            pauses.push(next_pause(pauses.last().copied()));
+        }
+        let seconds: Vec<u64> = pauses.iter().map(Duration::as_secs).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
+        let spread: Vec<Duration> = (0..100).map(|_| pause::spread(LONGEST_PAUSE)).collect();
+        assert!(spread.iter().all(|wait| (LONGEST_PAUSE / 2..=LONGEST_PAUSE * 3 / 2).contains(wait)), "{spread:?}");
+        assert!(spread.iter().any(|wait| *wait != spread[0]));
     }
 }

@@ -56,6 +56,9 @@ pub(crate) enum Failure {
     Refused(Error),
     /// It could not be reached, or failed itself: asking again later may help, after so long where it said.
     Later(Error, Option<Duration>),
+    /// The provider does not accept the app, or what it asks for: its operator has to correct that, and the connection itself
+    /// may be good. Asking again later may help, after so long where it said.
+    OfApp(Error, Option<Duration>),
     /// The request may have arrived, and what came of it is not known.
     Lost(Error),
     /// Somebody has to decide first; whether they ask for more patience (RFC 8628, 3.5).
@@ -77,14 +80,18 @@ impl Failure {
     /// Of a step that runs when a token was given already: asking again would spend another.
     pub(super) fn after_a_token(self) -> Self {
         match self {
-            Self::Later(error, _) | Self::Unsent(error) => Self::Lost(error),
+            Self::Later(error, _) | Self::OfApp(error, _) | Self::Unsent(error) => Self::Lost(error),
             other => other,
         }
     }
 
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::Unsent(error) | Self::Refused(error) | Self::Later(error, _) | Self::Lost(error) => error,
+            Self::Unsent(error)
+            | Self::Refused(error)
+            | Self::Later(error, _)
+            | Self::OfApp(error, _)
+            | Self::Lost(error) => error,
             Self::Undecided { .. } => Kind::ConsentNeeded.error("Nobody has decided at the provider yet."),
         }
     }

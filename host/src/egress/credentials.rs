@@ -1,18 +1,36 @@
 //! Where the values that are attached come from.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
+use super::scrub::Finder;
 use crate::{audit::Subject, error::Result, manifest::Values};
 
 /// Values that are good now, as far as anybody knows.
-#[derive(Debug)]
 pub struct Held {
     /// By name: what was typed, and what was captured.
     pub values: Values,
     /// Counts how often they were renewed.
     pub generation: u64,
+    finder: OnceLock<Option<Arc<Finder>>>,
+}
+
+impl Held {
+    /// Values that were renewed so often.
+    pub fn new(values: Values, generation: u64) -> Self {
+        Self { values, generation, finder: OnceLock::new() }
+    }
+
+    /// Finds every secret among them. A service that has one may give it back whenever it likes, and not only in the answer to
+    /// the request that brought it.
+    pub(super) fn finder(&self) -> Option<&Arc<Finder>> {
+        let made = || Finder::new(self.values.secret().values().cloned()).map(Arc::new);
+        self.finder.get_or_init(made).as_ref()
+    }
 }
 
 /// Keeps the values of one connection good.
@@ -27,6 +45,11 @@ pub trait Credentials: Send + Sync {
 
     /// What is held without asking anybody, whether it is still good or not; none where nothing was fetched yet.
     fn at_hand(&self) -> Option<Arc<Held>>;
+
+    /// The same, where it is no longer to be used, too: what a service may know.
+    fn known(&self) -> Option<Arc<Held>> {
+        self.at_hand()
+    }
 
     /// Whether they are tokens of an authorization server, of which services speak as RFC 6750 says.
     fn are_bearer(&self) -> bool {
@@ -54,7 +77,7 @@ pub struct Typed(Arc<Held>);
 impl Typed {
     /// These values, always.
     pub fn new(values: Values) -> Self {
-        Self(Arc::new(Held { values, generation: 0 }))
+        Self(Arc::new(Held::new(values, 0)))
     }
 }
 

@@ -15,6 +15,7 @@ mod preview;
 mod redirect;
 mod retry;
 mod scrub;
+mod through;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,8 +32,9 @@ use challenge::Verdict;
 pub use credentials::{Credentials, Held, Typed};
 pub use policy::{Destination, Reachable};
 pub use preview::Preview;
-use scrub::Scrubber;
+pub(crate) use scrub::Scrubber;
 pub use scrub::{Known, SHORTEST as SHORTEST_SCRUBBED, stands_in};
+pub use through::{Leaving, Returned, Through};
 
 use crate::{
     audit::{Audit, Event, Subject},
@@ -95,6 +97,8 @@ pub struct Access {
     pub limits: transport::Limits,
     /// How to find what was attached before.
     pub known: Known,
+    /// Who attaches and sends, where that is not this host.
+    pub through: Option<Arc<dyn Through>>,
 }
 
 /// The requests of one call.
@@ -112,6 +116,8 @@ pub struct Session {
     span: Span,
     /// When the call is to be over; without that nothing is asked again.
     until: Option<Instant>,
+    /// What its requests brought to services so far.
+    sent: Mutex<Scrubber>,
 }
 
 impl Session {
@@ -133,6 +139,7 @@ impl Session {
             preview: None,
             span: Span::current(),
             until: None,
+            sent: Mutex::default(),
         }
     }
 
@@ -171,8 +178,9 @@ impl Session {
     /// With a sentence that says what was refused and what would allow it. It is the guest's to handle, and noted as the
     /// call's own fault besides.
     pub async fn send(&self, request: Request) -> Result<Response> {
-        let mut sent = Scrubber::default();
+        let mut sent = lock(&self.sent).clone();
         let answer = self.follow(request, &mut sent).await;
+        lock(&self.sent).clone_from(&sent);
         // A service can lead a redirect wherever it likes, and an error names where that was.
         let answer = answer.map_err(|error| error.map_text(|text| sent.masked(text)));
         // A later request that went well means that the guest got over the earlier refusal.
@@ -201,16 +209,27 @@ impl Session {
                 .and_then(|()| self.access.reachable.judge(&url))
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
             let held = match destination {
-                Destination::Audience if request.attach && !self.access.attachments.is_empty() => {
+                Destination::Audience if self.attaches(request.attach) && self.access.through.is_none() => {
                     Some(self.held().await?)
                 }
                 _ => None,
             };
+            if matches!(destination, Destination::Audience)
+                && let Some(finder) =
+                    held.clone().or_else(|| self.access.credentials.known()).as_deref().and_then(Held::finder)
+            {
+                sent.add_all(finder);
+            }
             let mut outgoing = Outgoing::new(method.clone(), url.clone(), headers.clone(), body.clone());
             let existing = if hop == 0 { Existing::Refuse } else { Existing::Replace };
             let attached = self
                 .attach(destination, held.as_deref(), request.attach, existing, sent, &mut outgoing)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
+            // With a credential in its path or query it is another address, perhaps one that only the host calls.
+            if outgoing.url != url {
+                let judged = self.access.reachable.judge(&outgoing.url);
+                judged.inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
+            }
             if let Some(preview) = &self.preview {
                 *lock(preview) = Some(Preview::of(&outgoing, &url, &attached, destination));
                 return Err(Kind::Internal.error("A dry run sends nothing."));
@@ -220,21 +239,16 @@ impl Session {
             self.audit.write(&leaving.map_text(&|text| sent.masked(text)))?;
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
-            let answer = self
-                .transport
-                .send_sparing(&self.access.pool, &self.access.reachable.private, outgoing, &self.access.limits)
-                .instrument(span.clone())
-                .await;
-            if let Ok(answer) = &answer {
-                span.record("http.response.status_code", answer.status.as_u16());
-            }
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(fault) => {
-                    self.note(Event::fault(&self.subject, &fault.to_string()), sent)?;
-                    return Err(fault.into());
+            let attach = destination == Destination::Audience && self.attaches(request.attach);
+            let answered = self.exchange(outgoing, attach, existing, (hop, repeated)).instrument(span.clone()).await;
+            let Returned { answer, masked } = match answered {
+                Ok(returned) => returned,
+                Err(error) => {
+                    self.note(Event::fault(&self.subject, error.message()), sent)?;
+                    return Err(error);
                 }
             };
+            span.record("http.response.status_code", answer.status.as_u16());
             if let Some(held) = held
                 && self.is_refused(&answer)?
                 && !std::mem::replace(&mut renewed, true)
@@ -256,7 +270,7 @@ impl Session {
             match redirect::next(&method, &url, answer.status, &answer.headers)
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?
             {
-                None => return self.hand_over(answer, sent),
+                None => return self.hand_over(answer, masked, sent),
                 Some(next) => {
                     self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
                     (method, url) = (next.method, next.url);
@@ -268,6 +282,27 @@ impl Session {
             }
         }
         Err(Kind::ServiceFailed.error(format!("The service redirected more than {REDIRECTS} times.")))
+    }
+
+    fn attaches(&self, wanted: bool) -> bool {
+        wanted && !self.access.attachments.is_empty()
+    }
+
+    /// Sends from here, or through whoever attaches what this host does not have.
+    async fn exchange(
+        &self,
+        outgoing: Outgoing,
+        attach: bool,
+        existing: Existing,
+        (hop, repeated): (usize, u32),
+    ) -> Result<Returned> {
+        let Access { through, pool, reachable, limits, .. } = &*self.access;
+        let Some(through) = through else {
+            let answer = self.transport.send_sparing(pool, &reachable.private, outgoing, limits).await?;
+            return Ok(Returned { answer, masked: 0 });
+        };
+        let (about, reads) = (self.subject.about(), self.effect == Effect::Read);
+        through.send(Leaving { outgoing, attach, existing, about, hop, repeated, reads, limits }).await
     }
 
     /// Whether the service refuses the credential, so that a newer one may help.
@@ -342,6 +377,10 @@ impl Session {
                     outgoing,
                 )
             }
+            (Destination::Audience, None) if wanted && self.access.through.is_some() => {
+                let places = self.access.attachments.iter().map(Attachment::place).collect();
+                Ok(Attached { places, values: Vec::new() })
+            }
             // What goes without the credential it should carry is an error, not a 401 that nobody understands.
             (Destination::Open, _)
                 if wanted && existing == Existing::Refuse && !self.access.attachments.is_empty() =>
@@ -355,7 +394,8 @@ impl Session {
                         "The connector must send this request with `credential: omit`, or name the origin in its audience.",
                     ))
             }
-            _ => self.refuse_carried_over(sent, outgoing).map(|()| Attached::default()),
+            (Destination::Open, _) => self.refuse_carried_over(sent, outgoing).map(|()| Attached::default()),
+            (Destination::Audience, None) => Ok(Attached::default()),
         }
     }
 
@@ -385,9 +425,10 @@ impl Session {
             .hint("If that origin is trusted with the credential, the connector must name it in its audience."))
     }
 
-    fn hand_over(&self, answer: transport::Incoming, sent: &Scrubber) -> Result<Response> {
+    /// In some places it may have been masked already.
+    fn hand_over(&self, answer: transport::Incoming, masked: u64, sent: &Scrubber) -> Result<Response> {
         let mut body = Vec::from(answer.body);
-        let mut masked = sent.mask(&mut body);
+        let mut masked = masked + sent.mask(&mut body);
         let mut headers = headers::for_guest(&answer.headers);
         for (name, value) in &mut headers {
             masked += sent.mask_text(name) + sent.mask_text(value);

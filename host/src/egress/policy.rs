@@ -23,6 +23,8 @@ pub struct Reachable {
     pub sign_in: Vec<Url>,
     /// Private `host:port`s that the operator allowed.
     pub private: PrivateAllowed,
+    /// Whether somebody else sends, in a network of their own: what is private there is theirs to say.
+    pub elsewhere: bool,
 }
 
 /// What an origin is to a connection.
@@ -58,7 +60,7 @@ impl Reachable {
         } else {
             return Err(self.out_of_reach(&origin));
         };
-        if origin.scheme() == Scheme::Http && !self.private.covers(&origin) {
+        if origin.scheme() == Scheme::Http && !self.elsewhere && !self.private.covers(&origin) {
             return Err(Kind::Denied
                 .error(format!("{origin} is plain http, which is only used to a private address that was allowed."))
                 .hint(format!("Use https, or reconnect with `--allow-private {}:{}`.", origin.host(), origin.port())));

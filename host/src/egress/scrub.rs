@@ -31,8 +31,8 @@ const AS_JAVASCRIPT: AsciiSet = COMPONENT.remove(b'!').remove(b'\'').remove(b'('
 const LENIENT: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'%');
 
 /// Masks some secrets wherever they stand.
-#[derive(Default)]
-pub(super) struct Scrubber(Vec<Arc<Finder>>);
+#[derive(Default, Clone)]
+pub(crate) struct Scrubber(Vec<Arc<Finder>>);
 
 /// The finders that a connection needed before: making one takes longer than using it, and most of what is attached is the
 /// same in every request.
@@ -43,27 +43,28 @@ pub struct Known(Mutex<VecDeque<Arc<Finder>>>);
 /// come and go, push out nothing that is still used.
 const KNOWN: usize = 16;
 
-/// Finds every spelling of one secret in one pass.
-struct Finder {
-    secret: Secret,
+/// Finds every spelling of some secrets in one pass.
+pub(super) struct Finder {
+    secrets: Vec<Secret>,
     automaton: AhoCorasick,
 }
 
 impl Finder {
     /// None where it could not be built, which is only beyond two thousand million states.
-    fn new(secret: Secret) -> Option<Self> {
-        let spellings = spellings(&secret);
+    pub(super) fn new(secrets: impl IntoIterator<Item = Secret>) -> Option<Self> {
+        let secrets: Vec<Secret> = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST).collect();
+        let spellings: Vec<_> = secrets.iter().flat_map(spellings).collect();
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
             // Hosts and hexadecimal digits are written either way.
             .ascii_case_insensitive(true)
             .build(spellings.iter().map(|it| it.as_slice()))
             .ok()?;
-        Some(Self { secret, automaton })
+        Some(Self { secrets, automaton })
     }
 
     fn is_for(&self, secret: &Secret) -> bool {
-        self.secret.expose() == secret.expose()
+        self.secrets.iter().any(|known| known.expose() == secret.expose())
     }
 }
 
@@ -76,7 +77,7 @@ impl Known {
             return Some(finder);
         }
         drop(kept);
-        let finder = Arc::new(Finder::new(secret)?);
+        let finder = Arc::new(Finder::new([secret])?);
         let mut kept = lock(&self.0);
         kept.push_front(finder.clone());
         kept.truncate(KNOWN);
@@ -86,11 +87,18 @@ impl Known {
 
 impl Scrubber {
     /// Masks these values too, from now on; those shorter than [`SHORTEST`] are left out.
-    pub(super) fn add(&mut self, known: &Known, secrets: impl IntoIterator<Item = Secret>) {
+    pub(crate) fn add(&mut self, known: &Known, secrets: impl IntoIterator<Item = Secret>) {
         for secret in secrets.into_iter().filter(|secret| secret.len() >= SHORTEST) {
             if !self.0.iter().any(|finder| finder.is_for(&secret)) {
                 self.0.extend(known.finder(secret));
             }
+        }
+    }
+
+    /// Masks what this one finds, too.
+    pub(super) fn add_all(&mut self, finder: &Arc<Finder>) {
+        if !finder.secrets.is_empty() && !self.0.iter().any(|known| Arc::ptr_eq(known, finder)) {
+            self.0.push(finder.clone());
         }
     }
 
@@ -100,7 +108,7 @@ impl Scrubber {
     }
 
     /// Masks in place; returns how many places were masked.
-    pub(super) fn mask(&self, bytes: &mut [u8]) -> u64 {
+    pub(crate) fn mask(&self, bytes: &mut [u8]) -> u64 {
         // Whether there is anything is found out sooner than everything that there is, and mostly there is nothing.
         let found = self.0.iter().filter(|finder| finder.automaton.is_match(&*bytes));
         let found = found.flat_map(|finder| finder.automaton.find_overlapping_iter(&*bytes));
@@ -133,7 +141,7 @@ impl Scrubber {
     }
 
     /// The text, masked.
-    pub(super) fn masked(&self, mut text: String) -> String {
+    pub(crate) fn masked(&self, mut text: String) -> String {
         self.mask_text(&mut text);
         text
     }

@@ -74,13 +74,7 @@ impl Manifest {
         if declared.operations.is_empty() {
             return Err(invalid("The manifest has no operation.".into()));
         }
-        let options = declared
-            .auth
-            .iter()
-            .map(|option| {
-                check_option(option).map_err(|error| error.context(format!("The auth option `{}`", shown(&option.id))))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let options = declared.auth.iter().map(AuthOption::check).collect::<Result<Vec<_>>>()?;
         let operations = declared
             .operations
             .iter()
@@ -107,6 +101,16 @@ fn check_operation(declared: &declared::Operation) -> Result<Operation> {
     named(&declared.id)?;
     readable(&declared.title, &declared.description)?;
     Operation::check(declared)
+}
+
+impl AuthOption {
+    /// Checks one auth option for itself, as it was checked among the others of its connector.
+    ///
+    /// # Errors
+    /// As for [`Manifest::check`].
+    pub fn check(declared: &declared::AuthOption) -> Result<Self> {
+        check_option(declared).map_err(|error| error.context(format!("The auth option `{}`", shown(&declared.id))))
+    }
 }
 
 fn check_option(declared: &declared::AuthOption) -> Result<AuthOption> {

@@ -447,4 +447,13 @@ mod tests {
         assert!(laid("client_id", "").is_ok() && laid("client_key", "{client_id}").is_ok());
         assert!(laid("access_type", "offline").is_ok());
     }
+
+    #[test]
+    fn a_setting_of_a_newer_contract_is_refused_by_its_name() {
+        let refused = check(vec![Its::Other("dpop".into(), "{}".into())]).unwrap_err();
+        assert_eq!(refused.kind(), Kind::InvalidConnector);
+        assert!(refused.message().contains("does not know the setting `dpop`"), "{refused}");
+        let twice = check(vec![Its::Other("dpop".into(), "{}".into()), Its::Other("dpop".into(), "1".into())]);
+        assert!(twice.unwrap_err().message().contains("is there twice"));
+    }
 }

@@ -32,6 +32,23 @@ impl Values {
         public: BTreeMap<String, String>,
         secret: BTreeMap<String, Secret>,
     ) -> Result<Self> {
+        Self::checked(option, public, secret, false)
+    }
+
+    /// The same where the secrets are somebody else's to fill in.
+    ///
+    /// # Errors
+    /// As for [`Values::new`].
+    pub fn without_secrets(option: &AuthOption, public: BTreeMap<String, String>) -> Result<Self> {
+        Self::checked(option, public, BTreeMap::new(), true)
+    }
+
+    fn checked(
+        option: &AuthOption,
+        public: BTreeMap<String, String>,
+        secret: BTreeMap<String, Secret>,
+        secrets_elsewhere: bool,
+    ) -> Result<Self> {
         for name in public.keys().chain(secret.keys()) {
             if option.parameter(name).is_none() {
                 let known: Vec<_> = option.parameters.iter().map(|it| it.name.as_str()).collect();
@@ -73,6 +90,7 @@ impl Values {
                 }
                 (Some(value), _) => Secret::new(value.as_str()),
                 (_, Some(value)) => value.clone(),
+                (None, None) if secrets_elsewhere && parameter.is_secret() => continue,
                 (None, None) => match &parameter.default {
                     Some(default) => Secret::new(default.as_str()),
                     None if parameter.optional => continue,

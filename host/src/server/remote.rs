@@ -10,16 +10,15 @@ use axum::{
     response::Response,
     serve::IncomingStream,
 };
-use tokio::net::TcpListener;
 
-use super::tls::TlsListener;
+use super::{prompt::Prompt, tls::TlsListener};
 
 /// An address that requests come from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Remote(pub(super) IpAddr);
 
-impl Connected<IncomingStream<'_, TcpListener>> for Remote {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+impl Connected<IncomingStream<'_, Prompt>> for Remote {
+    fn connect_info(stream: IncomingStream<'_, Prompt>) -> Self {
         Self(stream.remote_addr().ip())
     }
 }

@@ -22,12 +22,14 @@ use url::Url;
 use super::{
     api::{Api, Pages},
     backup,
-    consent::{Asked, ConsentServer, Desk, Taken},
+    consent::{Asked, ConsentServer, Desk, Taken, below},
     console::{self, Console},
     control,
     exposure::{self, Tls},
+    gateway,
     mcp::{Door, stdio},
     metrics,
+    prompt::Prompt,
     remote::{self, Remote},
     tls::{Shown, TlsListener},
 };
@@ -35,6 +37,7 @@ use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
     error::{Error, Kind, Result},
     host::Host,
+    origin::Origin,
 };
 
 /// How often it is looked for what was not confirmed in time.
@@ -53,6 +56,8 @@ pub struct Serve {
     pub public_url: Option<Url>,
     /// Where people may be sent to when they come back.
     pub return_urls: Vec<Url>,
+    /// How long a connection waits to be confirmed; then it is revoked.
+    pub confirm_within: Duration,
     /// Renewal tokens that were not used for so long are used.
     pub keep_alive: Duration,
     /// Where TLS ends.
@@ -90,14 +95,19 @@ pub async fn serve(
         Some(url) => url,
         None => local_url(scheme, &pages)?,
     };
-    let desk = Arc::new(Keeper(host.clone()));
+    let desk = Arc::new(Keeper { host: host.clone(), confirm_within: how.confirm_within });
     let consent = ConsentServer::new(base.clone(), None, desk)?;
+    if !Origin::of(&base)?.is_loopback() {
+        host.people_return.get_or_init(|| below(&base, "callback"));
+    }
     let (socket, path) = open_socket(&host)?;
     let return_urls = [how.return_urls, vec![console::return_url(&base)]].concat();
-    let api = Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), return_urls)));
+    let api =
+        Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), return_urls, how.confirm_within)));
     let console = Console::new(&base, host.clone(), api.routes());
     let mcp = Door::new(host.clone(), host.clone(), Some(console.clone()), &base);
     let public = consent.routes().merge(api.routes()).merge(mcp.routes()).merge(console.routes());
+    let public = public.merge(gateway::routes(host.clone()));
     let public = public.fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
     let public = remote::noted(public, behind_proxy).into_make_service_with_connect_info::<Remote>();
@@ -108,17 +118,20 @@ pub async fn serve(
     let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
     let public = match &shown {
         Some(shown) => {
-            let pages = TlsListener::new(pages, shown.clone())?;
+            let pages = TlsListener::new(Prompt(pages), shown.clone())?;
             tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
         }
-        None => tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future()),
+        None => {
+            let pages = Prompt(pages);
+            tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
+        }
     };
     let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
     let caring = [
         tokio::spawn(show_metrics(watched, host.clone())),
         tokio::spawn(renew_certificates(shown)),
         tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| host.forget_calls(Timestamp::now()))),
-        tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| {
+        tokio::spawn(now_and_then(SWEEP.min(how.confirm_within), host.clone(), async |host: &Host| {
             for environment in host.environments()? {
                 if let Err(error) = host.end_unconfirmed(&environment.name, Timestamp::now()).await {
                     tracing::error!(%error, "what was not confirmed could not be ended");
@@ -129,6 +142,7 @@ pub async fn serve(
         tokio::spawn(now_and_then(KEEP_ALIVE_SWEEP.min(how.keep_alive), host.clone(), async move |host: &Host| {
             host.keep_alive(how.keep_alive).await.map(drop)
         })),
+        tokio::spawn(host.clone().deliver_webhooks()),
     ];
     let outcome = started(&base);
     if outcome.is_ok() {
@@ -143,8 +157,9 @@ pub async fn serve(
     tokio::select! { () = host.underway.none() => {}, () = tokio::time::sleep(longest_call) => {}, () = told_to_stop() => {} }
     let last = tokio::time::Instant::now() + LAST_ANSWERS;
     tokio::select! { () = mcp.answered() => {}, () = tokio::time::sleep_until(last) => {}, () = told_to_stop() => {} }
-    // Clients that wait for changes would wait on.
+    // Clients that wait for changes would wait on, and gateways for calls.
     mcp.close();
+    host.relay.close();
     for mut served in serving {
         match tokio::time::timeout_at(last, &mut served).await {
             Ok(Ok(Err(error))) => tracing::error!(%error, "a listener failed"),
@@ -224,12 +239,15 @@ fn internal(error: &dyn std::fmt::Display) -> Error {
 }
 
 /// Takes what people bring back to a host that runs: a connection comes of it when whoever asked confirms.
-struct Keeper(Arc<Host>);
+struct Keeper {
+    host: Arc<Host>,
+    confirm_within: Duration,
+}
 
 #[async_trait]
 impl Desk for Keeper {
     async fn send_away(&self, proposal: Arc<ConnectProposal>, redirect_uri: &Url) -> Result<Trip> {
-        self.0.send_away(&proposal, redirect_uri).await
+        self.host.send_away(&proposal, redirect_uri).await
     }
 
     async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
@@ -237,7 +255,7 @@ impl Desk for Keeper {
         let (Some(owner), Some(mut url)) = (owner, return_url) else {
             return Err(Kind::Internal.error("A session of the host has nobody to go back to."));
         };
-        let code = self.0.connect_pending(&proposal, signed_in, &owner).await?;
+        let code = self.host.connect_pending(&proposal, signed_in, &owner, self.confirm_within).await?;
         url.query_pairs_mut().append_pair("attache_code", &code);
         Ok(Taken::Confirm(url))
     }

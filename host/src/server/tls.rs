@@ -19,13 +19,14 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use zeroize::Zeroizing;
 
+use super::prompt::Prompt;
 use crate::{
     error::{Error, Kind, Result},
     store::refuse_shared,
@@ -114,7 +115,7 @@ pub(super) struct TlsListener {
 }
 
 impl TlsListener {
-    pub(super) fn new(tcp: TcpListener, shown: Arc<Shown>) -> Result<Self> {
+    pub(super) fn new(tcp: Prompt, shown: Arc<Shown>) -> Result<Self> {
         let broken = |why: String| Kind::Internal.error(format!("TLS could not be set up on this machine: {why}."));
         let address = tcp.local_addr().map_err(|error| broken(error.to_string()))?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -135,10 +136,10 @@ impl Drop for TlsListener {
     }
 }
 
-async fn accept(mut tcp: TcpListener, tls: TlsAcceptor, give: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>) {
+async fn accept(mut tcp: Prompt, tls: TlsAcceptor, give: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>) {
     let room = Arc::new(Semaphore::new(HANDSHAKES));
     while let Ok(place) = room.clone().acquire_owned().await {
-        let (stream, from) = Listener::accept(&mut tcp).await;
+        let (stream, from) = tcp.accept().await;
         let (tls, give) = (tls.clone(), give.clone());
         tokio::spawn(async move {
             let _place = place;

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A held lock. The kernel releases it when this is dropped or the process ends, however it ends, so a dead holder never
 /// blocks.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
@@ -27,7 +27,7 @@ impl Lock {
     /// # Errors
     /// [`Kind::StoreLocked`] when somebody else still holds it then; [`Kind::StoreUnavailable`] when the file cannot be
     /// made.
-    pub(super) fn acquire(path: &Path, wait: Duration) -> Result<Self> {
+    pub(crate) fn acquire(path: &Path, wait: Duration) -> Result<Self> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

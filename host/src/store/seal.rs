@@ -53,7 +53,7 @@ impl Sealer {
 
     /// Says whether a key is this store's, and nothing about the key.
     pub(super) fn key_check(&self) -> String {
-        hex::encode(&*self.key_check)
+        hex::encode(*self.key_check)
     }
 
     /// Whether the key is the one of which that was said.

@@ -230,6 +230,18 @@ impl Changes {
         Ok(self)
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// These changes, and then those.
+    #[must_use]
+    pub(crate) fn and(mut self, then: Self) -> Self {
+        self.0.extend(then.0);
+        self
+    }
+
     /// Takes away the record in a place, if there is one.
     #[must_use]
     pub fn delete(mut self, place: &Place) -> Self {

@@ -36,6 +36,15 @@ impl HostPort {
         self.port
     }
 
+    fn refuse_never(self) -> Result<Self> {
+        match self.address().map(judge) {
+            Some(Reach::Never(why)) => Err(Kind::Denied
+                .error(format!("`{self}` cannot be allowed: it is {why}."))
+                .hint("Name the service itself; link-local, multicast and metadata addresses stay closed.")),
+            _ => Ok(self),
+        }
+    }
+
     fn address(&self) -> Option<IpAddr> {
         match self.host {
             Host::Ipv4(address) => Some(address.into()),
@@ -113,17 +122,24 @@ impl PrivateAllowed {
             .into_iter()
             .map(|text| {
                 let allowed: HostPort = text.as_ref().parse()?;
+                let allowed = allowed.refuse_never()?;
                 match allowed.address().map(judge) {
-                    Some(Reach::Never(why)) => Err(Kind::Denied
-                        .error(format!("`{allowed}` cannot be allowed: it is {why}."))
-                        .hint("Name the service itself; link-local, multicast and metadata addresses stay closed.")),
                     Some(Reach::Public) => Err(Kind::Usage
                         .error(format!("`{allowed}` is public, so there is nothing to allow."))
                         .hint("Leave it out, and use https:// in the connection's URL.")),
-                    Some(Reach::Private(_)) | None => Ok(allowed),
+                    Some(Reach::Private(_) | Reach::Never(_)) | None => Ok(allowed),
                 }
             })
             .collect()
+    }
+
+    /// Reads what was typed for a gateway's `--allow`: whatever may be reached at all, public or private.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Usage`] if a text is not `HOST:PORT`, [`Kind::Denied`] if it names an address that nobody can allow.
+    pub fn parse_reachable<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self> {
+        texts.into_iter().map(|text| text.as_ref().parse::<HostPort>()?.refuse_never()).collect()
     }
 
     /// Whether this origin's host and port were allowed.

@@ -1,15 +1,13 @@
 //! Says of itself what a browser would take for markup, and what would turn a line around.
 
 use guests::{
+    MARKUP,
     auth::{Kind, Parameter, ParameterSetting},
     connector, header,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
     option, parameter,
 };
-
-const MARKUP: &str =
-    "\u{202e}</q><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>\"' onfocus=alert(3) autofocus x='";
 
 struct Marked;
 

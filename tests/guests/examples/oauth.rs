@@ -3,8 +3,8 @@
 
 use guests::{
     auth::{
-        AuthOption, Body, Call, Capture, ClientAuth, Grant, Jwt, Kind, Oauth2Setting as Its, Origin, ParameterSetting,
-        Scheme, Scope, Step, TokenFormat,
+        Attachment, AuthOption, Body, Call, Capture, ClientAuth, Grant, Jwt, Kind, Oauth2Setting as Its, Origin,
+        ParameterSetting, Scheme, Scope, Step, TokenFormat,
     },
     connection, connector, header,
     manifest::{Connector, Effect, Guest as Manifest},
@@ -30,6 +30,7 @@ fn settings(more: Vec<Its>) -> Vec<Its> {
         scope("offline_access", true),
         scope("api:read", true),
         scope("api:write", false),
+        scope("api:admin", false),
     ])];
     if !more.iter().any(|it| matches!(it, Its::AuthorizationParams(_))) {
         settings.push(Its::AuthorizationParams(pairs(&[("prompt", "consent")])));
@@ -58,17 +59,72 @@ fn renamed() -> AuthOption {
     )
 }
 
+/// So is where the person is sent back to.
+fn redirect_renamed() -> AuthOption {
+    let names = || pairs(&[("redirect_url", "{redirect_uri}"), ("redirect_uri", "")]);
+    oauth2("redirect-renamed", vec![issuer(), Its::AuthorizationParams(names()), Its::TokenParams(names())])
+}
+
+/// A URL of this machine that an answer or the callback has.
+fn place(name: &str, at: Origin) -> Capture {
+    Capture { name: name.into(), at, kind: Kind::Url, pattern: Some("http://127\\.0\\.0\\.1:[0-9]+".into()) }
+}
+
 /// The token answer says where the service is.
 fn located() -> AuthOption {
-    let instance = Capture {
-        name: "instance_url".into(),
-        at: Origin::Answer("/instance_url".into()),
-        kind: Kind::Url,
-        pattern: Some("http://127\\.0\\.0\\.1:[0-9]+".into()),
-    };
-    let mut it = oauth2("located", vec![issuer(), Its::Capture(vec![instance])]);
-    it.audience = vec!["{instance_url}".into()];
+    located_by("located", "instance_url")
+}
+
+fn located_by(id: &str, member: &str) -> AuthOption {
+    let mut it = oauth2(id, vec![issuer(), Its::Capture(vec![place(member, Origin::Answer(format!("/{member}")))])]);
+    it.audience = vec![format!("{{{member}}}")];
     it
+}
+
+/// The callback says where tokens are asked for.
+fn tokens_elsewhere() -> AuthOption {
+    let server = place("accounts_server", Origin::Callback("accounts-server".into()));
+    oauth2(
+        "tokens-elsewhere",
+        vec![issuer(), Its::Capture(vec![server]), Its::TokenUrl("{accounts_server}/token".into())],
+    )
+}
+
+/// The callback says which of the person's companies it is, and each call has to say so too.
+fn of_a_company() -> AuthOption {
+    let realm = Capture {
+        name: "realm".into(),
+        at: Origin::Callback("realmId".into()),
+        kind: Kind::Text,
+        pattern: Some("[0-9]+".into()),
+    };
+    let mut it = oauth2("of-a-company", vec![issuer(), Its::Capture(vec![realm])]);
+    it.attach = vec![header("Authorization", "Bearer {access_token}"), header("X-Company", "{realm}")];
+    it
+}
+
+/// The client's secret is the user name of a Basic credential, and stands nowhere else.
+fn secret_as_user() -> AuthOption {
+    let attach = Attachment::Basic(("{client_secret}".into(), String::new()));
+    oauth2("secret-as-user", vec![issuer(), Its::ClientAuth(ClientAuth::None), Its::TokenAttach(vec![attach])])
+}
+
+/// A form is asked for where the host would ask for JSON.
+fn form_wanted() -> AuthOption {
+    let accept = header("Accept", "application/x-www-form-urlencoded");
+    oauth2("form-wanted", vec![issuer(), Its::TokenAttach(vec![accept])])
+}
+
+/// Asked for in the provider's own words, so that a renewal token comes of it.
+fn offline(id: &str, params: &[(&str, &str)]) -> AuthOption {
+    oauth2(id, vec![issuer(), Its::AuthorizationParams(pairs(params))])
+}
+
+/// With these scopes, all of them required.
+fn scoped(id: &str, scopes: &[&str], more: Vec<Its>) -> AuthOption {
+    let mut settings = vec![issuer(), Its::Scopes(scopes.iter().map(|name| scope(name, true)).collect())];
+    settings.extend(more);
+    oauth2(id, settings)
 }
 
 /// The same, and who it is for is looked up there.
@@ -89,6 +145,13 @@ fn look_up(url: &str) -> Step {
         body: Body::Empty,
         capture: vec![],
     })
+}
+
+/// The tokens stand in a member of the answer.
+fn nested(id: &str, member: &str) -> AuthOption {
+    let tokens =
+        ["access_token", "refresh_token"].map(|name| capture(name, Origin::Answer(format!("/{member}/{name}"))));
+    oauth2(id, vec![issuer(), Its::Capture(tokens.into())])
 }
 
 /// No OAuth at all: what is typed is sent, in the same place.
@@ -221,8 +284,17 @@ impl Manifest for Oauth {
                         Its::RefreshParams(pairs(&[("scope", "{scope}")])),
                     ],
                 ),
-                oauth2("comma-spaced", vec![issuer(), Its::Scopes(vec![scope("items", true), scope("admin", true)])]),
+                scoped("comma-spaced", &["items", "admin"], vec![]),
+                scoped("plus", &["items", "admin"], vec![Its::ScopeSeparator("+".into())]),
+                scoped("offline-access", &["items", "offline_access"], vec![]),
+                scoped("offline-dot-access", &["items", "offline.access"], vec![]),
+                offline("access-type", &[("access_type", "offline"), ("prompt", "consent")]),
+                offline("token-access-type", &[("token_access_type", "offline")]),
+                offline("duration", &[("duration", "permanent")]),
                 renamed(),
+                redirect_renamed(),
+                secret_as_user(),
+                form_wanted(),
                 oauth2(
                     "code-renamed",
                     vec![
@@ -231,16 +303,9 @@ impl Manifest for Oauth {
                         Its::TokenParams(pairs(&[("code", "{spapi_oauth_code}")])),
                     ],
                 ),
-                oauth2(
-                    "nested",
-                    vec![
-                        issuer(),
-                        Its::Capture(vec![
-                            capture("access_token", Origin::Answer("/authed_user/access_token".into())),
-                            capture("refresh_token", Origin::Answer("/authed_user/refresh_token".into())),
-                        ]),
-                    ],
-                ),
+                nested("nested", "authed_user"),
+                nested("under-data", "data"),
+                oauth2("short-lived", vec![issuer(), Its::LifetimeSeconds(1)]),
                 oauth2(
                     "milliseconds",
                     vec![
@@ -251,6 +316,9 @@ impl Manifest for Oauth {
                 oauth2("looks-up", vec![issuer(), Its::AfterToken(vec![look_up("{issuer}/api/me")])]),
                 located(),
                 located_looks_up(),
+                located_by("located-by-domain", "api_domain"),
+                tokens_elsewhere(),
+                of_a_company(),
                 exchanged(),
                 keyed(),
                 signed(),

@@ -1,7 +1,7 @@
 //! Signs in: each auth option is a `login` of another shape, and the operation sends what its caller says.
 
 use guests::{
-    auth::{AuthOption, Body, Call, Capture, Kind, Login, Origin, Scheme, Step},
+    auth::{Attachment, AuthOption, Body, Call, Capture, Kind, Login, Origin, Scheme, Step},
     connection, connector, header,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
@@ -99,10 +99,22 @@ impl Manifest for SignsIn {
             )],
             vec![],
         );
+        // What is attached completes the address of a sign-in.
+        let in_path = {
+            let mut it = login("in-path", vec![post("{base}/oauth/login", typed.clone(), token())], vec![]);
+            it.attach = vec![Attachment::Path("/oauth".into()), header("Authorization", "Bearer {access_token}")];
+            it
+        };
+        let in_query = {
+            let mut it = login("in-query", vec![post("{base}/?do=login", typed.clone(), token())], vec![]);
+            let with_query = Attachment::Query(("do".into(), "login".into()));
+            it.attach = vec![with_query, header("Authorization", "Bearer {access_token}")];
+            it
+        };
         let mut it = connector(
             "signs-in",
             "1.0.0",
-            vec![login("form", vec![signs_in()], vec![]), refreshed, cookies, xml, located, json],
+            vec![login("form", vec![signs_in()], vec![]), refreshed, cookies, xml, located, json, in_path, in_query],
             &[("connection", Effect::Read)],
         );
         it.operations.push(send::operation());

@@ -12,6 +12,10 @@ pub use exports::attache::connector::{manifest, operations};
 use auth::{Attachment, AuthOption, Kind, Parameter, ParameterSetting, Scheme};
 use manifest::{Connector, Effect, Operation};
 
+/// What a browser would take for markup, and what would turn a line around.
+pub const MARKUP: &str =
+    "\u{202e}</q><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>\"' onfocus=alert(3) autofocus x='";
+
 /// A connector of one auth option and operations that take and give anything.
 pub fn connector(name: &str, version: &str, auth: Vec<AuthOption>, operations: &[(&str, Effect)]) -> Connector {
     Connector {

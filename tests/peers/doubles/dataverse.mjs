@@ -1,6 +1,6 @@
 // A Dataverse environment: the rows are served by SAP's CAP (@sap/cds), a real server of OData v4 with its own SQLite in memory,
 // and whoever asks for them needs a token of Microsoft Entra, which is oidc-provider under Entra's name and paths. Of both
-// products only names, paths and what stands in dataverse.cds are ours.
+// products only names, paths and what stands in dataverse.cds are ours. dataverse-client.mjs drives Entra's part with MSAL.
 //
 // told: limit    the next request of the Web API is one too many
 //       forget   access tokens that were given are good no longer
@@ -31,7 +31,7 @@ const provider = new Provider(`${ENTRA}/organizations/v2.0`, {
     },
   ],
   cookies: { keys: ['a key of the test'] },
-  scopes: ['openid', 'offline_access', `${ENVIRONMENT}/.default`],
+  scopes: ['openid', 'profile', 'offline_access', `${ENVIRONMENT}/.default`],
   routes: {
     authorization: '/oauth2/v2.0/authorize', token: '/oauth2/v2.0/token', device_authorization: '/oauth2/v2.0/devicecode',
     code_verification: '/oauth2/deviceauth',
@@ -61,10 +61,17 @@ provider.use(async (ctx, next) => {
     return;
   }
   await next();
+  // Entra always says how often to ask (5), and MSAL takes it for granted; here nobody waits longer than need be.
+  if (ctx.body?.device_code) ctx.body = { ...ctx.body, interval: 1 };
   const { grant_type, scope } = ctx.oidc?.body ?? {};
   print({ host: new URL(ENTRA).host, method: ctx.method, path: ctx.path, status: ctx.status, grant_type, scope, error: ctx.body?.error });
 });
 const entra = express();
+// Entra knows this grant by its short name too, which is the one that MSAL sends.
+entra.use('/:tenant/oauth2/v2.0/token', express.urlencoded({ extended: false }), (request, _response, next) => {
+  if (request.body?.grant_type === 'device_code') request.body.grant_type = 'urn:ietf:params:oauth:grant-type:device_code';
+  next();
+});
 entra.use('/:tenant', provider.callback());
 
 // The Web API.

@@ -12,6 +12,9 @@ export const require = createRequire(`${process.env.PEERS}/`);
 
 export const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
+// What a client's script tells the double that it drives.
+export const tell = (words) => fetch(`${process.argv[2]}/${words}`);
+
 // A secret as it stands in the log.
 export const mark = (value) => createHash('sha256').update(value).digest('hex').slice(0, 16);
 

@@ -2,7 +2,7 @@
 // the guide "Manually Build a Login Flow" says.
 
 import { createHmac } from 'node:crypto';
-import { require } from './double.mjs';
+import { require, tell } from './double.mjs';
 
 const { FacebookAdsApi, Page, User } = require('facebook-nodejs-business-sdk');
 
@@ -42,4 +42,7 @@ const seen = {
   person: await failure(new Page(managed[0].id, {}, null, client(long.access_token)).createFeed([], { message: 'x' })),
   unknown: await failure(new Page('99999', {}, null, client(long.access_token)).get(['id'])),
 };
+await tell('refuse/4');
+seen.limited = await failure(user.get(['id'], { appsecret_proof: proof(long.access_token) }));
+seen.afterwards = (await user.get(['id', 'name'], { appsecret_proof: proof(long.access_token) })).name;
 process.stdout.write(JSON.stringify(seen));

@@ -1,10 +1,11 @@
-// Drives the double of GitHub with GitHub's own client libraries: Octokit, its device flow and its pagination.
+// Drives the double of GitHub with GitHub's own client libraries: Octokit, its device flow, its pagination and its throttling.
 
-import { require } from './double.mjs';
+import { require, tell } from './double.mjs';
 
 const { Octokit } = require('@octokit/core');
 const { createOAuthDeviceAuth } = require('@octokit/auth-oauth-device');
 const { paginateRest } = require('@octokit/plugin-paginate-rest');
+const { throttling } = require('@octokit/plugin-throttling');
 
 const agree = (verification) => fetch(verification.verification_uri, {
   method: 'POST', body: new URLSearchParams({ user_code: verification.user_code, decision: 'yes' }),
@@ -35,4 +36,15 @@ const seen = {
   unknown: await failure(octokit.request('GET /repos/{owner}/{repo}/issues', { ...issues, repo: 'none' })),
   stranger: await failure(new Octokit({ auth: 'gho_unknown' }).request('GET /user')),
 };
+// What it makes of both limits; whoever says nothing is not waited for.
+const throttle = {
+  onRateLimit: (wait) => { seen.limits.primary = wait; },
+  onSecondaryRateLimit: (wait) => { seen.limits.secondary = wait; },
+};
+seen.limits = {};
+const careful = new (Octokit.plugin(throttling))({ auth: token, throttle });
+for (const kind of ['primary', 'secondary']) {
+  await tell(`limit/${kind}`);
+  seen.limits[`${kind}-status`] = (await failure(careful.request('GET /user'))).status;
+}
 process.stdout.write(JSON.stringify(seen));

@@ -1,6 +1,6 @@
 // Drives the double of X with twitter-api-v2, the client library that X's own documentation lists for JavaScript.
 
-import { require } from './double.mjs';
+import { require, tell } from './double.mjs';
 
 const { TwitterApi } = require('twitter-api-v2');
 
@@ -31,8 +31,9 @@ const seen = {
   deleted: (await client.v2.deleteTweet(made.id)).data.deleted,
   stranger: await failure(new TwitterApi('unknown').v2.me()),
   few: await failure(client.v2.userTimeline(me.id, { max_results: 4 })),
-  limits: client.v2.getLastRateLimitStatus?.('https://api.x.com/2/users/me') ?? null,
-  spent: await failure(app.refreshOAuth2Token(first.refreshToken)),
-  ended: await failure(client.v2.me()),
 };
+await tell('limit');
+seen.limited = await failure(client.v2.me());
+seen.spent = await failure(app.refreshOAuth2Token(first.refreshToken));
+seen.ended = await failure(client.v2.me());
 process.stdout.write(JSON.stringify(seen));

@@ -1,6 +1,6 @@
 // X (Twitter), as far as the connector uses it: signing in at x.com with PKCE, and the API v2 at api.x.com with the token endpoint
-// of a confidential client. Refresh tokens are good for one use; one that comes back ends everything. x-client.mjs drives it with
-// twitter-api-v2.
+// of a confidential client. Refresh tokens are good for one use; one that comes back ends everything. x-own-client.mjs
+// drives it with X's own XDK, x-client.mjs with twitter-api-v2.
 //
 // told: expire   access tokens that were given are good no longer
 //       limit    the next request of the API is one too many

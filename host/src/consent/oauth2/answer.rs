@@ -34,12 +34,13 @@ const LONGEST_WORDS: usize = 300;
 /// As many as a connector may declare.
 const MOST_SCOPES: usize = 500;
 
-/// What was answered to a token request.
+/// What was answered to a token request; `made` are secrets that went with it beside the values.
 pub(super) fn read(
     client: &Client,
     incoming: Incoming,
     origin: &str,
     values: &mut Values,
+    made: &[Secret],
     refresh: bool,
 ) -> Result<Captured, Failure> {
     let status = incoming.status.as_u16();
@@ -59,7 +60,7 @@ pub(super) fn read(
         ));
     }
     if let Some(refusal) = refusal {
-        return Err(refused(&refusal, origin, wait, values, refresh));
+        return Err(refused(&refusal, origin, wait, (values, made), refresh));
     }
     if !(200..=299).contains(&status) {
         let error = |kind: Kind| {
@@ -135,11 +136,11 @@ fn refused(
     refusal: &BasicErrorResponse,
     origin: &str,
     wait: Option<Duration>,
-    values: &Values,
+    (values, made): (&Values, &[Secret]),
     refresh: bool,
 ) -> Failure {
     // Some repeat what they were given: "Invalid refresh token: …". Whole, since a part of it is still a part.
-    let told = |words: &str| match egress::stands_in(values.secret().values(), words) {
+    let told = |words: &str| match egress::stands_in(values.secret().values().chain(made), words) {
         true => "(its words repeat a secret)".to_owned(),
         false => text::foreign(words, LONGEST_WORDS),
     };
@@ -147,7 +148,7 @@ fn refused(
     let words = refusal.error_description().map(|words| told(words));
     let says = words.filter(|words| !words.is_empty()).map(|words| format!(" It says: “{words}”")).unwrap_or_default();
     let of_app = |what: &str| {
-        Failure::later(
+        Failure::OfApp(
             Kind::ServiceFailed
                 .error(format!("{origin} {what} (`{code}`).{says}"))
                 .hint("Correct the app with `attache app set`; the connection itself may be good."),

@@ -12,7 +12,7 @@ use crate::{
         step::{Failure, Way},
     },
     error::{Error, Kind, Result},
-    manifest::Values,
+    manifest::{Values, oauth2::TokenFormat},
     secret::Secret,
     text,
 };
@@ -37,6 +37,8 @@ pub struct DeviceAuthorization {
     /// How long to wait before asking, each time.
     pub interval: Duration,
     pub(super) device_code: Secret,
+    /// Why there was no answer the last time, if there was none.
+    failing: Option<Error>,
 }
 
 /// What came of asking once.
@@ -60,8 +62,9 @@ impl Client {
         if !self.scopes.is_empty() {
             parameters.push(("scope".into(), Secret::new(self.scope())));
         }
-        let outgoing = self.request(way, url, parameters, &self.settings.authorization_params, values)?;
-        let answer = way.exchange(outgoing, subject, 0).await.map_err(Failure::into_error)?;
+        let over = self.naming_the_client().chain(&self.settings.authorization_params);
+        let asked = self.request(way, url, parameters, over, TokenFormat::Form, values)?;
+        let answer = way.exchange(asked.outgoing, subject, 0).await.map_err(Failure::into_error)?;
         if !answer.status.is_success() {
             let code = serde_json::from_slice::<oauth2::basic::BasicErrorResponse>(&answer.body)
                 .map(|refusal| format!(" (`{}`)", text::foreign(refusal.error().as_ref(), 60)))
@@ -83,6 +86,7 @@ impl Client {
             ends: Instant::now() + parsed.expires_in().min(LONGEST),
             interval: parsed.interval().clamp(Duration::from_secs(1), SLOWEST),
             device_code: Secret::new(parsed.device_code().secret().as_str()),
+            failing: None,
         })
     }
 
@@ -95,7 +99,8 @@ impl Client {
         subject: &Subject,
     ) -> Result<Polled> {
         if Instant::now() >= device.ends {
-            return Err(expired());
+            // Whoever could not be asked to the end is named.
+            return Err(device.failing.take().unwrap_or_else(expired));
         }
         match self.obtain(way, values, &Given::Device(device.device_code.clone()), subject).await {
             Ok(captured) => Ok(Polled::Granted(captured)),
@@ -103,19 +108,31 @@ impl Client {
                 if slower {
                     device.interval = (device.interval + SLOWER).min(SLOWEST);
                 }
+                device.failing = None;
                 Ok(Polled::NotYet)
             }
-            // RFC 8628, 3.5: a time-out is a reason to be slower, not to give up; and so is a provider that fails for a while.
-            Err(Failure::Later(error, _) | Failure::Lost(error)) if passes(error.kind()) => {
-                device.interval = (device.interval * 2).min(SLOWEST);
-                Ok(Polled::NotYet)
-            }
+            Err(Failure::Later(error, wait)) if passes(error.kind()) => Ok(device.wait_longer(error, wait)),
+            Err(Failure::Lost(error)) if was_not_heard(error.kind()) => Ok(device.wait_longer(error, None)),
             Err(failure) => Err(failure.into_error()),
         }
     }
 }
 
+impl DeviceAuthorization {
+    /// RFC 8628, 3.5: a time-out is a reason to be slower, not to give up; and so is a provider that fails for a while.
+    fn wait_longer(&mut self, error: Error, wait: Option<Duration>) -> Polled {
+        self.interval = (self.interval * 2).max(wait.unwrap_or_default()).min(SLOWEST);
+        self.failing = Some(error);
+        Polled::NotYet
+    }
+}
+
 fn passes(kind: Kind) -> bool {
+    was_not_heard(kind) || kind == Kind::ServiceFailed
+}
+
+/// An answer that came and cannot be used is final: the code was spent for it.
+fn was_not_heard(kind: Kind) -> bool {
     matches!(kind, Kind::Timeout | Kind::Unreachable)
 }
 

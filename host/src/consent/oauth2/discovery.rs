@@ -107,7 +107,7 @@ impl Discovered {
             if found.is_some() || led_on {
                 break;
             }
-            let place = well_known(&issuer, "oauth-protected-resource");
+            let place = place_of_resource(&issuer);
             let Some(resource) = ask::<Resource>(place, way, subject).await? else { break };
             same(&issuer, &resource.resource)?;
             let Some(server) = resource.authorization_servers.into_iter().next() else { break };
@@ -147,16 +147,26 @@ impl Discovered {
     }
 }
 
-/// RFC 8414, 3.1 puts it between host and path, OpenID Connect Discovery 4 behind the path.
+/// RFC 8414, 3.1 puts it between host and path, OpenID Connect Discovery 4 behind the path; both without a slash at the end of
+/// it.
 fn places(issuer: &Url) -> [Url; 2] {
-    let mut behind = issuer.clone();
-    behind.set_path(&format!("{}/.well-known/openid-configuration", issuer.path().trim_end_matches('/')));
-    [well_known(issuer, "oauth-authorization-server"), behind]
+    let path = issuer.path().trim_end_matches('/');
+    let at = |path: &str| {
+        let mut url = issuer.clone();
+        url.set_path(path);
+        url
+    };
+    [
+        at(&format!("/.well-known/oauth-authorization-server{path}")),
+        at(&format!("{path}/.well-known/openid-configuration")),
+    ]
 }
 
-fn well_known(issuer: &Url, name: &str) -> Url {
-    let mut url = issuer.clone();
-    url.set_path(&format!("/.well-known/{name}{}", issuer.path().trim_end_matches('/')));
+/// RFC 9728, 3.1: between host and path, which stays as it is; a slash that is all of it is none.
+fn place_of_resource(resource: &Url) -> Url {
+    let mut url = resource.clone();
+    let path = if resource.path() == "/" { "" } else { resource.path() };
+    url.set_path(&format!("/.well-known/oauth-protected-resource{path}"));
     url
 }
 
@@ -179,8 +189,8 @@ async fn ask<T: DeserializeOwned>(url: Url, way: &Way, subject: &Subject) -> Res
 
 /// RFC 8414, 3.3: identical, and not merely alike. A URL without a path is written with and without a slash.
 fn same(asked: &Url, named: &str) -> Result<(), Error> {
-    let asked = asked.as_str();
-    if named == asked || (asked.strip_suffix('/') == Some(named)) {
+    let without_path = asked.path() == "/" && asked.as_str().strip_suffix('/') == Some(named);
+    if named == asked.as_str() || without_path {
         return Ok(());
     }
     Err(Kind::ServiceFailed
@@ -190,4 +200,66 @@ fn same(asked: &Url, named: &str) -> Result<(), Error> {
 
 fn origin(url: &Url) -> String {
     Origin::of(url).map_or_else(|_| url.scheme().to_owned(), |origin| origin.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn metadata_stands_where_the_standards_put_it() {
+        for (issuer, oauth, openid) in [
+            ("https://a.example", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"),
+            ("https://a.example/", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"),
+            (
+                "https://a.example/tenants/1",
+                "/.well-known/oauth-authorization-server/tenants/1",
+                "/tenants/1/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/tenants/1/",
+                "/.well-known/oauth-authorization-server/tenants/1",
+                "/tenants/1/.well-known/openid-configuration",
+            ),
+        ] {
+            let at = places(&url(issuer)).map(String::from);
+            assert_eq!(at, [oauth, openid].map(|path| format!("https://a.example{path}")), "{issuer}");
+        }
+    }
+
+    #[test]
+    fn a_resources_path_stays_as_it_is() {
+        for (resource, path) in
+            [("https://a.example/", ""), ("https://a.example/api", "/api"), ("https://a.example/api/", "/api/")]
+        {
+            let at = format!("https://a.example/.well-known/oauth-protected-resource{path}");
+            assert_eq!(place_of_resource(&url(resource)).as_str(), at, "{resource}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_is_the_very_same_and_not_merely_alike() {
+        for named in ["https://a.example", "https://a.example/"] {
+            same(&url("https://a.example"), named).unwrap();
+        }
+        same(&url("https://a.example/t"), "https://a.example/t").unwrap();
+        same(&url("https://a.example/t/"), "https://a.example/t/").unwrap();
+        for (asked, named) in [
+            ("https://a.example/t", "https://a.example/t/"),
+            ("https://a.example/t/", "https://a.example/t"),
+            ("https://a.example/t", "https://a.example"),
+            ("https://a.example", "https://a.example/t"),
+            ("https://a.example", "https://A.example"),
+            ("https://a.example", "http://a.example"),
+            ("https://a.example", "https://a.example:443"),
+            ("https://a.example", "https://a.example.evil.example"),
+        ] {
+            let refused = same(&url(asked), named).unwrap_err();
+            assert_eq!(refused.kind(), Kind::ServiceFailed, "{asked} {named}");
+        }
+    }
 }

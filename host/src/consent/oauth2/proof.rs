@@ -28,6 +28,8 @@ use crate::{
 
 /// As an assertion is used at once; clocks differ by less.
 const ASSERTION_SECONDS: i64 = 60;
+/// RFC 7521, 4.2.
+pub(super) const ASSERTION: &str = "client_assertion";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// What a private key may sign with, the first that fits.
 const ALGORITHMS: [&str; 5] = ["RS256", "ES256", "ES384", "ES512", "EdDSA"];
@@ -84,7 +86,7 @@ pub(super) fn put_on(
 fn put_assertion(parameters: &mut Parameters, id: Secret, assertion: Secret) {
     parameters.push(("client_id".into(), id));
     parameters.push(("client_assertion_type".into(), Secret::new(ASSERTION_TYPE)));
-    parameters.push(("client_assertion".into(), assertion));
+    parameters.push((ASSERTION.into(), assertion));
 }
 
 impl Client {

@@ -35,22 +35,24 @@ struct Registered {
     client_secret_expires_at: Option<i64>,
 }
 
-/// Registers an app for a connector.
+/// Registers an app for a connector. People come back to `public`, where a host has such a URL, else to a port of loopback.
 pub(crate) async fn register(
     connector: &str,
     endpoint: Url,
     grants: &[Grant],
     origins: BTreeSet<Origin>,
-    way: &Way,
-    subject: &Subject,
+    public: Option<&Url>,
+    (way, subject): (&Way, &Subject),
 ) -> Result<App> {
     let origin = endpoint.origin().ascii_serialization();
     let names: Vec<&str> = grants.iter().map(|grant| grant.registered()).chain(["refresh_token"]).collect();
     let has_code = grants.contains(&Grant::AuthorizationCode);
+    let redirect_uri = public.map_or("http://127.0.0.1/callback", Url::as_str);
     let asked = json!({
         "client_name": format!("Attaché ({connector})"),
-        "application_type": "native",
-        "redirect_uris": if has_code { vec!["http://127.0.0.1/callback"] } else { Vec::new() },
+        // OpenID Connect Registration 1.0, 2.
+        "application_type": if public.is_some() { "web" } else { "native" },
+        "redirect_uris": if has_code { vec![redirect_uri] } else { Vec::new() },
         "grant_types": names,
         "response_types": if has_code { vec!["code"] } else { Vec::new() },
         "token_endpoint_auth_method": "client_secret_post",
@@ -87,7 +89,7 @@ pub(crate) async fn register(
         key_id: None,
         client_auth: None,
         origins,
-        redirect_uri: None,
+        redirect_uri: public.cloned(),
         parameters: BTreeMap::new(),
         secrets: secret.into_iter().collect(),
         registered_at: Some(endpoint),

@@ -13,6 +13,7 @@ use crate::{
     audit::Subject,
     consent::{
         Captured,
+        app::CLIENT_SECRET,
         step::{Failure, Way},
     },
     credential::{self, Existing},
@@ -22,7 +23,7 @@ use crate::{
         jwt::Jwts,
         login::REFRESH_TOKEN,
         oauth2::TokenFormat,
-        template::{Landing, Moment, Template},
+        template::{Landing, Moment, Template, Value as Filled},
     },
     secret::Secret,
     transport::{Before, Outgoing},
@@ -39,6 +40,12 @@ pub(super) enum Grant<'a> {
 /// Parameters of a request, in order.
 pub(super) type Parameters = Vec<(String, Secret)>;
 
+/// A request that is to be sent, and what was made for it that is nobody else's to read: a provider may repeat it in its words.
+pub(super) struct Asked {
+    pub(super) outgoing: Outgoing,
+    secrets: Vec<Secret>,
+}
+
 impl Client {
     /// Sends one token request. The names that belong to it are added to the values; `sending` is done before it leaves.
     pub(super) async fn ask(
@@ -54,10 +61,12 @@ impl Client {
         let origin = url.origin().ascii_serialization();
         let standard = self.standard(values, grant).map_err(Failure::unsent)?;
         let over = if refresh { &self.settings.refresh_params } else { &self.settings.token_params };
-        let mut outgoing = self.request(way, url, standard, over, values).map_err(Failure::unsent)?;
+        let format = self.settings.token_format;
+        let asked = self.request(way, url, standard, over.iter(), format, values).map_err(Failure::unsent)?;
+        let Asked { mut outgoing, secrets } = asked;
         outgoing.before = sending;
         let incoming = way.exchange(outgoing, subject, 0).await?;
-        answer::read(self, incoming, &origin, values, refresh)
+        answer::read(self, incoming, &origin, values, &secrets, refresh)
     }
 
     /// The standard's own parameters, without the client's proof. What templates may use is put among the values.
@@ -99,23 +108,28 @@ impl Client {
     }
 
     /// A request of these parameters, with the client's proof and what is laid over them.
-    pub(super) fn request(
+    pub(super) fn request<'a>(
         &self,
         way: &Way,
         mut url: Url,
         mut parameters: Parameters,
-        over: &[(String, Template)],
+        over: impl Iterator<Item = &'a (String, Template)>,
+        format: TokenFormat,
         values: &Values,
-    ) -> Result<Outgoing> {
+    ) -> Result<Asked> {
         let moment = Moment::now();
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let identity = proof::put_on(self, &url, values, &mut parameters, &mut headers)?;
+        let assertions = parameters.iter().filter(|(name, _)| name == proof::ASSERTION);
+        let mut secrets: Vec<_> = assertions.map(|(_, assertion)| assertion.clone()).collect();
         let made = Jwts::new(&way.jwts);
         lay_over(&mut parameters, over, |template| {
-            template.fill(&made.over(values, &moment), Landing::Plain, &moment)
+            let filled = template.fill(&made.over(values, &moment), Landing::Plain, &moment);
+            secrets.extend(filled.iter().flatten().cloned().flat_map(Filled::into_secrets));
+            filled
         })?;
-        let body = match self.settings.token_format {
+        let body = match format {
             TokenFormat::Form => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
                 Bytes::from(form(&parameters)?)
@@ -137,7 +151,17 @@ impl Client {
         let mut outgoing = Outgoing::new(Method::POST, url, headers, body);
         outgoing.identity = identity;
         credential::attach(&self.settings.token_attach, &way.jwts, values, &moment, Existing::Replace, &mut outgoing)?;
-        Ok(outgoing)
+        Ok(Asked { outgoing, secrets })
+    }
+
+    /// Of what is laid over token requests, that which says who the client is: it belongs on every request to the provider.
+    pub(super) fn naming_the_client(&self) -> impl Iterator<Item = &(String, Template)> {
+        let is_of_client = |name: &str| matches!(name, "client_id" | CLIENT_SECRET);
+        self.settings.token_params.iter().filter(move |(name, template)| match template.names().next() {
+            Some(_) => template.names().all(is_of_client),
+            // Only one that is empty, which takes away.
+            None => is_of_client(name),
+        })
     }
 
     /// What is asked for, as one text.
@@ -147,10 +171,10 @@ impl Client {
 }
 
 /// The same name replaces, an empty value takes away; a template whose names have no value says nothing.
-pub(super) fn lay_over<W: std::fmt::Display>(
+pub(super) fn lay_over<'a, W: std::fmt::Display>(
     parameters: &mut Parameters,
-    over: &[(String, Template)],
-    fill: impl Fn(&Template) -> Result<Option<crate::manifest::template::Value>, W>,
+    over: impl IntoIterator<Item = &'a (String, Template)>,
+    mut fill: impl FnMut(&Template) -> Result<Option<Filled>, W>,
 ) -> Result<()> {
     for (name, template) in over {
         let filled = fill(template).map_err(|why| {

@@ -12,6 +12,7 @@ use crate::{
     manifest::{
         Values,
         login::{ACCESS_TOKEN, REFRESH_TOKEN},
+        oauth2::TokenFormat,
     },
     secret::Secret,
 };
@@ -47,24 +48,26 @@ impl Client {
         if declared.is_none() && self.discovered.revocation.is_none() {
             return Revoked::NoEndpoint;
         }
+        let mut failed = None;
         for name in [REFRESH_TOKEN, ACCESS_TOKEN] {
             if let Some(token) = captured.values.get(name) {
                 let sent =
                     Parameters::from([("token".into(), token.clone()), ("token_type_hint".into(), Secret::new(name))]);
+                // Where one cannot be ended, the other still may.
                 if let Err(error) = self.end(way, sent, &values, subject).await {
-                    return Revoked::Failed(error);
+                    failed.get_or_insert(error);
                 }
             }
         }
-        Revoked::There
+        failed.map_or(Revoked::There, Revoked::Failed)
     }
 
     async fn end(&self, way: &Way, sent: Parameters, values: &Values, subject: &Subject) -> Result<(), Error> {
         let url =
             filled("revocation", self.settings.revocation_url.as_ref(), self.discovered.revocation.as_ref(), values)?;
         let origin = url.origin().ascii_serialization();
-        let outgoing = self.request(way, url, sent, &[], values)?;
-        let answer = way.exchange(outgoing, subject, 0).await.map_err(Failure::into_error)?;
+        let asked = self.request(way, url, sent, self.naming_the_client(), TokenFormat::Form, values)?;
+        let answer = way.exchange(asked.outgoing, subject, 0).await.map_err(Failure::into_error)?;
         if answer.status.is_success() {
             return Ok(());
         }

@@ -40,6 +40,10 @@ pub(crate) struct NewConnection {
     /// Those that it cannot. They are never shown again.
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, String>,
+    /// The gateway that it is to go through; then the secrets are sealed, and none stands among those above. Where it is made
+    /// good again, the one that it has unless given.
+    #[serde(default)]
+    pub(crate) gateway: Option<String>,
     /// Private addresses that it may reach, `HOST:PORT`.
     #[serde(default)]
     pub(crate) private: Vec<String>,
@@ -62,6 +66,20 @@ pub(crate) struct NewConnection {
 pub(crate) struct Agree {
     /// As it was proposed.
     pub(crate) proposal: String,
+    /// What was typed, where it goes through a gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<SealedSecrets>,
+}
+
+/// What was typed, sealed to a gateway: an object whose member `secrets` has the values by their parameters' names, each in
+/// base64 (HPKE in base mode, RFC 9180). Its info is `attache gateway box 1`, its associated data the proposal's `terms`.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SealedSecrets {
+    /// `enc`, in base64.
+    pub(crate) encapsulated: String,
+    /// The ciphertext, in base64.
+    pub(crate) ciphertext: String,
 }
 
 /// What a check says.
@@ -85,6 +103,7 @@ impl NewConnection {
             option: self.auth_option.unwrap_or_default(),
             parameters: self.parameters,
             private: PrivateAllowed::parse(&self.private)?,
+            gateway: self.gateway,
             app: self.app,
             grant: self.grant,
             scopes: self.scopes,
@@ -180,7 +199,11 @@ pub(super) async fn connect(
             .hint("Make a connect session for it.")
             .into());
     }
-    let made = api.host.connect(&proposal, SignedIn::Agreed).await?;
+    let signed_in = match asked.sealed {
+        Some(SealedSecrets { encapsulated, ciphertext }) => SignedIn::Sealed { encapsulated, sealed: ciphertext },
+        None => SignedIn::Agreed,
+    };
+    let made = api.host.connect(&proposal, signed_in).await?;
     Ok((StatusCode::CREATED, Json(MadeView::of(&api.host, &asker.environment, made)?)))
 }
 

@@ -2,15 +2,17 @@
 
 use axum::http::StatusCode;
 use utoipa::{
-    Modify, OpenApi as _,
+    Modify, OpenApi as _, PartialSchema, ToSchema,
     openapi::{
-        Content, OpenApi, Ref, RefOr, Response,
-        path::{Operation, PathItem},
+        Content, OpenApi, Paths, Ref, RefOr, Response,
+        path::{HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem},
+        request_body::RequestBodyBuilder,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
 
 use super::problem::Written;
+use crate::outbox::{EventType, Message, OfConnection};
 
 /// The document without its paths.
 pub(super) fn begun() -> OpenApi {
@@ -25,8 +27,8 @@ pub(super) fn begun() -> OpenApi {
                        (RFC 9457) whose `kind` is the same as on the command line.",
         license(name = "Apache-2.0")
     ),
-    components(schemas(Written)),
-    modifiers(&Keys),
+    components(schemas(Written, Message<OfConnection>)),
+    modifiers(&Keys, &Told),
     security(("caller-key" = []))
 )]
 struct Described;
@@ -40,6 +42,41 @@ impl Modify for Keys {
         components.add_security_scheme("caller-key", SecurityScheme::Http(key));
         document.info.version = env!("CARGO_PKG_VERSION").into();
     }
+}
+
+/// What webhooks are sent.
+struct Told;
+
+impl Modify for Told {
+    fn modify(&self, document: &mut OpenApi) {
+        let mut told = Paths::new();
+        for kind in EventType::ALL {
+            told.paths.insert(kind.name().to_owned(), PathItem::new(HttpMethod::Post, message(kind)));
+        }
+        document.webhooks = Some(told);
+    }
+}
+
+fn message(kind: EventType) -> Operation {
+    let header = |name: &str, what: &str| -> Parameter {
+        let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).description(Some(what));
+        header.required(utoipa::openapi::Required::True).schema(Some(String::schema())).build()
+    };
+    let content = Content::new(Some(Ref::from_schema_name(Message::<OfConnection>::name())));
+    let taken = Response::new("It is told no more; any other status has it told again, for five days");
+    let body = RequestBodyBuilder::new().content("application/json", content);
+    OperationBuilder::new()
+        .operation_id(Some(kind.name()))
+        .summary(Some("Signed as Standard Webhooks says, and sent at least once"))
+        .parameter(header("webhook-id", "The same each time that this message is sent"))
+        .parameter(header("webhook-timestamp", "When it is sent, in seconds since 1970"))
+        .parameter(header(
+            "webhook-signature",
+            "`v1,` and HMAC-SHA256 in base64, of id, timestamp and body with dots between",
+        ))
+        .request_body(Some(body.required(Some(utoipa::openapi::Required::True)).build()))
+        .response("2XX", taken)
+        .build()
 }
 
 /// With names that are unique, what every route answers where it fails, and a description wherever OpenAPI demands one

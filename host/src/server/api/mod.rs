@@ -17,6 +17,7 @@ mod consents;
 mod devices;
 mod document;
 mod environments;
+mod gateways;
 mod health;
 mod later;
 mod once;
@@ -26,8 +27,12 @@ mod proposals;
 mod sessions;
 mod store;
 mod views;
+mod webhooks;
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -47,16 +52,18 @@ pub(crate) use self::{
     audit::Verified,
     callers::{MadeCaller, NewCaller},
     calls::PreviewView,
-    connections::{Agree, Checked, NewConnection},
+    connections::{Agree, Checked, NewConnection, SealedSecrets},
     connectors::{Approve, ConnectorDetail, ConnectorProposal, Isolate},
     devices::{DeviceAnswer, DeviceView},
     environments::NewEnvironment,
+    gateways::{InvitedView, NewGateway},
     problem::Written,
     sessions::{Confirm, NewSession, SessionState, SessionView},
     views::{
         AppView, CallerView, ConnectProposalView, ConnectionDetail, ConnectionView, ConnectorView, EndedView,
-        EnvironmentView, MadeView, OperationDetail, OperationView,
+        EnvironmentView, GatewayView, MadeView, OperationDetail, OperationView, SealingView, WebhookView,
     },
+    webhooks::{MadeWebhook, NewSecret, NewWebhook, WebhookTested},
 };
 pub use self::{
     asker::Operator,
@@ -89,12 +96,13 @@ pub struct Api {
 pub struct Pages {
     pub(super) server: Arc<ConsentServer>,
     pub(super) return_urls: Vec<Url>,
+    pub(super) confirm_within: Duration,
 }
 
 impl Pages {
-    /// Of a server; people are sent to these URLs and no others.
-    pub fn new(server: Arc<ConsentServer>, return_urls: Vec<Url>) -> Self {
-        Self { server, return_urls }
+    /// Of a server; people are sent to these URLs and no others, and who came back is to be confirmed within that time.
+    pub fn new(server: Arc<ConsentServer>, return_urls: Vec<Url>, confirm_within: Duration) -> Self {
+        Self { server, return_urls, confirm_within }
     }
 }
 
@@ -158,6 +166,13 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(store::check))
         .routes(routes!(callers::list, callers::create))
         .routes(routes!(callers::revoke))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::show, webhooks::remove))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(gateways::list, gateways::invite))
+        .routes(routes!(gateways::show, gateways::remove))
+        .routes(routes!(gateways::remove_member))
         .routes(routes!(environments::list, environments::create))
         .routes(routes!(environments::remove))
         .split_for_parts();

@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     callers::Permission,
-    connect::CONFIRM_WITHIN,
     error::{Kind, Result},
     origin::Origin,
     server::consent::{Asked, LASTS, Progress},
@@ -116,7 +115,7 @@ pub(super) async fn create(
     }
     let asked = Asked { proposal: Arc::new(proposal), owner: Some(asked.owner), return_url: Some(return_url) };
     let (id, link) = pages.server.open(asked)?;
-    let (lasts, confirm_within) = (LASTS.as_secs(), CONFIRM_WITHIN.as_secs());
+    let (lasts, confirm_within) = (LASTS.as_secs(), pages.confirm_within.as_secs());
     Ok((StatusCode::CREATED, Json(SessionView { id, link: link.to_string(), lasts, confirm_within })))
 }
 

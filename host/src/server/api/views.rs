@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     callers::{CallerKey, Permission},
-    connect::{ConnectProposal, Ended, Made},
+    connect::{ConnectProposal, Ended, Made, Sealing},
     consent::{
         App, Approval, Connection, Consent, Environment, Isolation,
         app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
@@ -17,8 +17,10 @@ use crate::{
     },
     digest::Digest,
     error::Result,
+    gateway::{Gateway, Member, SealingKey},
     host::Host,
     manifest::{Effect, Operation, oauth2::Grant},
+    outbox::{Endpoint, EventType, Last},
 };
 
 /// A connector that is approved.
@@ -64,6 +66,9 @@ pub(crate) struct ConnectionView {
     /// Whose it is, in the service's words.
     pub(crate) account: String,
     pub(crate) app: Option<String>,
+    /// The gateway that it goes through, if through one.
+    #[serde(default)]
+    pub(crate) gateway: Option<String>,
     /// What the connector can read.
     pub(crate) parameters: BTreeMap<String, String>,
     /// Private addresses that it may reach.
@@ -88,6 +93,7 @@ impl ConnectionView {
             auth_option: it.option.clone(),
             account: it.account.clone(),
             app: it.app.clone(),
+            gateway: it.gateway.as_ref().map(|gateway| gateway.name.clone()),
             parameters: it.parameters.clone(),
             private: json!(it.private),
             created: it.created.clone(),
@@ -186,6 +192,21 @@ pub(crate) struct ConnectProposalView {
     pub(crate) grant: Option<Grant>,
     /// Whether a person is sent to a page: then a connect session makes the connection.
     pub(crate) sends_away: bool,
+    /// What is to be sealed, where it goes through a gateway.
+    #[serde(default)]
+    pub(crate) sealing: Option<SealingView>,
+}
+
+/// What the secrets are sealed to, and what the box is bound to.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SealingView {
+    pub(crate) gateway: String,
+    /// As in a gateway's own view: whether it is that gateway's, its fingerprint tells.
+    #[schema(value_type = String)]
+    pub(crate) key: SealingKey,
+    /// The associated data, byte by byte: JSON that says where the credential goes and as what.
+    pub(crate) terms: String,
 }
 
 /// A scope, with the connector's words for it.
@@ -222,6 +243,7 @@ impl ConnectProposalView {
                 .collect(),
             grant: it.grant,
             sends_away: it.sends_away(),
+            sealing: it.sealing.clone().map(|Sealing { gateway, key, terms }| SealingView { gateway, key, terms }),
         }
     }
 }
@@ -236,11 +258,19 @@ pub(crate) struct OperationView {
     /// The connector's words.
     pub(crate) description: String,
     pub(crate) effect: Effect,
+    /// What it needs to have been granted beside what every connection asks for.
+    pub(crate) scopes: Vec<String>,
 }
 
 impl From<&Operation> for OperationView {
     fn from(it: &Operation) -> Self {
-        Self { id: it.id.clone(), title: it.title.clone(), description: it.description.clone(), effect: it.effect }
+        Self {
+            id: it.id.clone(),
+            title: it.title.clone(),
+            description: it.description.clone(),
+            effect: it.effect,
+            scopes: it.scopes.clone(),
+        }
     }
 }
 
@@ -345,6 +375,114 @@ impl From<&CallerKey> for CallerView {
             created: it.created.clone(),
             created_by: it.created_by.clone(),
             expires: it.expires.clone(),
+        }
+    }
+}
+
+/// An endpoint that is told what happens to connections.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct WebhookView {
+    pub(crate) name: String,
+    /// Without its query, which may hold a secret.
+    pub(crate) url: String,
+    /// What it is told of.
+    pub(crate) events: BTreeSet<EventType>,
+    /// Private addresses that it may be at.
+    #[schema(value_type = Vec<String>)]
+    pub(crate) private: Value,
+    /// RFC 3339.
+    pub(crate) created: String,
+    pub(crate) created_by: String,
+    /// Since when nothing is sent there (RFC 3339), since the receiver said that it is gone; none while it is told.
+    pub(crate) disabled: Option<String>,
+    /// What came of the last attempt; none before the first.
+    pub(crate) last: Option<Last>,
+    /// Messages that wait.
+    pub(crate) waiting: usize,
+    /// Messages that were given up.
+    pub(crate) dropped: u64,
+}
+
+impl WebhookView {
+    pub(crate) fn of(host: &Host, it: &Endpoint) -> Result<Self> {
+        Ok(Self {
+            name: it.name.clone(),
+            url: it.shown_url(),
+            events: it.events.clone(),
+            private: json!(it.private),
+            created: it.created.clone(),
+            created_by: it.created_by.clone(),
+            disabled: it.disabled.clone(),
+            last: it.last.clone(),
+            waiting: host.waiting_for(it)?,
+            dropped: it.dropped,
+        })
+    }
+}
+
+/// A gateway that joined.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct GatewayView {
+    pub(crate) name: String,
+    /// What secrets are sealed to: an X25519 key (HPKE, RFC 9180, with HKDF-SHA256 and ChaCha20-Poly1305), in base64.
+    #[schema(value_type = String)]
+    pub(crate) key: SealingKey,
+    /// What people compare with what the gateway printed when it joined.
+    #[schema(value_type = String)]
+    pub(crate) fingerprint: Digest,
+    /// `connected`, or `not connected`.
+    pub(crate) state: String,
+    /// RFC 3339; since when one of its machines is connected, or when one was last heard of.
+    pub(crate) last_contact: Option<String>,
+    /// The machines, in the order in which they joined.
+    pub(crate) members: Vec<MemberView>,
+}
+
+/// A machine of a gateway.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct MemberView {
+    pub(crate) id: String,
+    /// `connected`, or `not connected`.
+    pub(crate) state: String,
+    /// RFC 3339; since when it is connected, or when it was last heard of.
+    pub(crate) last_contact: Option<String>,
+    /// RFC 3339.
+    pub(crate) joined: String,
+    pub(crate) invited_by: String,
+}
+
+const CONNECTED: &str = "connected";
+
+impl GatewayView {
+    pub(crate) fn of(it: &Gateway, members: Vec<MemberView>) -> Self {
+        let connected: Vec<_> = members.iter().filter(|member| member.state == CONNECTED).collect();
+        let last_contact = match connected.first() {
+            Some(_) => connected.iter().filter_map(|member| member.last_contact.clone()).min(),
+            None => members.iter().filter_map(|member| member.last_contact.clone()).max(),
+        };
+        let state = if connected.is_empty() { "not connected" } else { CONNECTED };
+        Self {
+            name: it.name.clone(),
+            fingerprint: it.key.fingerprint(),
+            key: it.key.clone(),
+            state: state.into(),
+            last_contact,
+            members,
+        }
+    }
+}
+
+impl MemberView {
+    pub(crate) fn of(it: &Member, connected_since: Option<String>, last_contact: Option<String>) -> Self {
+        Self {
+            id: it.id(),
+            state: if connected_since.is_some() { CONNECTED } else { "not connected" }.into(),
+            last_contact: connected_since.or(last_contact),
+            joined: it.joined.clone(),
+            invited_by: it.invited_by.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@
 mod pages;
 mod sessions;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use axum::{
@@ -82,9 +82,22 @@ impl ConsentServer {
     /// # Errors
     /// `internal` where there are no random bytes.
     pub fn new(base: Url, redirect_uri: Option<Url>, desk: Arc<dyn Desk>) -> Result<Arc<Self>> {
+        Self::by_clock(base, redirect_uri, desk, Instant::now)
+    }
+
+    /// The same, whose sessions last by another clock.
+    ///
+    /// # Errors
+    /// As [`ConsentServer::new`].
+    pub fn by_clock(
+        base: Url,
+        redirect_uri: Option<Url>,
+        desk: Arc<dyn Desk>,
+        now: impl Fn() -> Instant + Send + Sync + 'static,
+    ) -> Result<Arc<Self>> {
         let redirect_uri = redirect_uri.unwrap_or_else(|| below(&base, "callback"));
         let is_local = Origin::of(&base)?.is_loopback();
-        Ok(Arc::new(Self { base, redirect_uri, is_local, sessions: Sessions::new()?, desk }))
+        Ok(Arc::new(Self { base, redirect_uri, is_local, sessions: Sessions::new(Box::new(now))?, desk }))
     }
 
     /// Opens a session, and gives its name and its link.

@@ -27,6 +27,9 @@ const MOST: usize = 10_000;
 /// How often one may be begun: each time may make calls to the service.
 const MOST_BEGINNINGS: usize = 20;
 
+/// What time it is for sessions.
+pub(super) type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
+
 /// What somebody asks a person for.
 pub struct Asked {
     /// What the connection would be.
@@ -44,6 +47,7 @@ pub(super) struct Sessions {
     over: Mutex<HashMap<String, Over>>,
     /// Ties a form to the browser that was shown it.
     key: hmac::Key,
+    now: Clock,
     /// Whoever waits for somebody to get further looks again.
     pub(super) changed: Notify,
 }
@@ -87,18 +91,18 @@ struct Begun {
 }
 
 impl Sessions {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(now: Clock) -> Result<Self> {
         let mut key = [0; 32];
         fill(&mut key)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        Ok(Self { all: Mutex::default(), over: Mutex::default(), key, changed: Notify::new() })
+        Ok(Self { all: Mutex::default(), over: Mutex::default(), key, now, changed: Notify::new() })
     }
 
     /// Opens one, and gives its name, which nobody can guess.
     pub(super) fn open(&self, asked: Asked) -> Result<String> {
         let name = random_name()?;
         let mut all = lock(&self.all);
-        let now = Instant::now();
+        let now = (self.now)();
         all.retain(|_, session| session.ends > now);
         if all.len() >= MOST {
             return Err(Kind::RateLimited
@@ -120,7 +124,7 @@ impl Sessions {
 
     fn keep(&self, name: &str, proposal: &ConnectProposal, outcome: Option<Result<()>>) {
         let mut over = lock(&self.over);
-        let now = Instant::now();
+        let now = (self.now)();
         over.retain(|_, over| over.until > now);
         if over.len() < MOST {
             let (caller, environment) = proposal.asked_by();
@@ -134,7 +138,7 @@ impl Sessions {
         if let Some(over) = lock(&self.over).get(public_name)
             && over.caller == caller
             && over.environment == environment
-            && over.until > Instant::now()
+            && over.until > (self.now)()
         {
             return match over.outcome.clone() {
                 None => Progress::Begun,
@@ -144,7 +148,7 @@ impl Sessions {
         let all = lock(&self.all);
         let is_it = |session: &&Session| {
             session.public_name == public_name
-                && session.ends > Instant::now()
+                && session.ends > (self.now)()
                 && session.asked.proposal.is_of(caller, environment)
         };
         match all.values().find(is_it) {
@@ -157,7 +161,7 @@ impl Sessions {
     /// Looks at what is asked, for a browser that comes with this name of its own.
     pub(super) fn look<T>(&self, name: &str, browser: &str, look: impl FnOnce(&Asked) -> T) -> Result<T> {
         let all = lock(&self.all);
-        let session = all.get(name).filter(|session| session.ends > Instant::now()).ok_or_else(gone)?;
+        let session = all.get(name).filter(|session| session.ends > (self.now)()).ok_or_else(gone)?;
         session.belongs_to(browser)?;
         Ok(look(&session.asked))
     }
@@ -174,7 +178,7 @@ impl Sessions {
             return Err(another_browser());
         }
         let mut all = lock(&self.all);
-        let session = all.get_mut(name).filter(|session| session.ends > Instant::now()).ok_or_else(gone)?;
+        let session = all.get_mut(name).filter(|session| session.ends > (self.now)()).ok_or_else(gone)?;
         session.belongs_to(browser)?;
         session.beginnings += 1;
         if session.beginnings > MOST_BEGINNINGS {
@@ -188,12 +192,12 @@ impl Sessions {
     /// Sends it on its way: from now on the session is its own. Whoever comes back and begins anew is sent with a new state.
     pub(super) fn send(&self, name: &str, browser: &str, trip: Trip) -> Result<Url> {
         let mut all = lock(&self.all);
-        let session = all.get_mut(name).filter(|session| session.ends > Instant::now()).ok_or_else(gone)?;
+        let session = all.get_mut(name).filter(|session| session.ends > (self.now)()).ok_or_else(gone)?;
         session.belongs_to(browser)?;
         let url = trip.url.clone();
         // However often it is begun, it ends.
         if session.begun.is_none() {
-            session.ends = Instant::now() + LASTS;
+            session.ends = (self.now)() + LASTS;
         }
         session.begun = Some(Begun { browser: browser.to_owned(), trip });
         drop(all);
@@ -204,7 +208,7 @@ impl Sessions {
     /// Ends the session that this callback belongs to, and gives its name, what was asked and where the person was sent.
     pub(super) fn end(&self, came: &CameBack, browser: &str) -> Result<(String, Asked, Trip)> {
         let mut all = lock(&self.all);
-        let now = Instant::now();
+        let now = (self.now)();
         let on_trip = all.iter().find(|(_, session)| session.ends > now && session.is_on_trip(came));
         let name = on_trip.map(|(name, _)| name.clone()).ok_or_else(gone)?;
         let session = all.get(&name).ok_or_else(gone)?;

@@ -25,7 +25,7 @@ const HERE: &str = "Audit";
 const PAGE: usize = 50;
 
 /// What is offered to filter by; a line may have another.
-const EVENTS: [&str; 23] = [
+const EVENTS: [&str; 32] = [
     "call-ended",
     "credential-used",
     "request",
@@ -49,6 +49,15 @@ const EVENTS: [&str; 23] = [
     "app-removed",
     "caller-key-created",
     "caller-key-revoked",
+    "webhook-added",
+    "webhook-removed",
+    "webhook-secret-rotated",
+    "webhook-tested",
+    "webhook-disabled",
+    "webhook-dropped",
+    "gateway-invited",
+    "gateway-joined",
+    "gateway-removed",
 ];
 
 /// Which lines; as it stands in the address.
@@ -193,7 +202,7 @@ fn find(mut walk: Walk, wanted: &Wanted) -> Result<(Vec<Row>, Option<u64>, bool)
 fn is_bad(line: &Value) -> bool {
     match line["event"].as_str() {
         Some("call-ended") => line["outcome"] != "done",
-        Some("request-failed" | "request-denied" | "sign-in-refused") => true,
+        Some("request-failed" | "request-denied" | "sign-in-refused" | "webhook-disabled" | "webhook-dropped") => true,
         _ => false,
     }
 }
@@ -231,10 +240,12 @@ impl Row {
 }
 
 /// What of a line says what was done.
-const WHAT: [&str; 14] = [
+const WHAT: [&str; 16] = [
     "connector",
     "app",
     "key",
+    "webhook",
+    "type",
     "owner",
     "isolation",
     "method",

@@ -117,6 +117,11 @@ impl Way {
             None => None,
         };
         let of_before = before.as_ref().map(|before| &before.connection);
+        if let Some(it) = of_before.filter(|it| it.gateway.is_some()) {
+            return Err(Kind::Usage
+                .error("What is typed for a connection that goes through a gateway is sealed where it is typed, and a page of the host's is not that place.")
+                .hint(format!("Use `attache connection reconnect {}`.", it.name)));
+        }
         let Some(connector) = of_before.map(|it| &it.connector).or(which.connector.as_ref()) else { return Ok(None) };
         let it: ConnectorDetail = visitor.get(&["connectors", connector]).await?;
         let manifest = manifest_of(&it.manifest)?;
@@ -308,6 +313,7 @@ fn asked(fields: &Fields, way: &Way) -> Result<NewConnection> {
             None => None,
         },
         scopes: fields.below("scope.").map(|(scope, _)| scope.to_owned()).collect(),
+        gateway: None,
         again: again.is_some(),
     })
 }
@@ -328,7 +334,7 @@ struct Device {
 pub(super) async fn agree(acting: Acting) -> Shown {
     let proposal = acting.fields.required("proposal")?.to_owned();
     if acting.fields.get("device").is_some() {
-        let device: DeviceView = acting.post(&["device-authorizations"], &Agree { proposal }).await?;
+        let device: DeviceView = acting.post(&["device-authorizations"], &Agree { proposal, sealed: None }).await?;
         let page = Device {
             frame: acting.frame(HERE),
             authorization: device.authorization,
@@ -340,7 +346,7 @@ pub(super) async fn agree(acting: Acting) -> Shown {
         };
         return Ok(html(StatusCode::OK, &page));
     }
-    let made: MadeView = acting.post(&["connections"], &Agree { proposal }).await?;
+    let made: MadeView = acting.post(&["connections"], &Agree { proposal, sealed: None }).await?;
     Ok(onward(&acting.console, &format!("/connections/{}", made.connection.name)))
 }
 

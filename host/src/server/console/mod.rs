@@ -20,6 +20,7 @@ mod connections;
 mod connectors;
 mod consents;
 mod gate;
+mod gateways;
 mod input;
 mod link;
 mod overview;
@@ -104,6 +105,7 @@ impl Console {
             .route("/consents", get(consents::list))
             .route("/consents/{connection}", get(consents::show))
             .route("/consents/{connection}/revoke", get(consents::ask_to_revoke).post(consents::revoke))
+            .route("/gateways", get(gateways::list))
             .route("/audit", get(audit::show))
             .route("/assets/{name}", get(assets::give))
             .fallback(async || Refused::from(Kind::NotFound.error("There is no such page.")))

@@ -14,7 +14,7 @@ use super::{
     view::Frame,
 };
 use crate::server::{
-    api::{ConnectionView, ConnectorView},
+    api::{ConnectionView, ConnectorView, WebhookView},
     page::html,
 };
 
@@ -30,6 +30,7 @@ struct Overview {
     unusable: Vec<Standing>,
     /// Consents whose connector is another since.
     changed: Vec<(String, Since)>,
+    webhooks: Vec<WebhookView>,
     is_by_day: bool,
     charts: [Chart; 2],
     /// Since when the charts count, where the audit is too long for a page.
@@ -56,6 +57,7 @@ pub(super) async fn show(visitor: Visitor, In(asked): In<Asked>) -> Shown {
         connections: count,
         unusable: standings.into_iter().filter(|it| it.against.is_some()).collect(),
         changed: visitor.changed_consents().await?,
+        webhooks: visitor.list::<WebhookView>(&["webhooks"]).await?.0,
         is_by_day: span == Span::Fortnight,
         charts: [activity.calls(), activity.sign_ins()],
         since: activity.since.map(shown),

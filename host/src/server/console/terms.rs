@@ -55,6 +55,7 @@ pub(super) struct OperationTerms {
     pub(super) title: String,
     pub(super) description: String,
     pub(super) effect: &'static str,
+    pub(super) scopes: Vec<String>,
 }
 
 /// What a connector said of itself when it was looked at.
@@ -80,6 +81,7 @@ impl Terms {
                     title: it.title.clone(),
                     description: it.description.clone(),
                     effect: it.effect.name(),
+                    scopes: it.scopes.clone(),
                 })
                 .collect(),
             imports: texts(&terms["imports"]),

@@ -1,0 +1,145 @@
+//! The way of one request: open the box, judge where it goes, attach, write it down, send, and take out of the answer what was
+//! attached. What is placed where, and what goes to whom, is what was sealed; what can be reached at all is the gateway's own
+//! list.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+use url::Url;
+
+use super::{
+    super::wire::{Asked, Told},
+    opened::{Boxes, Opened},
+};
+use crate::{
+    audit::{Audit, Event, Subject},
+    credential::{self, Attached, Existing},
+    egress::{Destination, Reachable, Scrubber},
+    error::{Kind, Result},
+    manifest::template::Moment,
+    origin::Origin,
+    text,
+    transport::{Incoming, Limits, Outgoing, PrivateAllowed, Transport},
+};
+
+/// What every request is answered with.
+pub(super) struct Answerer {
+    pub(super) boxes: Boxes,
+    /// What may be reached.
+    pub(super) allowed: PrivateAllowed,
+    pub(super) transport: Transport,
+    pub(super) limits: Limits,
+    pub(super) audit: Audit,
+}
+
+impl Answerer {
+    /// Answers a request of the host's.
+    ///
+    /// # Errors
+    /// Every kind of the way out. The sentence holds nothing of what was attached.
+    pub(super) async fn answer(&self, asked: Asked, body: Bytes) -> Result<(Told, Bytes)> {
+        let opened = self.boxes.open(&asked.sealed)?;
+        let subject = Subject::new(asked.about.clone());
+        let mut sent = Scrubber::default();
+        let answered = self.send(asked, body, &opened, &subject, &mut sent).await;
+        answered.map_err(|error| error.map_text(|text| sent.masked(text)))
+    }
+
+    async fn send(
+        &self,
+        asked: Asked,
+        body: Bytes,
+        opened: &Opened,
+        subject: &Subject,
+        sent: &mut Scrubber,
+    ) -> Result<(Told, Bytes)> {
+        let unreadable = |_| Kind::InvalidInput.error("The host asks for something that is no request.");
+        let method = Method::from_bytes(asked.method.as_bytes()).map_err(|_| unreadable(()))?;
+        let url = Url::parse(&asked.url).map_err(|_| unreadable(()))?;
+        let headers = HeaderMap::try_from(asked.headers)?;
+        // A service that has a secret may give it back whenever it likes, and not only in the answer to what brought it.
+        let origin = Origin::of(&url)?;
+        if opened.meant.audience.iter().any(|pattern| pattern.matches(&origin)) {
+            sent.add(&opened.known, opened.meant.values.secret().values().cloned());
+        }
+        let limits = asked.bounds.within(&self.limits);
+        let mut outgoing = Outgoing::new(method.clone(), url.clone(), headers, body);
+        let existing = if asked.replace { Existing::Replace } else { Existing::Refuse };
+        let attached =
+            self.judge(&url, asked.attach, opened).and_then(|()| attach(asked.attach, opened, existing, &mut outgoing));
+        let attached = match attached {
+            Ok(attached) => attached,
+            Err(error) => {
+                self.audit.note(&Event::denied(subject, &method, &url, error.message()))?;
+                return Err(error);
+            }
+        };
+        let leaving = Event::request(subject, &method, &url, asked.hop, &attached.places).repeated(asked.repeated);
+        self.audit.write(&leaving)?;
+        sent.add(&opened.known, attached.values);
+        match self.transport.send_sparing(&opened.pool(), &self.allowed, outgoing, &limits).await {
+            Ok(answer) => self.hand_over(answer, subject, sent),
+            Err(fault) => {
+                let failed = Event::fault(subject, &fault.to_string());
+                self.audit.note(&failed.map_text(&|text| sent.masked(text)))?;
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// What the credential may go to was sealed with it; what may be reached at all is said here.
+    fn judge(&self, url: &Url, attach: bool, opened: &Opened) -> Result<()> {
+        let origin = Origin::of(url)?;
+        if !self.allowed.covers(&origin) {
+            let list: Vec<String> = self.allowed.iter().map(ToString::to_string).collect();
+            return Err(Kind::Denied
+                .error(format!(
+                    "The gateway may not reach {}; it may reach {}.",
+                    text::foreign(&origin.to_string(), 300),
+                    list.join(", ")
+                ))
+                .hint("Whoever runs the gateway allows it with `--allow HOST:PORT`."));
+        }
+        if !attach {
+            return Ok(());
+        }
+        let audience = Reachable {
+            audience: opened.meant.audience.clone(),
+            private: self.allowed.clone(),
+            ..Reachable::default()
+        };
+        match audience.judge(url)? {
+            Destination::Audience => Ok(()),
+            Destination::Open => Err(Kind::Internal.error("Nothing is open to a credential.")),
+        }
+    }
+
+    fn hand_over(&self, answer: Incoming, subject: &Subject, sent: &Scrubber) -> Result<(Told, Bytes)> {
+        let Incoming { status, headers, body } = answer;
+        let mut body = Vec::from(body);
+        let mut masked = sent.mask(&mut body);
+        let mut clean = HeaderMap::with_capacity(headers.len());
+        for (name, value) in &headers {
+            let mut bytes = value.as_bytes().to_vec();
+            masked += sent.mask(&mut bytes);
+            let mut field = name.as_str().as_bytes().to_vec();
+            // A name that has a secret in it names nothing any more.
+            if sent.mask(&mut field) == 0
+                && let Ok(value) = HeaderValue::from_bytes(&bytes)
+            {
+                clean.append(name, value);
+            } else {
+                masked += 1;
+            }
+        }
+        self.audit.note(&Event::answer(subject, status.as_u16(), body.len(), masked))?;
+        Ok((Told { status: status.as_u16(), headers: (&clean).into(), masked }, body.into()))
+    }
+}
+
+fn attach(wanted: bool, opened: &Opened, existing: Existing, outgoing: &mut Outgoing) -> Result<Attached> {
+    if !wanted {
+        return Ok(Attached::default());
+    }
+    let option = &opened.meant.option;
+    credential::attach(&option.attach, &option.jwts, &opened.meant.values, &Moment::now(), existing, outgoing)
+}

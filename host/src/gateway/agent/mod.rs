@@ -1,0 +1,26 @@
+//! The gateway itself: on a machine of the private network, it dials the host, proves who it is, and answers what it is asked.
+//! It alone opens the boxes of its connections, attaches what is in them, and sends.
+//!
+//! | file | one thought |
+//! |---|---|
+//! | `files` | what it keeps, for its owner alone |
+//! | `dial` | a channel to the host |
+//! | `join` | being let in, once |
+//! | `recovery` | standing in for another machine |
+//! | `run` | staying connected |
+//! | `answer` | the way of one request |
+//! | `opened` | boxes that were opened |
+
+mod answer;
+mod dial;
+mod files;
+mod join;
+mod opened;
+mod recovery;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use join::{Join, join};
+pub use recovery::write_recovery_key;
+pub use run::{Run, run};

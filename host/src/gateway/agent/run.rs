@@ -1,0 +1,251 @@
+//! Staying connected: dial, be asked, and dial again when the line is gone.
+
+use std::{
+    convert::Infallible,
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::{body::Incoming, server::conn::http2::Builder, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use super::{
+    super::{
+        Identity,
+        channel::Purpose,
+        door::Joined,
+        wire::{self, Asked, Failed, Message},
+    },
+    answer::Answerer,
+    dial::Way,
+    files::Folder,
+    opened::Boxes,
+};
+use crate::{
+    audit::Audit,
+    digest::Digest,
+    error::{Error, Kind, Result},
+    pause,
+    store::lock::Lock,
+    sync::lock,
+    transport::{Limits, PrivateAllowed, SystemResolver, Transport},
+};
+
+/// How long another process's lock is waited for: one that ends is gone within that.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Until the host says that it knows the gateway.
+const GREETED_WITHIN: Duration = Duration::from_secs(15);
+/// The first pause before the host is dialled again; each is twice the one before.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+/// A host that is back is found soon, and many gateways do not hammer one that is not.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How long requests that are under way may take when the gateway stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(30);
+/// How often it is looked for what nobody uses.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How a gateway is to run.
+pub struct Run {
+    /// Where it keeps what it keeps.
+    pub data_dir: PathBuf,
+    /// What may be reached.
+    pub allowed: PrivateAllowed,
+    /// Certificate authorities beside the machine's own.
+    pub ca_file: Option<PathBuf>,
+    /// The bounds of one request; the host's count where they are tighter.
+    pub limits: Limits,
+}
+
+/// Runs until `told_to_stop` returns, which it does each time that somebody says so: whoever says it again does not want to
+/// wait. `told` is given a sentence whenever it is connected.
+///
+/// # Errors
+/// `not-found` where no gateway joined from here; `denied` once the host says that it does not know it; those of the files.
+pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMut()) -> Result<()> {
+    let folder = Folder::of(&run.data_dir)?;
+    let _lock = Lock::acquire(&folder.path().join("lock"), LOCK_WAIT)?;
+    let membership = folder.joined()?;
+    let way = Way::to(&membership.host, run.ca_file.as_ref())?;
+    let (me, host) = (membership.keys.identity()?, membership.host_key);
+    let expected = Joined { name: membership.name, environment: membership.environment };
+    let answerer = Arc::new(Answerer {
+        boxes: Boxes::new(membership.keys.opening, expected.environment.clone()),
+        allowed: run.allowed,
+        transport: Transport::new(Arc::new(SystemResolver), run.ca_file),
+        limits: run.limits,
+        audit: Audit::open(folder.path(), membership.keys.audit, None)?,
+    });
+    let dialler = Dialler { way, me, host, expected, answerer };
+    let (stop, stopping) = watch::channel(false);
+    let staying = dialler.stay(&told, stopping);
+    let sweeping = async {
+        loop {
+            sleep(SWEEP).await;
+            dialler.answerer.boxes.sweep();
+        }
+    };
+    let mut staying = pin!(staying);
+    let outcome = tokio::select! {
+        outcome = &mut staying => outcome,
+        () = sweeping => Ok(()),
+        () = told_to_stop() => {
+            stop.send_replace(true);
+            tokio::select! {
+                outcome = timeout(LAST_ANSWERS, staying) => outcome.unwrap_or(Ok(())),
+                () = told_to_stop() => Ok(()),
+            }
+        }
+    };
+    outcome.and_then(|()| dialler.answerer.audit.sync())
+}
+
+struct Dialler {
+    way: Way,
+    me: Identity,
+    /// Whom it expects.
+    host: Digest,
+    /// As whom it joined.
+    expected: Joined,
+    answerer: Arc<Answerer>,
+}
+
+impl Dialler {
+    /// Returns when it is to stop, or must not come again.
+    async fn stay(&self, told: &impl Fn(&str), mut stopping: watch::Receiver<bool>) -> Result<()> {
+        let mut wait = SHORTEST_PAUSE;
+        loop {
+            let line = Arc::new(Line::new(self.expected.clone(), self.answerer.clone()));
+            let outcome = self.connect(&line, told, &mut stopping).await;
+            if *stopping.borrow() {
+                return Ok(());
+            }
+            if let Some(refused) = lock(&line.refused).take() {
+                return Err(refused);
+            }
+            if *line.greeted.borrow() {
+                wait = SHORTEST_PAUSE;
+            }
+            match outcome {
+                Ok(()) => tracing::warn!("the line to the host is gone"),
+                Err(error) => tracing::warn!(%error, "there is no line to the host"),
+            }
+            // Those who were cut off together do not come back together.
+            let paused = wait / 2 + pause::part(wait);
+            tokio::select! { () = sleep(paused) => {}, () = told_so(&mut stopping) => return Ok(()) }
+            wait = (wait * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Dials, and answers until the line is gone, or everything that was asked is answered once it is to stop.
+    async fn connect(
+        &self,
+        line: &Arc<Line>,
+        told: &impl Fn(&str),
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Result<()> {
+        let stream = tokio::select! {
+            stream = self.way.dial(&self.me, self.host, Purpose::Calls) => stream?,
+            () = told_so(stopping) => return Ok(()),
+        };
+        let answering = line.clone();
+        let mut serving = pin!(
+            Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(wire::ASK_EVERY)
+                .keep_alive_timeout(wire::ANSWER_WITHIN)
+                .initial_stream_window_size(wire::STREAM_WINDOW)
+                .initial_connection_window_size(wire::LINE_WINDOW)
+                .max_concurrent_streams(wire::AT_ONCE)
+                .serve_connection(TokioIo::new(stream), service_fn(move |request| answering.clone().answer(request)))
+        );
+        let mut greeted = line.greeted.subscribe();
+        tokio::select! {
+            outcome = &mut serving => return ended(outcome),
+            () = told_so(stopping) => return Ok(()),
+            greeting = timeout(GREETED_WITHIN, told_so(&mut greeted)) => greeting.map_err(|_| silent())?,
+        }
+        let Joined { name, environment } = &self.expected;
+        told(&format!("Connected to {} as `{name}`, in its environment `{environment}`.", self.way.host()));
+        tokio::select! {
+            outcome = &mut serving => return ended(outcome),
+            () = told_so(stopping) => serving.as_mut().graceful_shutdown(),
+        }
+        ended(serving.await)
+    }
+}
+
+/// One line, and what the host said on it.
+struct Line {
+    expected: Joined,
+    answerer: Arc<Answerer>,
+    greeted: watch::Sender<bool>,
+    refused: Mutex<Option<Error>>,
+}
+
+impl Line {
+    fn new(expected: Joined, answerer: Arc<Answerer>) -> Self {
+        Self { expected, answerer, greeted: watch::Sender::new(false), refused: Mutex::default() }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Message>, Infallible> {
+        let path = request.uri().path().to_owned();
+        let most = wire::HEAD_BYTES.saturating_add(self.answerer.limits.body_decoded);
+        let answered = match wire::collect(request.into_body(), most).await {
+            Ok(said) => self.said(&path, said).await,
+            Err(error) => Err(error),
+        };
+        let (status, message) = match answered {
+            Ok(message) => (StatusCode::OK, message),
+            Err(error) => (StatusCode::BAD_GATEWAY, Message::plain(wire::failure(&error).to_string().into())),
+        };
+        let mut response = Response::new(message);
+        *response.status_mut() = status;
+        Ok(response)
+    }
+
+    async fn said(&self, path: &str, said: Bytes) -> Result<Message> {
+        match path {
+            wire::HELLO => {
+                let (hello, _): (Joined, Bytes) = wire::read(said)?;
+                if hello != self.expected {
+                    return Err(Kind::Denied.error("The host takes this gateway for another."));
+                }
+                self.greeted.send_replace(true);
+                Ok(Message::plain(Bytes::new()))
+            }
+            wire::REFUSED => {
+                let (failed, _): (Failed, Bytes) = wire::read(said)?;
+                *lock(&self.refused) = Some(failed.into());
+                Ok(Message::plain(Bytes::new()))
+            }
+            wire::SEND => {
+                let (asked, body): (Asked, Bytes) = wire::read(said)?;
+                let (told, body) = self.answerer.answer(asked, body).await?;
+                Message::of(&told, body)
+            }
+            _ => Err(wire::garbled()),
+        }
+    }
+}
+
+/// Returns once it is so.
+async fn told_so(what: &mut watch::Receiver<bool>) {
+    // Whoever tells lives as long as whoever waits.
+    let _ = what.wait_for(|it| *it).await;
+}
+
+fn silent() -> Error {
+    Kind::Timeout.error(format!("The host said nothing within {GREETED_WITHIN:?}."))
+}
+
+fn ended(outcome: Result<(), hyper::Error>) -> Result<()> {
+    outcome.map_err(|error| Kind::Unreachable.error(format!("The line to the host broke: {error}.")))
+}

@@ -1,0 +1,145 @@
+//! One connected gateway: an HTTP/2 connection that it dialled and that the host asks through.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{Builder, SendRequest},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::timeout,
+};
+
+use super::wire::{self, Message};
+use crate::{
+    digest::Digest,
+    error::{Error, Kind, Result},
+};
+
+/// How long a gateway may take to answer what needs no service.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// A line to a gateway.
+pub(super) struct Line {
+    /// Who is at the other end.
+    pub(super) identity: Digest,
+    /// Since when; RFC 3339.
+    pub(super) since: String,
+    sender: SendRequest<Message>,
+    /// No new request goes through it.
+    leaving: AtomicBool,
+    ended: watch::Sender<bool>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// The gateway never saw the request, which is given back.
+    Unsent(Box<Request<Message>>),
+    /// It did not work on it.
+    Untouched,
+    /// It may have.
+    Midway,
+}
+
+impl Line {
+    /// Begins to ask through a channel. What keeps it going is to be run until it ends.
+    pub(super) async fn begin<S>(
+        stream: S,
+        identity: Digest,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + use<S>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let began = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(wire::ASK_EVERY)
+            .keep_alive_timeout(wire::ANSWER_WITHIN)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(wire::STREAM_WINDOW)
+            .initial_connection_window_size(wire::LINE_WINDOW)
+            .max_concurrent_streams(0)
+            .handshake(TokioIo::new(stream));
+        let broken = |_| Kind::Unreachable.error("The line broke before anything was said.");
+        let (sender, connection) = timeout(AT_ONCE, began).await.map_err(|_| silent())?.map_err(broken)?;
+        let ended = watch::Sender::new(false);
+        let (mut told, over) = (ended.subscribe(), ended.clone());
+        let running = async move {
+            tokio::select! {
+                outcome = connection => if let Err(error) = outcome { tracing::debug!(%error, "the line of a gateway broke") },
+                _ = told.wait_for(|ended| *ended) => {}
+            }
+            over.send_replace(true);
+        };
+        let since = crate::consent::now();
+        Ok((Self { identity, since, sender, leaving: AtomicBool::new(false), ended }, running))
+    }
+
+    /// Says something that needs no service.
+    pub(super) async fn say(&self, path: &'static str, what: &impl Serialize) -> Result<()> {
+        let mut sender = self.sender.clone();
+        let answered = sender.send_request(request(path, Message::of(what, Bytes::new())?)?);
+        match timeout(AT_ONCE, answered).await {
+            Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
+            Ok(Ok(_)) => Err(wire::garbled()),
+            Ok(Err(_)) => Err(Kind::Unreachable.error("The line broke before anything was said.")),
+            Err(_) => Err(silent()),
+        }
+    }
+
+    /// Asks, and waits for the answer's head for as long as whoever asks does.
+    pub(super) async fn ask(&self, request: Request<Message>) -> Result<Response<Incoming>, Lost> {
+        let mut sender = self.sender.clone();
+        sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+            Some(unsent) => {
+                // Whatever it was, the next one goes another way.
+                self.leaving.store(true, Ordering::Release);
+                Lost::Unsent(Box::new(unsent))
+            }
+            None if was_untouched(error.error()) => {
+                self.leaving.store(true, Ordering::Release);
+                Lost::Untouched
+            }
+            None => Lost::Midway,
+        })
+    }
+
+    /// Whether something can be asked.
+    pub(super) fn is_open(&self) -> bool {
+        !self.leaving.load(Ordering::Acquire) && !self.sender.is_closed() && !*self.ended.borrow()
+    }
+
+    /// Ends it with everything that is under way on it.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+}
+
+/// A request of the host's.
+pub(super) fn request(path: &'static str, message: Message) -> Result<Request<Message>> {
+    let request = Request::post(format!("http://gateway{path}")).body(message);
+    request.map_err(|_| Kind::Internal.error("A request to a gateway cannot be written."))
+}
+
+/// RFC 9113, 8.7: what was refused, or came after the last one that the other end says it looks at, was not worked on.
+fn was_untouched(error: &hyper::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| (*cause).source());
+    causes.filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
+        let said = error.reason().filter(|_| error.is_remote());
+        (error.is_go_away() && said == Some(h2::Reason::NO_ERROR))
+            || (error.is_reset() && said == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
+fn silent() -> Error {
+    Kind::Timeout.error(format!("The gateway said nothing within {AT_ONCE:?}."))
+}

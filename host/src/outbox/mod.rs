@@ -1,0 +1,225 @@
+//! What happened to connections and is to be told: for each endpoint that wants to know, a message that waits in the store. It
+//! is written in the same commit as what it tells of, so that neither is ever there without the other, whichever process wrote
+//! it; a host that serves delivers it ([`crate::webhooks`]).
+//!
+//! It calls `store` and `audit`. What must never happen here: that what happened is not kept because it cannot be told; more
+//! messages than [`MOST_WAITING`] for one endpoint; a secret in a message.
+
+mod endpoint;
+mod event;
+mod queue;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use endpoint::{Endpoint, Last, MOST_ENDPOINTS};
+pub use event::EventType;
+pub(crate) use event::{About, Happened, Message, OfConnection, Reason, Told};
+pub(crate) use queue::{Due, Settled};
+pub use queue::{MOST_WAITING, Queued};
+
+use crate::{
+    audit::{Audit, Event},
+    error::Result,
+    store::{Changes, Place, Vault},
+    sync::lock,
+};
+
+/// The folders of an environment that endpoints, messages, and what was told of connections are in.
+pub(crate) const ENDPOINTS: &str = "webhook";
+/// See [`ENDPOINTS`].
+pub(crate) const MESSAGES: &str = "outbox";
+/// See [`ENDPOINTS`].
+pub(crate) const TOLD: &str = "told";
+
+/// Endpoints, and what waits for them.
+pub struct Outbox {
+    vault: Arc<Vault>,
+    audit: Arc<Audit>,
+    /// Held over every change of endpoints and messages, so that nothing is written for one that is just removed.
+    queues: Mutex<Queues>,
+    endpoints: watch::Sender<()>,
+    messages: watch::Sender<()>,
+    counts: [AtomicU64; 3],
+    most_waiting: usize,
+}
+
+/// When each waiting message of an endpoint is due, in milliseconds since 1970, in the order in which they came; read from the
+/// store when something is first known of the endpoint.
+pub(crate) type Queues = HashMap<Uuid, BTreeMap<String, i64>>;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The receiver took it.
+    Delivered,
+    /// An attempt failed.
+    Failed,
+    /// A message was given up.
+    Dropped,
+}
+
+impl Outbox {
+    pub(crate) fn new(vault: Arc<Vault>, audit: Arc<Audit>) -> Self {
+        Self {
+            vault,
+            audit,
+            queues: Mutex::default(),
+            endpoints: watch::Sender::new(()),
+            messages: watch::Sender::new(()),
+            counts: Default::default(),
+            most_waiting: MOST_WAITING,
+        }
+    }
+
+    /// Commits these changes, and with them a message for each endpoint that wants to know what happened. That a connection needs
+    /// its owner is told once for each time that it was connected.
+    ///
+    /// # Errors
+    /// Those of the store. That a message cannot be made is logged, and no error.
+    pub(crate) fn commit(&self, changes: Changes, happened: &[Happened]) -> Result<()> {
+        if happened.is_empty() {
+            return self.vault.commit(changes);
+        }
+        let mut queues = lock(&self.queues);
+        let mut added = queue::Added::default();
+        for event in happened {
+            if let Err(error) = self.add_once(&mut queues, &mut added, event) {
+                tracing::error!(event = event.kind.name(), %error, "what happened is told to nobody");
+            }
+        }
+        let changes = changes.and(std::mem::take(&mut added.changes));
+        if !changes.is_empty()
+            && let Err(error) = self.vault.commit(changes)
+        {
+            // It may have been written nevertheless: what is kept is what counts.
+            queues.clear();
+            return Err(error);
+        }
+        self.note_added(&mut queues, added);
+        Ok(())
+    }
+
+    fn add_once(&self, queues: &mut Queues, added: &mut queue::Added, event: &Happened) -> Result<()> {
+        let about = &event.about;
+        if event.kind == EventType::NeedsReconnect {
+            let place = about.told_place()?;
+            if self.vault.get::<Told>(&place)?.is_some_and(|told| told.generation == about.generation) {
+                return Ok(());
+            }
+            let told = Changes::new().put(&place, &Told { generation: about.generation })?;
+            added.changes = std::mem::take(&mut added.changes).and(told);
+        }
+        self.add(queues, added, event)
+    }
+
+    /// The endpoints of an environment, by name. One that cannot be read is logged, and left to be found by a check.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn endpoints(&self, environment: &str) -> Result<Vec<Endpoint>> {
+        Ok(self.readable::<Endpoint>(&endpoints_place(environment)?)?.into_iter().map(|(_, it)| it).collect())
+    }
+
+    /// The endpoint of a name, if there is one.
+    pub(crate) fn endpoint(&self, environment: &str, name: &str) -> Result<Option<Endpoint>> {
+        self.vault.get(&endpoints_place(environment)?.join(name)?)
+    }
+
+    /// How many messages wait for an endpoint.
+    pub(crate) fn waiting(&self, endpoint: &Endpoint) -> Result<usize> {
+        Ok(self.queue(&mut lock(&self.queues), endpoint)?.len())
+    }
+
+    /// Changes what there is of an endpoint, while nothing is written for it.
+    ///
+    /// # Errors
+    /// What `change` fails with.
+    pub(crate) fn change<T>(&self, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        let changing = lock(&self.queues);
+        let changed = change();
+        drop(changing);
+        self.endpoints.send_replace(());
+        changed
+    }
+
+    /// Writes an endpoint.
+    pub(crate) fn put(&self, endpoint: &Endpoint) -> Result<()> {
+        self.vault.commit_aside(Changes::new().put(&endpoint.place()?, endpoint)?)
+    }
+
+    /// Removes an endpoint, and what waits for it.
+    pub(crate) fn remove(&self, endpoint: &Endpoint) -> Result<()> {
+        let mut queues = lock(&self.queues);
+        if self.endpoint(&endpoint.environment, &endpoint.name)?.is_none_or(|there| there.id != endpoint.id) {
+            return Ok(());
+        }
+        let changes = self.without_messages(endpoint)?.delete(&endpoint.place()?);
+        self.vault.commit_aside(changes)?;
+        queues.remove(&endpoint.id);
+        drop(queues);
+        self.endpoints.send_replace(());
+        Ok(())
+    }
+
+    /// Tells whenever an endpoint is added, changed or removed.
+    pub(crate) fn endpoint_changes(&self) -> watch::Receiver<()> {
+        self.endpoints.subscribe()
+    }
+
+    /// Tells whenever there is a new message.
+    pub(crate) fn new_messages(&self) -> watch::Receiver<()> {
+        self.messages.subscribe()
+    }
+
+    fn count(&self, outcome: Outcome, times: usize) {
+        self.counts[outcome as usize].fetch_add(times as u64, Ordering::Relaxed);
+    }
+
+    /// How often that came of a message, since this process began.
+    pub(crate) fn counted(&self, outcome: Outcome) -> u64 {
+        self.counts[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    fn without_messages(&self, endpoint: &Endpoint) -> Result<Changes> {
+        let places = self.vault.places_below(&endpoint.messages_place()?)?;
+        Ok(places.iter().fold(Changes::new(), |changes, place| changes.delete(place)))
+    }
+
+    fn readable<T: DeserializeOwned>(&self, below: &Place) -> Result<Vec<(Place, T)>> {
+        let mut all = Vec::new();
+        for place in self.vault.places_below(below)? {
+            match self.vault.get(&place) {
+                Ok(record) => all.extend(record.map(|record| (place, record))),
+                Err(error) => tracing::error!(%place, %error, "a record of the outbox cannot be read"),
+            }
+        }
+        Ok(all)
+    }
+
+    fn note_dropped(&self, endpoint: &Endpoint, message: &Queued, why: &str) {
+        self.count(Outcome::Dropped, 1);
+        let event =
+            Event::webhook_dropped(&endpoint.environment, &endpoint.name, message.kind.name(), &message.id, why);
+        // It is over; whether that can be written down the next line tells.
+        if let Err(error) = self.audit.note(&event) {
+            tracing::error!(%error, "a message that was given up is not in the audit");
+        }
+    }
+}
+
+fn endpoints_place(environment: &str) -> Result<Place> {
+    Place::new(["environment", environment, ENDPOINTS])
+}
+
+#[cfg(test)]
+mod tests;

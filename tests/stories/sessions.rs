@@ -1,0 +1,184 @@
+//! Connect sessions of the Consent Server, by a clock that the stories move: a link does not last, and neither does whoever began
+//! with it.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use attache::{
+    Error,
+    connect::{ConnectProposal, SignedIn, Trip},
+    consent::Isolation,
+    server::consent::{Asked, ConsentServer, Desk, LASTS, Taken},
+};
+use attache_tests::{
+    Embedded,
+    simulate::{CLIENT, Simulated},
+};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request, header},
+};
+use tower::ServiceExt;
+use url::Url;
+
+const BASE: &str = "http://127.0.0.1:7070";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Sends people away, and keeps nothing of what they bring.
+#[derive(Default)]
+struct Clerk(AtomicUsize);
+
+#[async_trait::async_trait]
+impl Desk for Clerk {
+    async fn send_away(&self, proposal: Arc<ConnectProposal>, redirect_uri: &Url) -> Result<Trip, Error> {
+        proposal.trip(redirect_uri)
+    }
+
+    async fn take(&self, _: Asked, _: SignedIn) -> Result<Taken, Error> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Taken::Connected { name: "me".into(), account: "jo".into() })
+    }
+}
+
+/// A server with one open session, as one browser sees it.
+struct Story {
+    clerk: Arc<Clerk>,
+    now: Arc<Mutex<Instant>>,
+    routes: Router,
+    link: String,
+    cookie: String,
+    token: String,
+}
+
+/// Runs a story whose time stands still unless it is moved.
+fn with_a_link(story: impl AsyncFnOnce(Story)) {
+    let simulated = Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &["--approve"]);
+    let embedded = Embedded::new("oauth", Isolation::Call);
+    embedded.set_app(CLIENT, simulated.url());
+    let proposal = Arc::new(embedded.propose("me", "plain", simulated.url()).unwrap());
+    embedded.block_on(async {
+        let (clerk, now) = (Arc::new(Clerk::default()), Arc::new(Mutex::new(Instant::now())));
+        let clock = now.clone();
+        let clock = move || *clock.lock().unwrap();
+        let server = ConsentServer::by_clock(BASE.parse().unwrap(), None, clerk.clone(), clock).unwrap();
+        let (_, link) = server.open(Asked { proposal, owner: None, return_url: None }).unwrap();
+        let mut begun = Story {
+            clerk,
+            now,
+            routes: server.routes(),
+            link: link.into(),
+            cookie: String::new(),
+            token: String::new(),
+        };
+        begun.open_first().await;
+        story(begun).await;
+    });
+}
+
+impl Story {
+    fn advance(&self, by: Duration) {
+        *self.now.lock().unwrap() += by;
+    }
+
+    /// Status, cookie and page.
+    async fn ask(&self, method: &str, url: &str, form: String) -> (u16, String, String) {
+        let request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header(header::HOST, "127.0.0.1:7070")
+            .header(header::COOKIE, &self.cookie)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(form))
+            .unwrap();
+        let answer = self.routes.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let cookie = answer.headers().get(header::SET_COOKIE).map(|it| it.to_str().unwrap().to_owned());
+        let page = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, cookie.unwrap_or_default(), String::from_utf8(page.to_vec()).unwrap())
+    }
+
+    async fn open_first(&mut self) {
+        let (status, cookie, page) = self.ask("GET", &self.link, String::new()).await;
+        assert_eq!(status, 200, "{page}");
+        cookie.split(';').next().unwrap().clone_into(&mut self.cookie);
+        let token = page.split("name=\"token\" value=\"").nth(1).unwrap();
+        token.split('"').next().unwrap().clone_into(&mut self.token);
+    }
+
+    async fn open(&self) -> u16 {
+        self.ask("GET", &self.link, String::new()).await.0
+    }
+
+    /// Agrees, and gives the status and the address that the person would come back to.
+    async fn begin(&self) -> (u16, String) {
+        let (status, _, page) = self.ask("POST", &self.link, format!("token={}", self.token)).await;
+        let state = page.split("state=").nth(1).map(|rest| rest.split(['&', '"', '#']).next().unwrap());
+        (status, format!("{BASE}/callback?code=x&state={}", state.unwrap_or_default()))
+    }
+
+    async fn come_back(&self, address: &str) -> u16 {
+        self.ask("GET", address, String::new()).await.0
+    }
+
+    fn taken(&self) -> usize {
+        self.clerk.0.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_link_does_not_last() {
+    with_a_link(async |story| {
+        story.advance(LASTS - SECOND);
+        assert_eq!(story.open().await, 200);
+        story.advance(SECOND);
+        let (status, _, page) = story.ask("GET", &story.link, String::new()).await;
+        assert_eq!(status, 404);
+        assert!(page.contains("not good any longer"), "{page}");
+        assert_eq!(story.begin().await.0, 404, "a page that was open stays without use");
+    });
+}
+
+#[test]
+fn whoever_agreed_has_as_long_again_to_come_back() {
+    with_a_link(async |story| {
+        story.advance(LASTS - SECOND);
+        let (status, back) = story.begin().await;
+        assert_eq!(status, 200);
+        story.advance(LASTS - SECOND);
+        assert_eq!((story.come_back(&back).await, story.taken()), (200, 1));
+        assert_eq!((story.come_back(&back).await, story.taken()), (404, 1), "once");
+    });
+}
+
+#[test]
+fn a_trip_that_takes_too_long_connects_nothing_however_often_it_is_begun() {
+    with_a_link(async |story| {
+        assert_eq!(story.begin().await.0, 200);
+        story.advance(LASTS - SECOND);
+        let (status, back) = story.begin().await;
+        assert_eq!(status, 200, "who lost their way begins again");
+        story.advance(SECOND);
+        assert_eq!((story.come_back(&back).await, story.taken()), (404, 0));
+    });
+}
+
+#[test]
+fn one_link_is_not_begun_without_end() {
+    with_a_link(async |story| {
+        let mut back = String::new();
+        for _ in 0..20 {
+            let (status, address) = story.begin().await;
+            assert_eq!(status, 200);
+            back = address;
+        }
+        assert_eq!(story.begin().await.0, 429);
+        // The last trip that was begun goes on.
+        assert_eq!((story.come_back(&back).await, story.taken()), (200, 1));
+    });
+}
