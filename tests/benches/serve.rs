@@ -26,7 +26,7 @@ use attache::{
 };
 use attache_tests::{
     Attache,
-    measure::{self, Forecasts, beside, resident, started, with_input},
+    measure::{self, Forecasts, beside, median, resident, started, with_input},
 };
 use axum::{Json, Router, extract::State, routing::post};
 use reqwest::{Client, StatusCode};
