@@ -12,8 +12,7 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader},
-    process::{Child, Stdio},
+    process::Child,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +26,7 @@ use attache::{
 };
 use attache_tests::{
     Attache,
-    measure::{self, Forecasts, Round, median, resident, round},
+    measure::{self, Forecasts, beside, median, resident, started, with_input},
 };
 use axum::{Json, Router, extract::State, routing::post};
 use reqwest::{Client, StatusCode};
@@ -96,19 +95,15 @@ impl Running {
         let connect =
             ["connect", "weather", "--set", &base, "--secret", "key=env:KEY", "--allow-private", authority, "--yes"];
         attache.run(&connect).done();
-        let (process, url) = serve(&attache);
+        let (process, url) = started(&attache);
         let key = attache.run(&["caller", "create", "bench"]).done().trim().to_owned();
         Self { attache, process, url, key }
     }
 
     fn request(&self, client: &Client, city: &str) -> reqwest::RequestBuilder {
         let url = format!("{}v1/connections/weather/operations/forecast", self.url);
-        with_input(client.post(url).bearer_auth(&self.key), city)
+        with_input(client.post(url).bearer_auth(&self.key), &json!({ "city": city }))
     }
-}
-
-fn with_input(request: reqwest::RequestBuilder, city: &str) -> reqwest::RequestBuilder {
-    request.header("content-type", "application/json").body(json!({ "city": city }).to_string())
 }
 
 impl Drop for Running {
@@ -116,15 +111,6 @@ impl Drop for Running {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn serve(attache: &Attache) -> (Child, String) {
-    let mut command = attache.command(&["serve", "--listen", "127.0.0.1:0"]);
-    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut url = String::new();
-    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
-    assert!(url.starts_with("http"), "the host did not start");
-    (process, url.trim().to_owned())
 }
 
 const UNLIMITED: &str =
@@ -136,30 +122,11 @@ async fn beside_a_handler(authority: &str) {
     let client = Client::builder().no_proxy().build().unwrap();
     println!("concurrency  bare handler/s    calls/s   ratio   p50 bare / call   p99 bare / call");
     for concurrency in [1, 16, 64] {
-        let bare = with_input(client.post(format!("http://{handler_authority}/call")), "oslo");
+        let bare = with_input(client.post(format!("http://{handler_authority}/call")), &json!({ "city": "oslo" }));
         let requests = [bare, running.request(&client, "oslo")];
-        let mut measured: [Vec<Round>; 2] = Default::default();
-        for number in 0..=ROUNDS {
-            for (request, measured) in requests.iter().zip(&mut measured) {
-                let request = Arc::new(request.try_clone().unwrap());
-                let once = move || {
-                    let request = request.try_clone().unwrap();
-                    async move {
-                        let answer = request.send().await.unwrap();
-                        assert_eq!(answer.status(), StatusCode::OK);
-                        answer.bytes().await.unwrap();
-                    }
-                };
-                let one = round(concurrency, ROUND, once).await;
-                // The first warms up.
-                if number > 0 {
-                    measured.push(one);
-                }
-            }
-        }
-        let of = |of: fn(&Round) -> Duration| measured.each_ref().map(|rounds| median(rounds.iter().map(of)));
-        let [bare, call] = measured.each_ref().map(|rounds| median(rounds.iter().map(|it| it.per_second)));
-        let ([bare_p50, call_p50], [bare_p99, call_p99]) = (of(|it| it.p50), of(|it| it.p99));
+        let [bare, call] = beside(concurrency, ROUNDS, ROUND, requests).await;
+        let (bare_p50, call_p50, bare_p99, call_p99) = (bare.p50, call.p50, bare.p99, call.p99);
+        let (bare, call) = (bare.per_second, call.per_second);
         println!(
             "{concurrency:>11}  {bare:>14.0} {call:>10.0}   {:>5.2}   {bare_p50:>7.1?} / {call_p50:.1?}   {bare_p99:>7.1?} / {call_p99:.1?}",
             call / bare
@@ -251,7 +218,7 @@ async fn many(authority: &str) {
     }
     println!("\n{MANY} connections were made in {:.0?}", began.elapsed());
     let began = Instant::now();
-    (process.process, process.url) = serve(&process.attache);
+    (process.process, process.url) = started(&process.attache);
     println!(
         "the host starts with them in {:.2?}, in {} MB",
         began.elapsed(),

@@ -4,11 +4,14 @@ use std::{
     env, fs,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{Json, Router, extract::Query, routing::get};
 use serde_json::{Value, json};
+
+use crate::Attache;
 
 /// What the weather connector reads, in a process of its own, on one thread.
 pub struct Forecasts {
@@ -124,6 +127,60 @@ pub async fn round<F: Future<Output = ()> + Send>(
         p99: times[count * 99 / 100],
         cpu: cpu / u32::try_from(count).unwrap(),
     }
+}
+
+/// What each of two requests gives, in rounds that take turns, since a machine is busy with other things now and then: the
+/// medians. The first round of each warms up.
+///
+/// # Panics
+/// Where one is not answered with 200.
+pub async fn beside(
+    concurrency: usize,
+    rounds: usize,
+    length: Duration,
+    requests: [reqwest::RequestBuilder; 2],
+) -> [Round; 2] {
+    let mut measured: [Vec<Round>; 2] = Default::default();
+    for number in 0..=rounds {
+        for (request, measured) in requests.iter().zip(&mut measured) {
+            let request = Arc::new(request.try_clone().unwrap());
+            let once = move || {
+                let request = request.try_clone().unwrap();
+                async move {
+                    let answer = request.send().await.unwrap();
+                    assert_eq!(answer.status(), reqwest::StatusCode::OK);
+                    answer.bytes().await.unwrap();
+                }
+            };
+            let one = round(concurrency, length, once).await;
+            if number > 0 {
+                measured.push(one);
+            }
+        }
+    }
+    measured.map(|rounds| Round {
+        per_second: median(rounds.iter().map(|it| it.per_second)),
+        p50: median(rounds.iter().map(|it| it.p50)),
+        p99: median(rounds.iter().map(|it| it.p99)),
+        cpu: median(rounds.iter().map(|it| it.cpu)),
+    })
+}
+
+/// A request with an operation's input.
+pub fn with_input(request: reqwest::RequestBuilder, input: &Value) -> reqwest::RequestBuilder {
+    request.header("content-type", "application/json").body(input.to_string())
+}
+
+/// Starts a host, and gives its URL.
+///
+/// # Panics
+/// Where it does not start.
+pub fn started(attache: &Attache) -> (Child, String) {
+    let mut process = attache.command(&["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+    assert!(url.starts_with("http"), "the host did not start");
+    (process, url.trim().to_owned())
 }
 
 /// User and system time of this process (clock_gettime(2)).

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::{
     Attache, Browser,
+    authority::Certified,
     peers::{self, Peer},
 };
 
@@ -76,6 +77,11 @@ fn certify(folder: &Path, names: &[String]) {
 impl World {
     fn certificate(&self) -> PathBuf {
         self.folder.join("certificate.pem")
+    }
+
+    /// A certificate for the names, and its key, both in PEM.
+    pub fn certified(&self) -> Certified {
+        Certified { certificate: self.certificate(), key: self.folder.join("key.pem") }
     }
 
     /// A fresh machine that trusts the doubles. `binary` is as for [`Attache::new`].

@@ -2,7 +2,11 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -556,6 +560,64 @@ fn redirects_are_followed_by_the_same_rules_and_the_credential_stays_home() {
     assert!(plant.get("/home").ended().done().contains("GET /there"));
     let last = service.received().pop().unwrap();
     assert!(last.header("authorization").is_some_and(|it| it.starts_with("Basic ")), "{last:?}");
+}
+
+/// A proxy of HTTP (RFC 9110, 9.3.6) that leads to this machine whatever it is asked for, and keeps what that was.
+fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, asked) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<Mutex<Vec<String>>>::default());
+    let kept = asked.clone();
+    thread::spawn(move || {
+        for mut near in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                near.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            kept.lock().unwrap().push(String::from_utf8_lossy(&head).lines().next().unwrap().to_owned());
+            let far = TcpStream::connect("127.0.0.1:443").unwrap();
+            near.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_gateway_dials_by_tls_and_through_the_proxy_that_its_environment_names() {
+    with_names(&["attache.example"], |world| {
+        let service = Service::plain();
+        let mut attache = world.attache(env!("CARGO_BIN_EXE_attache-under-test"));
+        attache.add("http");
+        let files = world.certified();
+        let (certificate, key) = (files.certificate.to_str().unwrap(), files.key.to_str().unwrap());
+        let tls = ["--tls-cert", certificate, "--tls-key", key, "--public-url", "https://attache.example"];
+        let serve = ["serve", "--listen", "127.0.0.1:443"];
+        let host = attache.command(&[&serve[..], &tls].concat()).stdout(Stdio::null()).spawn().unwrap();
+        let _host = Host(host);
+        soon("the host does not listen", || TcpStream::connect("127.0.0.1:443").is_ok());
+        attache.set("SECRET", SECRET);
+        let url = "https://attache.example";
+        // One that does not trust the authority takes nobody's word.
+        join(&machine(), url, &enroll_named(&attache, "stranger")).refused(6, "cannot be reached");
+        let (proxy, asked) = proxy();
+        let mut private = world.attache(env!("CARGO_BIN_EXE_attache-under-test"));
+        private.set("HTTPS_PROXY", &proxy);
+        let joined = join(&private, url, &enroll(&attache)).json();
+        let mut gateway = Gateway(Some(private.begin(&["gateway", "run", "--allow", &service.authority()])));
+        gateway.said("Connected to https://attache.example/");
+        let (base, key) = (format!("base-url={}/", service.base()), joined["fingerprint"].as_str().unwrap());
+        let fixed = ["connect", "http", "--auth", "basic", "--set", &base, "--set", "username=jo", "--yes"];
+        let sealed = ["--secret", "password=env:SECRET", "--gateway", "plant", "--gateway-key", key];
+        attache.run(&[&fixed[..], &sealed].concat()).done();
+        let answer = attache.call("http", "get", &json!({ "path": "/x" }));
+        assert_eq!(answer["status"], 200, "{answer}");
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(asked, ["CONNECT attache.example:443 HTTP/1.1"; 2], "once to join, and once to stay");
+    });
 }
 
 /// In the test's own network are nginx and the gateway; the host is in another, and a wire between the two.
