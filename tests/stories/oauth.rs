@@ -3,15 +3,13 @@
 use attache::digest::Digest;
 use attache_tests::{
     Attache, Browser, Page, Running, connector,
-    peers::{Oidc, free_port, oidc},
+    peers::{Oidc, oidc},
     simulate::{CLIENT, Simulated},
 };
 use serde_json::{Value, json};
 
-use crate::serving::serve;
-
 pub const SECRET: &str = "web-secret-of-the-test";
-const CALLBACK: &str = "http://127.0.0.1";
+pub const CALLBACK: &str = "http://127.0.0.1";
 const BINARY: &str = env!("CARGO_BIN_EXE_attache-under-test");
 
 /// The connector `oauth`, an app, and a provider.
@@ -29,7 +27,7 @@ pub fn story(config: &Value) -> Story {
 }
 
 /// Without an app.
-fn bare(config: &Value) -> Story {
+pub fn bare(config: &Value) -> Story {
     let (attache, oidc) = (Attache::new(BINARY), oidc(config));
     attache.add("oauth");
     Story { attache, oidc }
@@ -89,7 +87,7 @@ impl Story {
 
 /// Opens a link and agrees, which leads to the provider's own page.
 #[track_caller]
-fn at_provider(link: &str) -> (Browser, Page) {
+pub fn at_provider(link: &str) -> (Browser, Page) {
     let browser = Browser::new();
     let page = browser.open(link);
     assert_eq!(page.status, 200, "{}", page.html);
@@ -536,59 +534,6 @@ fn apps_are_listed_shown_and_removed_and_their_secrets_are_seen_nowhere() {
     story.attache.run(&["connection", "remove", "oauth", "--yes"]).done();
     story.attache.run(&["connector", "remove", "oauth"]).refused(5, "attache app remove oauth --name oauth");
     story.attache.run(&["app", "set", "weather", "--client-id", "x"]).refused(3, "no connector `weather`");
-}
-
-/// With an app that has people sent back to one place and nowhere else.
-fn sent_back_to(redirect_uri: &str) -> Story {
-    let mut url = url::Url::parse(redirect_uri).unwrap();
-    // The port is free where a provider knows the rest (RFC 8252, 7.3).
-    let _ = url.set_port(None);
-    let client = json!({ "client_id": "fixed", "client_secret": SECRET, "redirect_uris": [url.as_str()],
-        "application_type": if url.scheme() == "http" { "native" } else { "web" },
-        "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
-        "token_endpoint_auth_method": "client_secret_post" });
-    let mut story = bare(&json!({ "clients": [client] }));
-    story.attache.set("WEB_SECRET", SECRET);
-    story.app(&["--client-id", "fixed", "--client-secret", "env:WEB_SECRET", "--redirect-uri", redirect_uri]);
-    story
-}
-
-#[test]
-fn an_app_may_have_people_sent_back_to_one_port_and_path() {
-    let port = free_port();
-    let back = format!("{CALLBACK}:{port}/way/back");
-    let story = sent_back_to(&back);
-    let mut running = story.begin("discovered", &[]);
-    let link = running.said(CALLBACK);
-    assert!(link.starts_with(&format!("{CALLBACK}:{port}/connect/")), "{link}");
-    let (browser, page) = at_provider(&link);
-    let last = browser.submit(&page, &[("decision", "yes")]);
-    assert!(last.url.as_str().starts_with(&back) && last.html.contains("Connected"), "{} {}", last.url, last.html);
-    running.ended().done();
-    // The very same is there for the code (RFC 6749, 4.1.3), or the provider would not have taken it.
-    let sent = story.oidc.asked().into_iter().map(|it| it.0["redirect"].clone()).filter(|it| it.is_string());
-    let sent: Vec<_> = sent.collect();
-    assert!(sent.len() >= 2 && sent.iter().all(|uri| *uri == back), "{sent:?}");
-}
-
-#[test]
-fn a_port_that_somebody_else_has_is_said_so() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    let story = sent_back_to(&format!("http://{address}/callback"));
-    let refused = story.begin("discovered", &[]).ended().refused(5, &format!("Something else listens on {address}"));
-    assert!(refused.err.contains("--redirect-uri"), "{}", refused.err);
-}
-
-#[test]
-fn an_app_of_another_machine_is_signed_in_to_there() {
-    let story = sent_back_to("https://attache.example.com/callback");
-    let begin = || story.begin("discovered", &[]).ended();
-    begin().refused(2, "The app sends people back to https://attache.example.com/callback, which is not this machine.");
-    let (_host, url) = serve(&story.attache, &[]);
-    let refused = begin().refused(5, "The app has people sent back to https://attache.example.com/callback");
-    assert!(refused.err.contains(&format!("{url}callback")), "{}", refused.err);
-    assert!(story.oidc.asked().iter().all(|it| it.0["path"] != "/auth" && it.0["path"] != "/token"));
 }
 
 #[test]
