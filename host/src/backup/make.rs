@@ -19,6 +19,7 @@ use crate::{
     consent::Approval,
     digest::Digest,
     error::{Error, Kind, Result},
+    gateway,
     host::{Host, anchor_place},
     secret::Secret,
     store::{PROBE, Place, read, unwritten},
@@ -111,9 +112,10 @@ impl Host {
 }
 
 /// What is of no use in another data directory, or must not come back: the note of the audit's end, which the restored audit
-/// does not end at, and connections that wait some minutes for somebody to confirm them.
+/// does not end at, connections that wait some minutes for somebody to confirm them, and codes that are good once.
 fn is_left_out(place: &Place) -> Result<bool> {
-    Ok(*place == Place::new(PROBE)? || *place == anchor_place()? || kind_of(place) == Some("pending"))
+    let waits = kind_of(place) == Some("pending") || place.segments().next() == Some(gateway::CODES);
+    Ok(waits || *place == Place::new(PROBE)? || *place == anchor_place()?)
 }
 
 /// What a record of an environment is.

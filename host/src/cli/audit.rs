@@ -79,7 +79,7 @@ fn row(line: &Value) -> Vec<String> {
         Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    let what: Vec<String> = ["method", "origin", "path", "attached", "status", "masked", "reason", "outcome"]
+    let what: Vec<String> = ["method", "origin", "path", "attached", "status", "masked", "reason", "outcome", "moment"]
         .into_iter()
         .map(|name| (name, field(name)))
         .filter(|(_, value)| !value.is_empty())

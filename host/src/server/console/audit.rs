@@ -240,7 +240,7 @@ impl Row {
 }
 
 /// What of a line says what was done.
-const WHAT: [&str; 16] = [
+const WHAT: [&str; 18] = [
     "connector",
     "app",
     "key",
@@ -248,6 +248,8 @@ const WHAT: [&str; 16] = [
     "type",
     "owner",
     "isolation",
+    "opens-with",
+    "moment",
     "method",
     "origin",
     "path",
