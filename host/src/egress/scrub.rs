@@ -31,7 +31,7 @@ const AS_JAVASCRIPT: AsciiSet = COMPONENT.remove(b'!').remove(b'\'').remove(b'('
 const LENIENT: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'%');
 
 /// Masks some secrets wherever they stand.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Scrubber(Vec<Arc<Finder>>);
 
 /// The finders that a connection needed before: making one takes longer than using it, and most of what is attached is the
