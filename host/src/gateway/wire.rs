@@ -37,10 +37,10 @@ const PREFIX: usize = 4;
 const PIECE: usize = 64 << 10;
 
 /// How often each end asks whether the other is there, and how long it may take to say so: a line that is dead or half-open is
-/// found out within ten seconds, well before anybody gives a call up, and one on a bad network has time for two lost packets.
+/// found out within 15 seconds, well before anybody gives a call up, and one on a bad network has time for two lost packets.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(5);
 /// See [`ASK_EVERY`].
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// What may be on the way for one call: half a round trip of 60 ms at 250 Mbit/s.
 pub(super) const STREAM_WINDOW: u32 = 1 << 20;
 /// And for all together: each end keeps no more than this of what the other sends and nobody has taken yet.

@@ -21,6 +21,9 @@ use crate::{
     transport::{Incoming, Limits, Outgoing, PrivateAllowed, Transport},
 };
 
+/// A body that is looked through in less than a millisecond.
+const QUICK: usize = 64 << 10;
+
 /// What every request is answered with.
 pub(super) struct Answerer {
     pub(super) boxes: Boxes,
@@ -77,7 +80,7 @@ impl Answerer {
         self.audit.write(&leaving)?;
         sent.add(&opened.known, attached.values);
         match self.transport.send_sparing(&opened.pool(), &self.allowed, outgoing, &limits).await {
-            Ok(answer) => self.hand_over(answer, subject, sent),
+            Ok(answer) => self.hand_over(answer, subject, sent).await,
             Err(fault) => {
                 let failed = Event::fault(subject, &fault.to_string());
                 self.audit.note(&failed.map_text(&|text| sent.masked(text)))?;
@@ -113,10 +116,9 @@ impl Answerer {
         }
     }
 
-    fn hand_over(&self, answer: Incoming, subject: &Subject, sent: &Scrubber) -> Result<(Told, Bytes)> {
+    async fn hand_over(&self, answer: Incoming, subject: &Subject, sent: &Scrubber) -> Result<(Told, Bytes)> {
         let Incoming { status, headers, body } = answer;
-        let mut body = Vec::from(body);
-        let mut masked = sent.mask(&mut body);
+        let (body, mut masked) = mask(sent, Vec::from(body)).await?;
         let mut clean = HeaderMap::with_capacity(headers.len());
         for (name, value) in &headers {
             let mut bytes = value.as_bytes().to_vec();
@@ -134,6 +136,21 @@ impl Answerer {
         self.audit.note(&Event::answer(subject, status.as_u16(), body.len(), masked))?;
         Ok((Told { status: status.as_u16(), headers: (&clean).into(), masked }, body.into()))
     }
+}
+
+/// Masks in a body. In a large one that takes so long that it is done aside: whoever asks whether the gateway is still there is
+/// answered meanwhile.
+async fn mask(sent: &Scrubber, mut body: Vec<u8>) -> Result<(Vec<u8>, u64)> {
+    if body.len() <= QUICK {
+        let masked = sent.mask(&mut body);
+        return Ok((body, masked));
+    }
+    let sent = sent.clone();
+    let aside = tokio::task::spawn_blocking(move || {
+        let masked = sent.mask(&mut body);
+        (body, masked)
+    });
+    aside.await.map_err(|_| Kind::Internal.error("An answer could not be looked through."))
 }
 
 fn attach(wanted: bool, opened: &Opened, existing: Existing, outgoing: &mut Outgoing) -> Result<Attached> {
