@@ -27,6 +27,8 @@ mod environments;
 mod facebook;
 mod fuzz;
 mod gateway;
+mod gateway_members;
+mod gateway_network;
 mod gateway_signing;
 mod gateway_trouble;
 mod github;
