@@ -17,6 +17,7 @@
 //     until      how the address begins that is waited for
 //     see        words that are waited for, while nothing is pressed
 //     login      a person's name, at the page of oidc.mjs
+//     device     a person's name, who types the code that the page shows at oidc-provider, with another browser
 //     look       the name of a picture
 //     keep       an address that is opened beside, with the same cookies, and whose status and text are told
 
@@ -88,6 +89,18 @@ const steps = {
   login: async (name) => {
     await page.locator('[name=login]').fill(name);
     await page.getByRole('button', { name: 'Allow' }).click();
+  },
+  device: async (name) => {
+    const uri = await page.locator('p > a code').first().innerText();
+    const code = await page.locator('.code code').innerText();
+    const other = await (await browser.newContext()).newPage();
+    await other.goto(uri);
+    await other.locator('[name=user_code]').fill(code);
+    await other.getByRole('button', { name: 'Continue' }).click();
+    await other.getByRole('button', { name: 'Continue' }).click();
+    await other.locator('[name=login]').fill(name);
+    await other.getByRole('button', { name: 'Allow' }).click();
+    await other.getByText('Sign-in Success').waitFor();
   },
   look,
   keep: async (url) => {

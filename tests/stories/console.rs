@@ -17,15 +17,15 @@ use crate::{
 };
 
 /// A host that runs.
-struct Console {
-    attache: Attache,
+pub(crate) struct Console {
+    pub(crate) attache: Attache,
     _host: Host,
     /// Where the console is.
-    root: String,
+    pub(crate) root: String,
 }
 
 impl Console {
-    fn of(attache: Attache) -> Self {
+    pub(crate) fn of(attache: Attache) -> Self {
         let (host, url) = serve(&attache, &[]);
         Self { attache, _host: host, root: format!("{url}console") }
     }
@@ -48,7 +48,7 @@ impl Console {
 
     /// Signs a browser in, and takes these steps.
     #[track_caller]
-    fn go(&self, pictures: &str, javascript: bool, steps: &[Value]) -> Value {
+    pub(crate) fn go(&self, pictures: &str, javascript: bool, steps: &[Value]) -> Value {
         let steps = [self.sign_in(javascript), steps.to_vec()].concat();
         let seen = chromium_console(pictures, json!({ "javascript": javascript, "steps": steps }));
         for page in seen["pages"].as_array().unwrap().iter().filter(|page| page["tree"].is_string()) {
@@ -72,13 +72,13 @@ fn is_in_order(page: &Value) {
 }
 
 #[track_caller]
-fn page<'a>(seen: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn page<'a>(seen: &'a Value, name: &str) -> &'a Value {
     let found = seen["pages"].as_array().unwrap().iter().find(|page| page["name"] == name);
     found.unwrap_or_else(|| panic!("{name} was not looked at"))
 }
 
 #[track_caller]
-fn shows(seen: &Value, name: &str, words: &[&str]) {
+pub(crate) fn shows(seen: &Value, name: &str, words: &[&str]) {
     let text = page(seen, name)["text"].as_str().unwrap();
     for words in words {
         assert!(text.contains(words), "“{words}” is not on {name}:\n{text}");

@@ -18,6 +18,7 @@ mod chromium;
 mod command_line;
 mod connecting;
 mod console;
+mod console_changes;
 mod console_guard;
 mod dataverse;
 mod described;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use super::counts::Counted;
+use super::{counts::Counted, name::Name};
 use crate::{digest::Digest, origin::Origin, text};
 
 /// Names and reasons in a line are no longer than this; a path may be.
@@ -161,7 +161,7 @@ fn write_text(to: &mut String, text: &str) {
 /// One event; its members are all that a line says beside its place in the chain.
 #[derive(Debug, Clone)]
 pub struct Event {
-    pub(super) name: &'static str,
+    pub(super) name: Name,
     subject: Option<Arc<str>>,
     own: Vec<(&'static str, Said)>,
 }
@@ -170,15 +170,15 @@ impl Event {
     /// What it is counted as, if it is.
     pub(super) fn counted(&self) -> Option<Counted> {
         match self.name {
-            "request" | "credential-used" => Some(Counted::Sent),
-            "request-denied" => Some(Counted::Denied),
-            "request-failed" => Some(Counted::Failed),
-            "answer" => self.own.iter().find_map(|(name, said)| match said {
+            Name::Request | Name::CredentialUsed => Some(Counted::Sent),
+            Name::RequestDenied => Some(Counted::Denied),
+            Name::RequestFailed => Some(Counted::Failed),
+            Name::Answer => self.own.iter().find_map(|(name, said)| match said {
                 Said::Number(status) if *name == "status" => Some(Counted::Answered(u8::try_from(status / 100).ok()?)),
                 _ => None,
             }),
-            "signed-in" => Some(Counted::SignedIn),
-            "sign-in-refused" => Some(Counted::SignInRefused),
+            Name::SignedIn => Some(Counted::SignedIn),
+            Name::SignInRefused => Some(Counted::SignInRefused),
             _ => None,
         }
     }
@@ -196,12 +196,12 @@ impl Event {
 
     /// An operator agreed to a connector.
     pub fn connector_approved(environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
-        Self::of_connector("connector-approved", environment, connector, digest, caller)
+        Self::of_connector(Name::ConnectorApproved, environment, connector, digest, caller)
     }
 
     /// An operator removed a connector.
     pub fn connector_removed(environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
-        Self::of_connector("connector-removed", environment, connector, digest, caller)
+        Self::of_connector(Name::ConnectorRemoved, environment, connector, digest, caller)
     }
 
     /// An operator chose how a connector's instances are kept apart.
@@ -212,7 +212,7 @@ impl Event {
         isolation: &str,
         caller: &str,
     ) -> Self {
-        let mut event = Self::of_connector("connector-isolated", environment, connector, digest, caller);
+        let mut event = Self::of_connector(Name::ConnectorIsolated, environment, connector, digest, caller);
         event.own.push(("isolation", isolation.into()));
         event
     }
@@ -220,93 +220,93 @@ impl Event {
     /// An operator has the store sealed under another key; `from` and `to` are kinds of sources.
     pub fn key_rotation(from: &str, to: &str, caller: &str) -> Self {
         let own = vec![("from", from.into()), ("to", to.into()), ("caller", caller.into())];
-        Self { name: "key-rotation", subject: None, own }
+        Self { name: Name::KeyRotation, subject: None, own }
     }
 
     /// A copy of everything is about to be made; `opens_with` is `key` or `passphrase`.
     pub fn backed_up(opens_with: &str, caller: &str) -> Self {
         let own = vec![("opens-with", opens_with.into()), ("caller", caller.into())];
-        Self { name: "backed-up", subject: None, own }
+        Self { name: Name::BackedUp, subject: None, own }
     }
 
     /// What is before this line was restored from a backup of that moment; what happened between the two is not told of.
     pub fn restored(moment: &str, caller: &str) -> Self {
         let own = vec![("moment", moment.into()), ("caller", caller.into())];
-        Self { name: "restored", subject: None, own }
+        Self { name: Name::Restored, subject: None, own }
     }
 
     /// An owner consented, and a connection was made.
     pub fn connected(subject: &Subject) -> Self {
-        Self::about("connected", subject, [])
+        Self::about(Name::Connected, subject, [])
     }
 
     /// An owner consented anew, and a connection's credential was replaced.
     pub fn reconnected(subject: &Subject) -> Self {
-        Self::about("reconnected", subject, [])
+        Self::about(Name::Reconnected, subject, [])
     }
 
     /// What a provider had given is to end; what it made of that.
     pub fn given_back(subject: &Subject, outcome: &str) -> Self {
-        Self::about("given-back", subject, [("outcome", outcome.into())])
+        Self::about(Name::GivenBack, subject, [("outcome", outcome.into())])
     }
 
     /// Somebody signed in for a connection that is to be confirmed.
     pub fn pending(subject: &Subject, owner: &str) -> Self {
-        Self::about("connection-pending", subject, [("owner", text::foreign(owner, LONGEST).into())])
+        Self::about(Name::ConnectionPending, subject, [("owner", text::foreign(owner, LONGEST).into())])
     }
 
     /// A connection that was to be confirmed is not made.
     pub fn not_confirmed(subject: &Subject, reason: &str) -> Self {
-        Self::about("connection-not-confirmed", subject, [("reason", reason.into())])
+        Self::about(Name::ConnectionNotConfirmed, subject, [("reason", reason.into())])
     }
 
     /// The host registered an app by itself.
     pub fn app_registered(subject: &Subject, app: &str) -> Self {
-        Self::about("app-registered", subject, [("app", app.into())])
+        Self::about(Name::AppRegistered, subject, [("app", app.into())])
     }
 
     /// An operator set an app; `origins` are where its secrets may go.
     pub fn app_set(environment: &str, connector: &str, app: &str, origins: &[String], caller: &str) -> Self {
-        let mut event = Self::of_app("app-set", environment, connector, app, caller);
+        let mut event = Self::of_app(Name::AppSet, environment, connector, app, caller);
         event.own.push(("origins", Said::Texts(origins.to_vec())));
         event
     }
 
     /// An operator removed an app.
     pub fn app_removed(environment: &str, connector: &str, app: &str, caller: &str) -> Self {
-        Self::of_app("app-removed", environment, connector, app, caller)
+        Self::of_app(Name::AppRemoved, environment, connector, app, caller)
     }
 
     /// Somebody made a caller key.
     pub fn key_created(environment: &str, key: &str, caller: &str) -> Self {
-        Self::of_key("caller-key-created", environment, key, caller)
+        Self::of_key(Name::CallerKeyCreated, environment, key, caller)
     }
 
     /// Somebody ended one.
     pub fn key_revoked(environment: &str, key: &str, caller: &str) -> Self {
-        Self::of_key("caller-key-revoked", environment, key, caller)
+        Self::of_key(Name::CallerKeyRevoked, environment, key, caller)
     }
 
     /// Somebody wants to be told at an origin what happens.
     pub fn webhook_added(environment: &str, webhook: &str, origin: &str, events: &[String], caller: &str) -> Self {
         let more = [("origin", origin.into()), ("events", Said::Texts(events.to_vec())), ("caller", caller.into())];
-        Self::of_webhook("webhook-added", environment, webhook, more)
+        Self::of_webhook(Name::WebhookAdded, environment, webhook, more)
     }
 
     /// Nobody is told there any longer.
     pub fn webhook_removed(environment: &str, webhook: &str, caller: &str) -> Self {
-        Self::of_webhook("webhook-removed", environment, webhook, [("caller", caller.into())])
+        Self::of_webhook(Name::WebhookRemoved, environment, webhook, [("caller", caller.into())])
     }
 
     /// Messages are signed with another secret.
     pub fn webhook_secret_rotated(environment: &str, webhook: &str, caller: &str) -> Self {
-        Self::of_webhook("webhook-secret-rotated", environment, webhook, [("caller", caller.into())])
+        Self::of_webhook(Name::WebhookSecretRotated, environment, webhook, [("caller", caller.into())])
     }
 
     /// Somebody had an endpoint tried.
     pub fn webhook_tested(environment: &str, webhook: &str, outcome: &str, caller: &str) -> Self {
         Self::of_webhook(
-            "webhook-tested",
+            Name::WebhookTested,
             environment,
             webhook,
             [("outcome", outcome.into()), ("caller", caller.into())],
@@ -316,47 +316,47 @@ impl Event {
     /// A receiver is gone for good, by its own word; so many messages that waited are given up.
     pub fn webhook_disabled(environment: &str, webhook: &str, dropped: usize) -> Self {
         let more = [("reason", "the receiver is gone".into()), ("dropped", dropped.into())];
-        Self::of_webhook("webhook-disabled", environment, webhook, more)
+        Self::of_webhook(Name::WebhookDisabled, environment, webhook, more)
     }
 
     /// A message was given up.
     pub fn webhook_dropped(environment: &str, webhook: &str, kind: &str, message: &str, reason: &str) -> Self {
         let more = [("type", kind.into()), ("message", message.into()), ("reason", reason.into())];
-        Self::of_webhook("webhook-dropped", environment, webhook, more)
+        Self::of_webhook(Name::WebhookDropped, environment, webhook, more)
     }
 
     /// An operator made a code with which a gateway may join.
     pub fn gateway_invited(environment: &str, gateway: &str, caller: &str) -> Self {
-        Self::of_gateway("gateway-invited", environment, gateway, caller)
+        Self::of_gateway(Name::GatewayInvited, environment, gateway, caller)
     }
 
     /// A gateway joined with it; `key` is the fingerprint of what its boxes are sealed to.
     pub fn gateway_joined(environment: &str, gateway: &str, key: Digest, caller: &str) -> Self {
-        let mut event = Self::of_gateway("gateway-joined", environment, gateway, caller);
+        let mut event = Self::of_gateway(Name::GatewayJoined, environment, gateway, caller);
         event.own.push(("key", key.to_string().into()));
         event
     }
 
     /// An operator removed a machine of a gateway.
     pub fn gateway_removed(environment: &str, gateway: &str, member: &str, caller: &str) -> Self {
-        let mut event = Self::of_gateway("gateway-removed", environment, gateway, caller);
+        let mut event = Self::of_gateway(Name::GatewayRemoved, environment, gateway, caller);
         event.own.push(("member", member.into()));
         event
     }
 
     /// A connection was removed.
     pub fn connection_removed(subject: &Subject) -> Self {
-        Self::about("connection-removed", subject, [])
+        Self::about(Name::ConnectionRemoved, subject, [])
     }
 
     /// A consent was taken back.
     pub fn consent_revoked(subject: &Subject) -> Self {
-        Self::about("consent-revoked", subject, [])
+        Self::about(Name::ConsentRevoked, subject, [])
     }
 
     /// A request is about to leave: `credential-used` where something was attached, else `request`.
     pub fn request(subject: &Subject, method: &Method, url: &Url, hop: usize, attached: &[String]) -> Self {
-        let name = if attached.is_empty() { "request" } else { "credential-used" };
+        let name = if attached.is_empty() { Name::Request } else { Name::CredentialUsed };
         let mut event = Self::about(name, subject, to(method, url));
         if hop > 0 {
             event.own.push(("hop", hop.into()));
@@ -379,22 +379,22 @@ impl Event {
     /// What was typed is about to leave, to sign in. Its path is not told: a secret may stand in it.
     pub fn sign_in_request(subject: &Subject, method: &Method, origin: &str, step: usize) -> Self {
         let members = [("method", method.as_str().into()), ("origin", origin.into()), ("step", step.into())];
-        Self::about("sign-in-request", subject, members)
+        Self::about(Name::SignInRequest, subject, members)
     }
 
     /// A sign-in gave what it should.
     pub fn signed_in(subject: &Subject, generation: u64) -> Self {
-        Self::about("signed-in", subject, [("generation", generation.into())])
+        Self::about(Name::SignedIn, subject, [("generation", generation.into())])
     }
 
     /// A sign-in was refused; it is not tried again until somebody connects anew.
     pub fn sign_in_refused(subject: &Subject, reason: &str) -> Self {
-        Self::about("sign-in-refused", subject, [("reason", text::foreign(reason, LONGEST).into())])
+        Self::about(Name::SignInRefused, subject, [("reason", text::foreign(reason, LONGEST).into())])
     }
 
     /// A request was refused before it left.
     pub fn denied(subject: &Subject, method: &Method, url: &Url, reason: &str) -> Self {
-        let mut event = Self::about("request-denied", subject, to(method, url));
+        let mut event = Self::about(Name::RequestDenied, subject, to(method, url));
         event.own.push(("reason", text::foreign(reason, LONGEST).into()));
         event
     }
@@ -402,7 +402,7 @@ impl Event {
     /// A service answered.
     pub fn answer(subject: &Subject, status: u16, bytes: usize, masked: u64) -> Self {
         Self::about(
-            "answer",
+            Name::Answer,
             subject,
             [("status", u64::from(status).into()), ("bytes", bytes.into()), ("masked", masked.into())],
         )
@@ -410,13 +410,13 @@ impl Event {
 
     /// A request left, or tried to, and there was no answer that could be used.
     pub fn fault(subject: &Subject, reason: &str) -> Self {
-        Self::about("request-failed", subject, [("reason", text::foreign(reason, LONGEST).into())])
+        Self::about(Name::RequestFailed, subject, [("reason", text::foreign(reason, LONGEST).into())])
     }
 
     /// A call is over.
     pub fn call_ended(subject: &Subject, outcome: &str, took: Duration) -> Self {
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        Self::about("call-ended", subject, [("outcome", outcome.into()), ("milliseconds", milliseconds.into())])
+        Self::about(Name::CallEnded, subject, [("outcome", outcome.into()), ("milliseconds", milliseconds.into())])
     }
 
     /// Rewrites what a service could have put into it: where a request goes, and why there was no answer.
@@ -430,17 +430,17 @@ impl Event {
         self
     }
 
-    fn about(name: &'static str, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Said)>) -> Self {
+    fn about(name: Name, subject: &Subject, more: impl IntoIterator<Item = (&'static str, Said)>) -> Self {
         Self { name, subject: Some(subject.written.clone()), own: more.into_iter().collect() }
     }
 
-    fn of_key(name: &'static str, environment: &str, key: &str, caller: &str) -> Self {
+    fn of_key(name: Name, environment: &str, key: &str, caller: &str) -> Self {
         let own = vec![("environment", environment.into()), ("key", key.into()), ("caller", caller.into())];
         Self { name, subject: None, own }
     }
 
     fn of_webhook(
-        name: &'static str,
+        name: Name,
         environment: &str,
         webhook: &str,
         more: impl IntoIterator<Item = (&'static str, Said)>,
@@ -449,12 +449,12 @@ impl Event {
         Self { name, subject: None, own: own.into_iter().chain(more).collect() }
     }
 
-    fn of_gateway(name: &'static str, environment: &str, gateway: &str, caller: &str) -> Self {
+    fn of_gateway(name: Name, environment: &str, gateway: &str, caller: &str) -> Self {
         let own = vec![("environment", environment.into()), ("gateway", gateway.into()), ("caller", caller.into())];
         Self { name, subject: None, own }
     }
 
-    fn of_app(name: &'static str, environment: &str, connector: &str, app: &str, caller: &str) -> Self {
+    fn of_app(name: Name, environment: &str, connector: &str, app: &str, caller: &str) -> Self {
         let own = vec![
             ("environment", environment.into()),
             ("connector", connector.into()),
@@ -464,7 +464,7 @@ impl Event {
         Self { name, subject: None, own }
     }
 
-    fn of_connector(name: &'static str, environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
+    fn of_connector(name: Name, environment: &str, connector: &str, digest: Digest, caller: &str) -> Self {
         let own = vec![
             ("environment", environment.into()),
             ("connector", connector.into()),

@@ -20,6 +20,7 @@ use super::{
     Event,
     chain::{self, Chain, Head, LONGEST_LINE, split},
     counts::Counts,
+    name::Name,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -281,7 +282,7 @@ struct Clock {
 
 impl Clock {
     /// What every line has, and the event's own members: a JSON object that is still open.
-    fn open(&mut self, seq: u64, name: &str, members: &str) -> String {
+    fn open(&mut self, seq: u64, name: Name, members: &str) -> String {
         let now = Timestamp::now();
         if self.written.is_empty() || self.second != now.as_second() {
             self.written = now.strftime("%Y-%m-%dT%H:%M:%S").to_string();

@@ -9,6 +9,7 @@ mod chain;
 mod counts;
 mod event;
 mod log;
+mod name;
 
 pub use backwards::{Backwards, Line};
 pub(crate) use chain::Walk;
@@ -16,3 +17,4 @@ pub use chain::{Filter, Head, read};
 pub(crate) use counts::Counted;
 pub use event::{About, Event, Subject};
 pub use log::Audit;
+pub use name::Name;

@@ -15,6 +15,7 @@ use super::{
     view::Frame,
 };
 use crate::{
+    audit::Name,
     error::{Kind, Result},
     server::page::html,
 };
@@ -23,42 +24,6 @@ const HERE: &str = "Audit";
 
 /// Lines of one page.
 const PAGE: usize = 50;
-
-/// What is offered to filter by; a line may have another.
-const EVENTS: [&str; 32] = [
-    "call-ended",
-    "credential-used",
-    "request",
-    "answer",
-    "request-failed",
-    "request-denied",
-    "sign-in-request",
-    "signed-in",
-    "sign-in-refused",
-    "connected",
-    "reconnected",
-    "connection-pending",
-    "connection-not-confirmed",
-    "connection-removed",
-    "consent-revoked",
-    "given-back",
-    "connector-approved",
-    "connector-isolated",
-    "connector-removed",
-    "app-set",
-    "app-removed",
-    "caller-key-created",
-    "caller-key-revoked",
-    "webhook-added",
-    "webhook-removed",
-    "webhook-secret-rotated",
-    "webhook-tested",
-    "webhook-disabled",
-    "webhook-dropped",
-    "gateway-invited",
-    "gateway-joined",
-    "gateway-removed",
-];
 
 /// Which lines; as it stands in the address.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -81,7 +46,8 @@ pub(super) struct Filter {
 struct Page {
     frame: Frame,
     filter: Filter,
-    events: &'static [&'static str],
+    /// What is offered to filter by; a line may have another.
+    events: &'static [Name],
     rows: Vec<Row>,
     /// The address of what is older.
     older: Option<String>,
@@ -107,7 +73,7 @@ pub(super) async fn show(visitor: Visitor, In(filter): In<Filter>) -> Shown {
     let (before, asked) = (filter.before, filter.clone());
     let (rows, next, is_cut) = aside(move || find(Walk::from(&audit, before)?, &wanted)).await?;
     let older = next.map(|before| asked.address(before));
-    let page = Page { frame: visitor.frame(HERE), filter, events: &EVENTS, rows, older, is_cut };
+    let page = Page { frame: visitor.frame(HERE), filter, events: Name::ALL, rows, older, is_cut };
     Ok(html(StatusCode::OK, &page))
 }
 
