@@ -105,7 +105,7 @@ fn goes_all_the_way(javascript: bool) {
     shows(&seen, "connections", &["work", "connected", "jo", "just now"]);
     shows(&seen, "consent", &["Nothing: it is for the very connector that is approved", &base, "by console:tester"]);
     shows(&seen, "audit", &["credential-used", "connection-pending", "connected", "console:tester"]);
-    shows(&seen, "revoked", &["The consent to work is revoked", "The provider has ended what it gave"]);
+    shows(&seen, "revoked", &["The consent to work is revoked", "The provider ended its tokens too"]);
     shows(&seen, "overview", &["needs reconnect", "was revoked at", "1 done"]);
     assert_eq!(oidc.asked().iter().filter(|it| it.0["path"] == "/token/revocation").count(), 2);
     let listed = console.attache.run(&["consent", "list"]).done();

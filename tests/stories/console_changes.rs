@@ -93,6 +93,42 @@ fn an_account_is_connected_again_with_another_key_or_with_the_one_that_is_there(
 }
 
 #[test]
+fn an_account_is_disconnected_and_a_connector_removed_once_it_is_said_to_be_meant() {
+    let service = Service::plain();
+    for javascript in [true, false] {
+        let attache = with_echo();
+        connect(&attache, "header", &service, &[]).done();
+        let console = Console::of(attache);
+        let listed = |kind: &str| console.attache.run(&[kind, "list", "--output", "json"]).json();
+        let still_used = [
+            json!({ "follow": "Connectors" }),
+            json!({ "follow": "echo" }),
+            json!({ "follow": "Remove" }),
+            json!({ "press": "Remove it" }),
+            json!({ "look": "used" }),
+        ];
+        shows(&console.go("", javascript, &still_used), "used", &["is used by"]);
+        let disconnect = [
+            json!({ "follow": "Connections" }),
+            json!({ "follow": "echo" }),
+            json!({ "follow": "Disconnect" }),
+            json!({ "look": "sure" }),
+            json!({ "follow": "No, go back" }),
+            json!({ "see": "Try a call" }),
+        ];
+        shows(&console.go("", javascript, &disconnect), "sure", &["Disconnect echo?", "Calls of it end at once"]);
+        assert_eq!(listed("connection").as_array().unwrap().len(), 1, "nothing was meant yet");
+        let meant = [json!({ "follow": "Disconnect" }), json!({ "press": "Disconnect it" }), json!({ "look": "gone" })];
+        let seen = console.go("", javascript, &[&disconnect[..], &meant].concat());
+        shows(&seen, "gone", &["echo is disconnected", "stays valid at the service until it is changed there"]);
+        assert_eq!(listed("connection"), json!([]));
+        let unused = [&still_used[..4], &[json!({ "see": "Add a connector" })]].concat();
+        console.go("", javascript, &unused);
+        assert_eq!(listed("connector"), json!([]));
+    }
+}
+
+#[test]
 fn a_person_signs_in_on_another_device_with_the_code_that_the_page_shows() {
     let (attache, oidc) = (machine(), oidc(&json!({})));
     attache.add("oauth");

@@ -24,9 +24,13 @@ struct Story {
 }
 
 fn story(flags: &[&str]) -> Story {
+    story_by("discovered", flags)
+}
+
+fn story_by(option: &str, flags: &[&str]) -> Story {
     let (embedded, simulated) = (Embedded::new("oauth", Isolation::Call), Simulated::start(BINARY, flags));
     embedded.set_app(CLIENT, simulated.url());
-    let mut request = embedded.request("me", "discovered").unwrap();
+    let mut request = embedded.request("me", option).unwrap();
     request.private = PrivateAllowed::parse([simulated.authority()]).unwrap();
     request.grant = Some(Grant::DeviceCode);
     request.parameters = ["base", "issuer"].map(|name| (name.to_owned(), simulated.url().to_owned())).into();
@@ -117,6 +121,30 @@ fn a_provider_that_fails_for_a_while_is_asked_again() {
     story.agree();
     assert!(story.ask_in_time().unwrap());
     story.works();
+}
+
+#[test]
+fn a_look_up_that_fails_when_the_code_is_spent_does_not_ask_with_it_again() {
+    // Regression: it was asked with again, and the person read that their code was refused.
+    let mut story = story_by("looks-up", &[]);
+    story.agree();
+    story.simulated.next(&json!({ "endpoint": "api", "times": 9, "drop": "before" }));
+    let refused = story.ask_in_time().unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unreachable, "{refused}");
+    assert_eq!(polls(&story.simulated).len(), 1);
+}
+
+#[test]
+fn a_provider_whose_refusals_have_status_200_is_waited_for_too() {
+    let mut story = story(&["--quirk", "error-in-200"]);
+    assert!(!story.ask().unwrap());
+    assert!(!story.ask().unwrap(), "it is asked at once, which is too soon");
+    assert_eq!(story.interval(), 10);
+    story.agree();
+    assert!(story.ask_in_time().unwrap());
+    story.works();
+    let outcomes: Vec<Value> = polls(&story.simulated).iter().map(|it| it["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["authorization_pending", "slow_down", "ok"]);
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn scopes_and_binding_follow_what_the_connector_says_of_the_provider() {
         assert_eq!(seen["status"], 200, "{quirk}: both scopes were granted: {seen}");
         at.ends();
     }
+    works("scope-of-origin", "of-origin");
     works("refresh-scope-demanded", "comma");
     works("refresh-scope-refused", "comma-spaced");
     works("no-pkce", "without-pkce");
@@ -200,4 +201,37 @@ fn a_lifetime_that_only_the_connector_knows_is_kept_to() {
     }
     let counts = at.simulated.counts();
     assert_eq!(counts["api /api/me"]["401"], Value::Null, "it is renewed before the service has to say so: {counts}");
+}
+
+#[test]
+fn a_refusal_with_status_200_is_a_refusal() {
+    let at = signed_in("error-in-200", "plain");
+    // Longer than a renewal token is good, and the access token with it.
+    at.simulated.advance(15 * 24 * 3_600);
+    let seen = send(&at.embedded, &format!("{}/api/me", at.simulated.url()));
+    assert_eq!(seen["error"], "needs-reconnect", "{seen}; {:?}", at.simulated.log());
+    assert!(seen["sentence"].as_str().unwrap().contains("`invalid_grant`"), "{seen}");
+    let last = at.simulated.tokens("refresh_token").pop().unwrap();
+    assert_eq!((&last["status"], &last["outcome"]), (&json!(200), &json!("invalid_grant")), "{last}");
+}
+
+#[test]
+fn a_rate_limit_is_told_to_the_connector_in_whichever_way_and_costs_no_token() {
+    for (quirks, status, header) in [
+        (&["rate-limit-403"][..], 403, "retry-after"),
+        (&["rate-limit-403", "rate-limit-reset"], 403, "x-ratelimit-reset"),
+        (&["rate-limit-400"], 400, "retry-after"),
+        (&[], 429, "retry-after"),
+    ] {
+        let flags: Vec<&str> = quirks.iter().flat_map(|quirk| ["--quirk", quirk]).collect();
+        let (embedded, simulated) = simulated(&[&["--rate-limit", "1"], &flags[..]].concat());
+        let at = At { embedded, simulated, quirk: quirks.join(", ") };
+        at.signs_in("plain");
+        let limited = send(&at.embedded, &format!("{}/api/me", at.simulated.url()));
+        assert_eq!(limited["status"], status, "{quirks:?}: {limited}");
+        assert!(limited["headers"].to_string().contains(header), "{quirks:?}: {limited}");
+        assert!(at.simulated.tokens("refresh_token").is_empty(), "{quirks:?}: it says nothing of the token");
+        at.simulated.advance(60);
+        at.is_called();
+    }
 }

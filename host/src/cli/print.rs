@@ -47,15 +47,6 @@ pub(super) fn scopes(scopes: &[String]) -> String {
 
 /// What came of ending a connection, here and at the provider.
 pub(super) fn ended(mut json: Value, here: &str, ended: &EndedView) -> Answer {
-    let by_hand = "Take the access back in the account's own settings there.";
-    let there = match (ended.upstream.as_deref(), &ended.why) {
-        (None, _) => "A key or password stays valid at the service until it is changed there.".to_owned(),
-        (Some(_), Some(why)) => format!("The provider did not end its tokens: {why} {by_hand}"),
-        (Some("revoked"), None) => "The provider ended its tokens too.".to_owned(),
-        (Some(_), None) => {
-            format!("The provider has no way to be told: its tokens are good there until they run out. {by_hand}")
-        }
-    };
     json["upstream"] = ended.upstream.clone().into();
-    Answer::new(json, format!("{here}\n{there}"))
+    Answer::new(json, format!("{here}\n{}", ended.there()))
 }

@@ -286,6 +286,7 @@ impl Manifest for Oauth {
                 ),
                 scoped("comma-spaced", &["items", "admin"], vec![]),
                 scoped("plus", &["items", "admin"], vec![Its::ScopeSeparator("+".into())]),
+                scoped("of-origin", &["{base}/items", "{base}/admin"], vec![]),
                 scoped("offline-access", &["items", "offline_access"], vec![]),
                 scoped("offline-dot-access", &["items", "offline.access"], vec![]),
                 offline("access-type", &[("access_type", "offline"), ("prompt", "consent")]),
@@ -313,7 +314,14 @@ impl Manifest for Oauth {
                         Its::Capture(vec![capture("expires_in_ms", Origin::Answer("/expires_in_ms".into()))]),
                     ],
                 ),
-                oauth2("looks-up", vec![issuer(), Its::AfterToken(vec![look_up("{issuer}/api/me")])]),
+                oauth2(
+                    "looks-up",
+                    vec![
+                        issuer(),
+                        Its::Grants(vec![Grant::AuthorizationCode, Grant::DeviceCode]),
+                        Its::AfterToken(vec![look_up("{issuer}/api/me")]),
+                    ],
+                ),
                 located(),
                 located_looks_up(),
                 located_by("located-by-domain", "api_domain"),

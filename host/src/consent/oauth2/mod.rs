@@ -100,7 +100,11 @@ impl Client {
             answered.scopes.clone_from(&self.scopes);
         }
         let answered = Captured { itself, ..answered.over(&captured) };
-        let obtained = self.after(way, values.clone(), answered, subject).await?;
+        let obtained = self.after(way, values.clone(), answered, subject).await.map_err(|failure| match given {
+            // The person's code is spent for this token: asked with again, it is refused for a reason that is not the real one.
+            Given::Device(_) => Failure::Refused(failure.into_error()),
+            _ => failure,
+        })?;
         self.refuse_readable_secrets(&obtained, &values).map_err(Failure::Refused)?;
         Ok(obtained)
     }

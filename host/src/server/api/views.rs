@@ -150,6 +150,21 @@ pub(crate) struct EndedView {
     pub(crate) why: Option<String>,
 }
 
+impl EndedView {
+    /// What a person is told about the service's side of it.
+    pub(crate) fn there(&self) -> String {
+        let by_hand = "Take the access back in the account's own settings there.";
+        match (self.upstream.as_deref(), &self.why) {
+            (None, _) => "A key or password stays valid at the service until it is changed there.".to_owned(),
+            (Some(_), Some(why)) => format!("The provider did not end its tokens: {why} {by_hand}"),
+            (Some("revoked"), None) => "The provider ended its tokens too.".to_owned(),
+            (Some(_), None) => {
+                format!("The provider has no way to be told: its tokens are good there until they run out. {by_hand}")
+            }
+        }
+    }
+}
+
 impl From<Ended> for EndedView {
     fn from(ended: Ended) -> Self {
         let why = match &ended.upstream {

@@ -207,24 +207,8 @@ pub(super) async fn remove(At(named): At<String>, acting: Acting) -> Shown {
     let page = Done {
         frame: acting.frame(HERE),
         title: format!("{named} is disconnected"),
-        said: [vec!["Its secrets and its consent are deleted.".to_owned()], upstream(&ended)].concat(),
+        said: vec!["Its secrets and its consent are deleted.".to_owned(), ended.there()],
         onward: ("/connections".to_owned(), "To the connections".to_owned()),
     };
     Ok(html(StatusCode::OK, &page))
-}
-
-/// What the provider made of it.
-pub(super) fn upstream(ended: &EndedView) -> Vec<String> {
-    let said = match (ended.upstream.as_deref(), ended.why.as_deref()) {
-        (None, _) => return Vec::new(),
-        (Some("revoked"), _) => "The provider has ended what it gave.".to_owned(),
-        (Some("no-endpoint"), _) => {
-            "The provider has nowhere to be told: end it in the settings of the account as well.".to_owned()
-        }
-        (Some(_), why) => format!(
-            "The provider could not be told to end what it gave: {} End it in the settings of the account as well.",
-            why.unwrap_or_default()
-        ),
-    };
-    vec![said]
 }

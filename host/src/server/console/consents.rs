@@ -5,7 +5,6 @@ use axum::http::StatusCode;
 
 use super::{
     asked::At,
-    connections::upstream,
     gate::{Acting, Shown, Visitor},
     view::{Done, Frame, Sure},
 };
@@ -159,7 +158,7 @@ pub(super) async fn revoke(At(named): At<String>, acting: Acting) -> Shown {
     let page = Done {
         frame: acting.frame(HERE),
         title: format!("The consent to {named} is revoked"),
-        said: [vec!["Its secrets are deleted.".to_owned()], upstream(&ended)].concat(),
+        said: vec!["Its secrets are deleted.".to_owned(), ended.there()],
         onward: ("/consents".to_owned(), "To the consents".to_owned()),
     };
     Ok(html(StatusCode::OK, &page))
