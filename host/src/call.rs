@@ -154,7 +154,7 @@ impl Host {
         match component.check(&connection.connector, way_out).await? {
             Invoked::Returned(Ok(account)) => Ok(text::foreign(account.trim(), 200)),
             Invoked::Returned(Err(failure)) => Err(report(failure, &fault)),
-            Invoked::Stopped => Err(Kind::Internal.error("A check was stopped.")),
+            Invoked::Stopped => Err(stopped(&fault)),
         }
     }
 }
@@ -253,7 +253,7 @@ fn finish(ended: Result<Invoked>, fault: &Mutex<Option<Error>>, operation: &Oper
     let output = match ended? {
         Invoked::Returned(Ok(output)) => output,
         Invoked::Returned(Err(failure)) => return Err(report(failure, fault)),
-        Invoked::Stopped => return Err(Kind::Internal.error("The call was stopped.")),
+        Invoked::Stopped => return Err(stopped(fault)),
     };
     let wrong = |why: String| {
         Kind::ConnectorOutput.error(format!("The connector's answer {why}.")).hint("This is a defect of the connector.")
@@ -263,6 +263,11 @@ fn finish(ended: Result<Invoked>, fault: &Mutex<Option<Error>>, operation: &Oper
         None => Ok(output),
         Some(faults) => Err(wrong(format!("does not fit its own schema: {}", text::foreign(&faults, FOREIGN_WORDS)))),
     }
+}
+
+/// Why a call ended in the middle.
+fn stopped(fault: &Mutex<Option<Error>>) -> Error {
+    lock(fault).take().unwrap_or_else(|| Kind::Internal.error("The call was stopped."))
 }
 
 /// What a caller is told of a connector's failure. Where the host refused a request on the way, that is the cause, in the

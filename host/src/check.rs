@@ -16,7 +16,7 @@ use crate::{
     callers::CallerKey,
     consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending},
     digest::Digest,
-    error::Result,
+    error::{Kind, Result},
     gateway::{self, Member},
     host::Host,
     once, outbox,
@@ -163,7 +163,10 @@ impl Looking<'_> {
         match self.host.vault.get::<T>(place) {
             Ok(record) => record,
             Err(error) => {
-                self.damaged(error.message(), error.mend().unwrap_or_default());
+                // What a newer version wrote is as it was written.
+                let damaged = error.kind() == Kind::StoreDamaged;
+                let (what, mend) = (error.message().to_owned(), error.mend().unwrap_or_default().to_owned());
+                self.findings.push(Finding { what, mend, damaged });
                 None
             }
         }
@@ -195,13 +198,19 @@ impl Looking<'_> {
                 );
             }
         }
-        for (what, all) in
-            [("secrets", &seen.credentials), ("captured values", &seen.captured), ("a consent", &seen.consents)]
-        {
+        let of_connections = [
+            ("There are secrets", &seen.credentials),
+            ("There are captured values", &seen.captured),
+            ("There is a consent", &seen.consents),
+        ];
+        for (there_is, all) in of_connections {
             for (environment, id) in all.difference(&ids) {
                 self.noted(
-                    format!("There are {what} of a connection that is gone ({id}, environment `{environment}`)."),
-                    format!("Removing the environment `{environment}`, once it is empty, removes them too."),
+                    format!("{there_is} of a connection that is gone ({id}, environment `{environment}`)."),
+                    match environment.as_str() {
+                        DEFAULT => "Nothing uses that any longer. It stays, and stays sealed.".into(),
+                        _ => format!("Removing the environment `{environment}`, once it is empty, removes that too."),
+                    },
                 );
             }
         }

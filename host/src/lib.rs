@@ -33,6 +33,7 @@
 //! - [`trace`]: spans of what is done for a caller.
 //! - [`traffic`]: how much of the host one caller may have.
 //! - [`underway`]: which calls a host that stops waits for.
+//! - [`room`]: how much of a disk must stay free.
 //! - [`pause`]: how long to wait before something is tried again.
 //! - [`error`], [`origin`], [`secret`], [`digest`], [`text`]: the words that every part shares.
 
@@ -59,6 +60,7 @@ pub mod once;
 pub mod origin;
 pub mod outbox;
 mod pause;
+mod room;
 pub mod runtime;
 pub mod secret;
 pub mod server;

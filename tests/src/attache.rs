@@ -115,9 +115,21 @@ impl Attache {
 
     /// A command, ready to be run.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_behind(&[], arguments)
+    }
+
+    /// A command that another one runs.
+    pub fn command_behind(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
         let home = self.folder().join("home");
         fs::create_dir_all(&home).unwrap();
-        let mut command = Command::new(&self.binary);
+        let mut command = match wrapper {
+            [] => Command::new(&self.binary),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.binary);
+                command
+            }
+        };
         command
             .args(arguments)
             .env_clear()
@@ -194,7 +206,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn new(mut child: Child) -> Self {
+    pub(crate) fn new(mut child: Child) -> Self {
         let err = BufReader::new(child.stderr.take().unwrap());
         let (give, lines) = mpsc::channel();
         thread::spawn(move || err.lines().map_while(Result::ok).try_for_each(|line| give.send(line)));
@@ -234,7 +246,7 @@ impl Running {
     }
 }
 
-fn outcome(child: Child) -> Outcome {
+pub(crate) fn outcome(child: Child) -> Outcome {
     let output = child.wait_with_output().unwrap();
     Outcome {
         code: output.status.code(),

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod peers;
 pub mod service;
 pub mod simulate;
+pub mod traced;
 pub mod world;
 
 pub use crate::{

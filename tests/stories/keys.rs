@@ -1,6 +1,6 @@
-//! The key that seals the store: rotated, moved, and interrupted while it is.
+//! The key that seals the store: rotated, and moved.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::fs;
 
 use attache_tests::{Attache, service::Service};
 use serde_json::json;
@@ -81,53 +81,4 @@ fn a_new_key_that_would_lock_the_store_is_refused() {
     let inside = format!("file:{}", attache.data().join("key").display());
     attache.run(&["key", "rotate", "--to", &inside]).refused(8, "inside the data directory");
     works(&attache, &service);
-}
-
-#[test]
-fn a_rotation_that_is_killed_leaves_a_store_that_opens_with_all_that_was_in_it() {
-    let service = Service::plain();
-    let attache = connected(&service);
-    for number in 0..40u32 {
-        attache.run(&["environment", "create", &format!("e{number}")]).done();
-        let mut rotating =
-            attache.command(&["key", "rotate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // From before it has begun to after it is done, at ever other moments.
-        std::thread::sleep(Duration::from_millis(u64::from(number * 4 % 160)));
-        rotating.kill().unwrap();
-        rotating.wait().unwrap();
-        let there = attache.run(&["environment", "list", "--output", "json"]).json();
-        assert_eq!(there.as_array().unwrap().len() as u32, number + 2, "after kill {number}");
-    }
-    works(&attache, &service);
-    let checked = attache.run(&["store", "check", "--output", "json"]).json();
-    assert_eq!(checked["findings"], json!([]));
-    let left: Vec<_> = fs::read_dir(attache.data()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(!left.iter().any(|name| name == "store.new"), "{left:?}");
-}
-
-#[test]
-fn a_check_finds_what_is_damaged_missing_and_left_over() {
-    let service = Service::plain();
-    let attache = connected(&service);
-    let check = || attache.run(&["store", "check"]);
-    assert!(check().done().contains("are whole"));
-    // Others may read a file: told, and nothing is lost.
-    let audit = attache.data().join("audit.log");
-    let mode = |mode| fs::set_permissions(&audit, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-    mode(0o644);
-    assert!(check().done().contains("chmod go="));
-    mode(0o600);
-    // A connector's file is another than was approved.
-    let wasm = fs::read_dir(attache.data().join("connectors")).unwrap().flatten().map(|entry| entry.path());
-    let wasm = wasm.filter(|path| path.extension().is_some_and(|it| it == "wasm")).collect::<Vec<_>>();
-    let good = fs::read(&wasm[0]).unwrap();
-    fs::write(&wasm[0], b"another").unwrap();
-    check().refused(8, "is not the one that was approved");
-    fs::write(&wasm[0], good).unwrap();
-    // A line of the audit was changed.
-    let lines = fs::read_to_string(&audit).unwrap();
-    fs::write(&audit, lines.replacen("cli:tester", "cli:nobody", 1)).unwrap();
-    check().refused(8, "The audit is not what was written");
-    fs::write(&audit, lines).unwrap();
-    assert!(check().done().contains("are whole"));
 }

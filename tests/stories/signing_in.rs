@@ -1,16 +1,21 @@
 //! Connections that sign in: what was typed becomes something short-lived, which is kept good and never shown.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use attache::{Kind, consent::Isolation};
 use attache_tests::{
-    Canary, Embedded,
+    Attache, Canary, Embedded,
     service::{Received, Service, answer},
 };
 use serde_json::{Value, json};
+
+use crate::refreshing::since;
 
 const PASSWORD: &str = "a-password-that-is-long";
 
@@ -324,4 +329,58 @@ fn an_origin_that_the_service_names_is_kept_to() {
     assert_eq!(refused.kind(), Kind::ConsentNeeded);
     assert!(refused.message().contains(&elsewhere.base()), "{refused}");
     assert!(elsewhere.received().is_empty());
+}
+
+/// A machine, rather than a host in this process, with a connection that signed in by a form.
+fn machine(state: &Arc<State>) -> (Attache, Service) {
+    let (mut attache, service) = (crate::machine(), service(state));
+    attache.add("signs-in");
+    attache.set("PASSWORD", PASSWORD);
+    let (base, authority) = (format!("base={}", service.base()), service.authority());
+    let set = ["--set", &base, "--set", "user=jo", "--secret", "password=env:PASSWORD", "--allow-private", &authority];
+    attache.run(&[&["connect", "signs-in", "--auth", "form", "--yes"], &set[..]].concat()).done();
+    assert_eq!(sign_ins(&service), 1);
+    (attache, service)
+}
+
+/// Calls in so many processes at once, each of which sends so often.
+fn call_in_processes(attache: &Attache, service: &Service, processes: usize, times: usize) {
+    let input = json!({ "url": format!("{}/thing", service.base()), "times": times }).to_string();
+    let begin = |_| attache.begin(&["call", "signs-in", "send", "--input", &input]);
+    for running in (0..processes).map(begin).collect::<Vec<_>>() {
+        assert_eq!(running.ended().json()["status"], 200);
+    }
+}
+
+#[test]
+fn a_token_is_kept_sealed_and_used_by_one_process_after_the_other() {
+    let state: Arc<State> = Arc::default();
+    let (attache, service) = machine(&state);
+    call_in_processes(&attache, &service, 4, 4);
+    assert_eq!(sign_ins(&service), 1, "every process found the token that the first one got");
+    let sent: Vec<_> = service.received().into_iter().filter(|it| it.line.contains("/thing")).collect();
+    assert_eq!(sent.len(), 16);
+    assert!(sent.iter().all(|it| it.header("authorization") == Some("Bearer token-number-1")));
+    for secret in [PASSWORD, "token-number-1"] {
+        assert!(Canary::new(secret).is_not_below(&attache.data()) > 5);
+    }
+}
+
+#[test]
+fn processes_on_one_data_directory_renew_one_at_a_time() {
+    let state: Arc<State> = Arc::default();
+    state.expires_in.store(2, Ordering::SeqCst);
+    let (attache, service) = machine(&state);
+    // The first has run out, and what comes next lasts.
+    let connected = Instant::now();
+    state.expires_in.store(0, Ordering::SeqCst);
+    since(connected, Duration::from_millis(2_100));
+    call_in_processes(&attache, &service, 4, 8);
+    assert_eq!(sign_ins(&service), 2, "at its end");
+    for round in 3..=6 {
+        // The service forgets the token that it gave.
+        state.issued.fetch_add(1, Ordering::SeqCst);
+        call_in_processes(&attache, &service, 2, 8);
+        assert_eq!(sign_ins(&service), round, "when it was refused");
+    }
 }

@@ -247,40 +247,6 @@ fn a_full_disk_is_said_to_be_and_what_was_there_stays() {
 }
 
 #[test]
-fn what_a_finished_command_reported_survives_kills_of_others() {
-    let attache = machine();
-    attache.run(&["environment", "create", "first"]).done();
-    let mut made = vec!["first".to_owned()];
-    for round in 0..30 {
-        let name = format!("e{round}");
-        let mut child = attache
-            .command(&["environment", "create", &name])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Killed at a moment that differs from round to round, by work that takes as long.
-        let began = std::time::Instant::now();
-        while began.elapsed().as_micros() < round * 1_000 {
-            std::hint::spin_loop();
-        }
-        child.kill().unwrap();
-        let output = child.wait_with_output().unwrap();
-        if String::from_utf8_lossy(&output.stdout).contains("is there now") {
-            made.push(name);
-        }
-    }
-    let left = attache.run(&["environment", "list"]).done();
-    for name in made {
-        assert!(
-            left.lines().any(|line| line.split_whitespace().next() == Some(&name)),
-            "{name} is missing in:\n{left}"
-        );
-    }
-    attache.run(&["audit", "verify"]).done();
-}
-
-#[test]
 fn two_commands_at_once_take_turns() {
     let service = Service::plain();
     let attache = connected(&service);

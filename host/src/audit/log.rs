@@ -4,8 +4,8 @@
 
 use std::{
     fmt::Write as _,
-    fs::{self, File, OpenOptions},
-    io::{Read, Seek, SeekFrom, Write},
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -24,12 +24,15 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
+    room,
     secret::Secret,
     sync::lock,
 };
 
 /// Lines are synced in groups: the most that a power cut can take.
 const GROUP: Duration = Duration::from_millis(50);
+/// Lines that are held back while the disk is full, in bytes: some ten thousand, which are of calls that were under way.
+const MOST_HELD: usize = 4 << 20;
 /// Room for what a line has beside its members: number, time, name and MAC.
 const FRAME: usize = 192;
 
@@ -37,6 +40,8 @@ const FRAME: usize = 192;
 pub struct Audit {
     shared: Arc<Shared>,
     chain: Chain,
+    /// To ask its disk for room without waiting for whoever writes.
+    file: Arc<File>,
     syncer: Option<JoinHandle<()>>,
 }
 
@@ -48,6 +53,8 @@ struct Shared {
 
 struct State {
     file: Arc<File>,
+    /// How long the file is with every line that was written whole.
+    length: u64,
     clock: Clock,
     head: Option<Head>,
     /// Lines that are in the chain and not in the file yet.
@@ -56,7 +63,9 @@ struct State {
     unsynced: bool,
     /// Since when, until they are on the disk.
     waiting_since: Option<Instant>,
-    /// Once the audit could not be written, nothing may happen that it would not know of.
+    /// What was noted waits for room on the disk.
+    full: bool,
+    /// Once the disk failed, nothing may happen that the audit would not know of, until it is opened anew.
     broken: bool,
     closing: bool,
 }
@@ -83,18 +92,26 @@ impl Audit {
             .open(&path)
             .map_err(|error| unwritable(&error))?;
         let last = last_line(&mut file, &path)?;
+        if last.is_none() {
+            // It may be new.
+            sync_name(&path).map_err(|error| unwritable(&error))?;
+        }
         let reached = |head: &Option<Head>| head.as_ref().map_or(0, |head| head.seq);
         let head = if reached(&last) < reached(&anchor) { anchor.clone() } else { last };
         // What a process wrote that died before it could sync must be on the disk before it is anchored.
         let unsynced = reached(&head) > reached(&anchor);
+        let length = file.metadata().map_err(|error| unwritable(&error))?.len();
+        let file = Arc::new(file);
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                file: Arc::new(file),
+                file: file.clone(),
+                length,
                 clock: Clock::default(),
                 head,
                 noted: Vec::new(),
                 unsynced,
                 waiting_since: None,
+                full: false,
                 broken: false,
                 closing: false,
             }),
@@ -106,37 +123,67 @@ impl Audit {
             .name("attache-audit".into())
             .spawn(move || sync_in_groups(&syncing))
             .map_err(|error| unwritable(&error))?;
-        Ok(Self { shared, chain: Chain::new(&key), syncer: Some(syncer) })
+        Ok(Self { shared, chain: Chain::new(&key), file, syncer: Some(syncer) })
     }
 
     /// Appends a line.
     ///
     /// # Errors
-    /// `store-unavailable` where it cannot be written now, or could not be before: then nothing else is done either.
+    /// `store-unavailable` where it cannot be written now: then it is in no chain, and nothing else is done either.
     pub fn write(&self, event: &Event) -> Result<()> {
-        let mut state = self.append(event)?;
-        state.flush();
-        if state.broken { Err(refused()) } else { Ok(()) }
+        let (mut state, before) = self.append(event)?;
+        if let Err(error) = state.flush() {
+            state.take_back(before);
+            return Err(error);
+        }
+        self.count(event);
+        Ok(())
     }
 
-    /// Notes a line: of what is over already, so that nothing waits for it.
+    /// Appends the line of a request that is about to leave. What comes of it is written down too, so there must be room for
+    /// that on the disk, and for the store to note where the audit ends.
+    ///
+    /// # Errors
+    /// As [`Audit::write`].
+    pub fn leaving(&self, event: &Event) -> Result<()> {
+        let disk = rustix::fs::fstatvfs(&*self.file).map_err(|error| unwritable(&error.into()))?;
+        if !room::is_left(&disk, room::FOR_AUDIT) {
+            return Err(full());
+        }
+        self.write(event)
+    }
+
+    /// Notes a line: of what is over already, so that nothing waits for it. Where the disk is full, it is held back until
+    /// there is room.
     ///
     /// # Errors
     /// `store-unavailable` where nothing could be written before.
     pub fn note(&self, event: &Event) -> Result<()> {
-        self.append(event).map(drop)
+        let (mut state, before) = self.append(event)?;
+        if state.noted.len() > MOST_HELD
+            && let Err(error) = state.flush()
+        {
+            state.take_back(before);
+            return Err(error);
+        }
+        self.count(event);
+        Ok(())
     }
 
-    fn append(&self, event: &Event) -> Result<MutexGuard<'_, State>> {
-        // Everything that needs no lock, before it.
-        let members = event.members();
+    fn count(&self, event: &Event) {
         if let Some(counted) = event.counted() {
             self.shared.counts.count(counted);
         }
+    }
+
+    fn append(&self, event: &Event) -> Result<(MutexGuard<'_, State>, Before)> {
+        // Everything that needs no lock, before it.
+        let members = event.members();
         let mut state = self.shared.lock();
         if state.broken {
             return Err(refused());
         }
+        let before = Before { head: state.head.clone(), noted: state.noted.len() };
         let seq = state.head.as_ref().map_or(1, |head| head.seq + 1);
         let mut line = state.clock.open(seq, event.name, &members);
         let previous = state.head.as_ref().map_or("", |head| head.mac.as_str());
@@ -148,7 +195,7 @@ impl Audit {
             state.waiting_since = Some(Instant::now());
             self.shared.changed.notify_one();
         }
-        Ok(state)
+        Ok((state, before))
     }
 
     /// Waits until everything written is on the disk.
@@ -156,8 +203,7 @@ impl Audit {
     /// # Errors
     /// `store-unavailable`.
     pub fn sync(&self) -> Result<()> {
-        let state = sync_now(&self.shared, self.shared.lock());
-        if state.broken { Err(refused()) } else { Ok(()) }
+        sync_now(&self.shared, self.shared.lock()).1
     }
 
     /// How often what was written down happened.
@@ -181,10 +227,7 @@ impl Audit {
     /// `store-unavailable`.
     pub(crate) fn moment(&self) -> Result<(Option<Head>, u64)> {
         let mut state = self.shared.lock();
-        state.flush();
-        if state.broken {
-            return Err(refused());
-        }
+        state.flush()?;
         let length = state.file.metadata().map_err(|error| unwritable(&error))?.len();
         Ok((state.head.clone(), length))
     }
@@ -231,7 +274,8 @@ fn sync_in_groups(shared: &Shared) {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        state = sync_now(shared, state);
+        // What failed is tried again, or is told to whoever writes next.
+        state = sync_now(shared, state).0;
         if state.closing {
             return;
         }
@@ -239,37 +283,67 @@ fn sync_in_groups(shared: &Shared) {
 }
 
 /// Syncs what there is. Others write meanwhile: a disk takes milliseconds for it.
-fn sync_now<'a>(shared: &'a Shared, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-    state.flush();
-    if !std::mem::replace(&mut state.unsynced, false) || state.broken {
-        return state;
+fn sync_now<'a>(shared: &'a Shared, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, Result<()>) {
+    let written = state.flush();
+    let held = !state.noted.is_empty();
+    if !std::mem::replace(&mut state.unsynced, held) || state.broken {
+        return (state, written);
     }
     let (file, waiting) = (state.file.clone(), state.waiting_since);
     drop(state);
     let synced = file.sync_data();
     let mut state = shared.lock();
     // Lines that came meanwhile have a moment of their own.
-    if state.waiting_since == waiting {
+    if state.waiting_since == waiting && !held {
         state.waiting_since = None;
     }
     if let Err(error) = synced {
+        // The kernel may have dropped what it could not write, and say nothing of it the next time.
         tracing::error!(%error, "the audit cannot be synced");
         state.broken = true;
+        return (state, Err(refused()));
     }
-    state
+    (state, written)
+}
+
+/// How the chain was before a line.
+struct Before {
+    head: Option<Head>,
+    noted: usize,
 }
 
 impl State {
-    /// Writes what was noted.
-    fn flush(&mut self) {
-        if self.noted.is_empty() || self.broken {
-            return;
+    /// Writes what was noted. Where the disk has no room for all of it, nothing of it is in the file, and it stays noted.
+    fn flush(&mut self) -> Result<()> {
+        if self.broken {
+            return Err(refused());
         }
-        if let Err(error) = (&*self.file).write_all(&self.noted) {
-            tracing::error!(%error, "the audit cannot be written");
-            self.broken = true;
+        if self.noted.is_empty() {
+            return Ok(());
         }
+        let Err(error) = (&*self.file).write_all(&self.noted) else {
+            self.length += self.noted.len() as u64;
+            self.noted.clear();
+            self.full = false;
+            return Ok(());
+        };
+        let no_room = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        if no_room && self.noted.len() <= MOST_HELD && self.file.set_len(self.length).is_ok() {
+            if !std::mem::replace(&mut self.full, true) {
+                tracing::error!(%error, "the audit cannot be written until there is room");
+            }
+            return Err(full());
+        }
+        tracing::error!(%error, "the audit cannot be written");
+        self.broken = true;
         self.noted.clear();
+        Err(refused())
+    }
+
+    /// Takes the last line back, which was not written.
+    fn take_back(&mut self, before: Before) {
+        self.noted.truncate(before.noted);
+        self.head = before.head;
     }
 }
 
@@ -327,18 +401,31 @@ fn set_aside(file: &File, path: &Path, from: u64, torn: &[u8]) -> Result<()> {
     let aside = path.with_extension(format!("torn-{}", Timestamp::now().as_millisecond()));
     tracing::warn!(aside = %aside.display(), "the audit's last line was torn by a crash; it is set aside");
     let keep = || -> std::io::Result<()> {
-        fs::write(&aside, torn)?;
-        File::open(&aside)?.sync_all()?;
+        let mut kept = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        kept.write_all(torn)?;
+        kept.sync_all()?;
+        sync_name(&aside)?;
         file.set_len(from)?;
         file.sync_all()
     };
     keep().map_err(|error| unwritable(&error))
 }
 
+/// Waits until a file's name is on the disk.
+fn sync_name(path: &Path) -> std::io::Result<()> {
+    File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
 fn unwritable(error: &std::io::Error) -> Error {
     Kind::StoreUnavailable
         .error(format!("The audit cannot be written: {error}."))
         .hint("Calls are refused until it can be: see to the disk and the permissions of the data directory.")
+}
+
+fn full() -> Error {
+    Kind::StoreUnavailable
+        .error("The disk that holds the audit is full, so nothing is done that it would have to know of.")
+        .hint("Free some space; nothing else is needed for calls to work again.")
 }
 
 fn refused() -> Error {
@@ -348,145 +435,4 @@ fn refused() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        super::event::{About, Subject},
-        *,
-    };
-    use crate::digest::Digest;
-
-    fn key() -> Secret {
-        Secret::new([7; 32])
-    }
-
-    fn event(connection: &str) -> Event {
-        Event::connected(&Subject::new(About {
-            environment: "default".into(),
-            connection: connection.into(),
-            connector: "c".into(),
-            digest: Digest::of(b""),
-            operation: String::new(),
-            call: uuid::Uuid::nil(),
-            caller: "test".into(),
-        }))
-    }
-
-    /// Writes some lines and gives the head that a finished command would note.
-    fn written(folder: &Path, lines: usize) -> Head {
-        let audit = Audit::open(folder, key(), None).unwrap();
-        for line in 0..lines {
-            audit.write(&event(&format!("c{line}"))).unwrap();
-        }
-        audit.sync().unwrap();
-        audit.head().unwrap()
-    }
-
-    fn verify(folder: &Path, anchor: &Head) -> std::result::Result<u64, String> {
-        Audit::verify(&Audit::path(folder), &key(), Some(anchor)).map_err(|error| error.to_string())
-    }
-
-    /// Changes the file's lines, and says what verifying finds.
-    fn after(change: impl FnOnce(&mut Vec<String>)) -> std::result::Result<u64, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let head = written(folder.path(), 4);
-        let path = Audit::path(folder.path());
-        let mut lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
-        change(&mut lines);
-        fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-        verify(folder.path(), &head)
-    }
-
-    #[test]
-    fn a_chain_goes_on_when_it_is_opened_again() {
-        let folder = tempfile::tempdir().unwrap();
-        written(folder.path(), 2);
-        let head = written(folder.path(), 2);
-        assert_eq!(head.seq, 4);
-        assert_eq!(verify(folder.path(), &head), Ok(4));
-    }
-
-    #[test]
-    fn a_changed_dropped_swapped_added_or_cut_line_is_found() {
-        assert_eq!(after(|_| {}), Ok(4));
-        assert!(after(|lines| lines[1] = lines[1].replace("c1", "c9")).unwrap_err().contains("line 2 was changed"));
-        assert!(after(|lines| drop(lines.remove(1))).unwrap_err().contains("line 2 has the number 3"));
-        assert!(after(|lines| lines.swap(1, 2)).unwrap_err().contains("line 2 has the number 3"));
-        assert!(after(|lines| lines.insert(1, lines[1].clone())).unwrap_err().contains("line 3 has the number 2"));
-        assert!(after(|lines| drop(lines.pop())).unwrap_err().contains("ends at line 3"));
-        assert!(after(|lines| lines.clear()).unwrap_err().contains("ends at line 0"));
-        assert!(after(|lines| lines[2] = "{}".into()).unwrap_err().contains("line 3 is not a line"));
-    }
-
-    #[test]
-    fn a_cut_stays_visible_however_much_is_written_after_it() {
-        // Regression: the next command noted the end of what was left as the end of all.
-        let folder = tempfile::tempdir().unwrap();
-        let anchor = written(folder.path(), 4);
-        let path = Audit::path(folder.path());
-        let kept: String = fs::read_to_string(&path).unwrap().lines().take(2).map(|line| format!("{line}\n")).collect();
-        fs::write(&path, kept).unwrap();
-        let audit = Audit::open(folder.path(), key(), Some(anchor)).unwrap();
-        audit.write(&event("after")).unwrap();
-        audit.sync().unwrap();
-        let head = audit.head().unwrap();
-        assert_eq!(head.seq, 5);
-        assert!(verify(folder.path(), &head).unwrap_err().contains("line 3 has the number 5 where 3 belongs"));
-    }
-
-    #[test]
-    fn another_key_does_not_continue_the_chain_unnoticed() {
-        let folder = tempfile::tempdir().unwrap();
-        written(folder.path(), 1);
-        let audit = Audit::open(folder.path(), Secret::new([8; 32]), None).unwrap();
-        audit.write(&event("forged")).unwrap();
-        audit.sync().unwrap();
-        assert!(
-            Audit::verify(&Audit::path(folder.path()), &key(), None)
-                .unwrap_err()
-                .message()
-                .contains("line 2 was changed")
-        );
-    }
-
-    #[test]
-    fn a_line_torn_by_a_crash_is_set_aside_and_the_chain_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        written(folder.path(), 2);
-        let path = Audit::path(folder.path());
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"seq\":3,\"ti").unwrap();
-        let head = written(folder.path(), 1);
-        assert_eq!(verify(folder.path(), &head), Ok(3));
-        let aside: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .flatten()
-            .filter(|it| it.file_name().to_string_lossy().contains("torn"))
-            .collect();
-        assert_eq!(fs::read(aside[0].path()).unwrap(), b"{\"seq\":3,\"ti");
-    }
-
-    #[test]
-    fn an_audit_that_cannot_be_written_refuses_everything_after() {
-        let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(folder.path(), key(), None).unwrap();
-        // A file that is open for reading only stands for a disk that takes no more.
-        audit.shared.lock().file = Arc::new(File::open(Audit::path(folder.path())).unwrap());
-        for _ in 0..2 {
-            assert_eq!(audit.write(&event("c")).unwrap_err().kind(), Kind::StoreUnavailable);
-        }
-        assert_eq!(audit.sync().unwrap_err().kind(), Kind::StoreUnavailable);
-    }
-
-    #[test]
-    fn many_tasks_write_one_chain() {
-        let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(folder.path(), key(), None).unwrap();
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let audit = &audit;
-                scope.spawn(move || (0..50).for_each(|_| audit.write(&event(&format!("t{thread}"))).unwrap()));
-            }
-        });
-        audit.sync().unwrap();
-        assert_eq!(verify(folder.path(), &audit.head().unwrap()), Ok(200));
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ pub mod oauth2;
 mod records;
 mod sending;
 mod sign_in;
+mod source;
 mod step;
 mod terms;
 mod turn;
@@ -30,7 +31,8 @@ pub use records::{
 };
 pub use sending::Sending;
 pub(crate) use sending::{FOLDER as LEAVING, Leaving};
-pub(crate) use sign_in::{Kept, SignIn, Source, with_captured};
+pub(crate) use sign_in::{Kept, SignIn, with_captured};
+pub(crate) use source::Source;
 pub(crate) use step::{Failure, Way};
 pub use terms::{Difference, Terms};
 pub(crate) use turn::Turn;

@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use super::{
     CameBack, Captured,
-    oauth2::{Client, Given},
+    oauth2::Given,
     sending::{Leaving, Sending},
+    source::Source,
     step::{Failure, Way},
     turn::{Failed, Turn, Turns},
     visit::Visiting,
@@ -27,10 +28,7 @@ use crate::{
     audit::{Event, Subject},
     egress::{Credentials, Held},
     error::{Error, Kind, Result},
-    manifest::{
-        Login, Parameter, Values,
-        login::{ACCESS_TOKEN, REFRESH_TOKEN},
-    },
+    manifest::{Login, Parameter, Values, login::ACCESS_TOKEN},
     outbox::{About, EventType, Happened, Outbox, Reason},
     pause,
     store::{Changes, Place, Vault},
@@ -48,54 +46,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What was got because a service refused the one before, and that something was spent for, is not replaced again for so long,
 /// whatever the service says.
 const REFUSED_ANEW: Duration = Duration::from_secs(60);
-
-/// How what runs out is got anew.
-pub(crate) enum Source {
-    /// With what was typed.
-    Login(Login),
-    /// Of an authorization server.
-    Oauth2(Box<Client>),
-}
-
-impl Source {
-    fn captured(&self) -> Vec<Parameter> {
-        match self {
-            Source::Login(login) => login.captured().into_iter().cloned().collect(),
-            Source::Oauth2(client) => client.settings.captured(),
-        }
-    }
-
-    /// Where no answer says how long what was captured is good.
-    fn lifetime(&self) -> Option<Duration> {
-        match self {
-            Source::Login(login) => login.lifetime,
-            Source::Oauth2(client) => client.settings.lifetime,
-        }
-    }
-
-    /// Whether it holds something that may die of idleness.
-    fn renews(&self, captured: &Captured) -> bool {
-        captured.values.contains_key(REFRESH_TOKEN) && self.spends(Some(captured))
-    }
-
-    /// Whether asking spends something that cannot be used twice.
-    fn spends(&self, before: Option<&Captured>) -> bool {
-        match (self, before) {
-            (Source::Oauth2(client), Some(before)) => client.spends(before),
-            // What else there would be to begin with again, only a person brings.
-            (Source::Login(login), Some(_)) => login.visit.is_some() && !login.refresh.is_empty(),
-            (_, None) => false,
-        }
-    }
-
-    /// Whether there is anything to ask with.
-    fn can_renew(&self, before: &Captured) -> bool {
-        match self {
-            Source::Login(login) => login.visit.is_none() || !login.refresh.is_empty(),
-            Source::Oauth2(client) => client.can_renew(before),
-        }
-    }
-}
 
 /// Where what was captured is kept, where it is noted that something leaves, and who is told of it.
 pub(crate) struct Kept {

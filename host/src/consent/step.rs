@@ -152,7 +152,7 @@ impl Way {
         self.permits(&outgoing.url, subject).map_err(Failure::Unsent)?;
         let (method, origin) = (outgoing.method.clone(), outgoing.url.origin().ascii_serialization());
         let unsent = Failure::Unsent;
-        self.audit.write(&Event::sign_in_request(subject, &method, &origin, number)).map_err(unsent)?;
+        self.audit.leaving(&Event::sign_in_request(subject, &method, &origin, number)).map_err(unsent)?;
         let limits = transport::Limits {
             body_on_wire: LARGEST_ANSWER.min(self.limits.body_on_wire),
             body_decoded: LARGEST_ANSWER.min(self.limits.body_decoded),
@@ -163,18 +163,21 @@ impl Way {
         self.transport.close(&once);
         match outcome {
             Ok(answer) => {
-                // What it brought counts, whether this line can be written or not: the next request will not pass the audit.
-                let told = self.audit.note(&Event::answer(subject, answer.status.as_u16(), answer.body.len(), 0));
-                if let Err(error) = told {
-                    tracing::error!(%error, "the audit cannot be written");
-                }
+                self.note(&Event::answer(subject, answer.status.as_u16(), answer.body.len(), 0));
                 Ok(answer)
             }
             Err(fault) => {
                 let lost = fault.may_have_arrived();
-                self.audit.write(&Event::fault(subject, &fault.to_string())).map_err(Failure::Lost)?;
+                self.note(&Event::fault(subject, &fault.to_string()));
                 Err(if lost { Failure::Lost(fault.into()) } else { Failure::Later(fault.into(), None) })
             }
+        }
+    }
+
+    /// What came of a request counts, whether its line can be written or not: the next request will not pass the audit.
+    fn note(&self, event: &Event) {
+        if let Err(error) = self.audit.note(event) {
+            tracing::error!(%error, "the audit cannot be written");
         }
     }
 }

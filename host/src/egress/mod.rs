@@ -167,9 +167,11 @@ impl Session {
         self.preview.clone()
     }
 
-    /// Whether a dry run has seen what it wanted to see.
+    /// Whether the call ends here: a dry run has seen what it wanted to see, or the host itself cannot go on, which is nothing for
+    /// the connector to get over.
     pub fn is_over(&self) -> bool {
-        self.preview.as_ref().is_some_and(|preview| lock(preview).is_some())
+        let is_seen = self.preview.as_ref().is_some_and(|preview| lock(preview).is_some());
+        is_seen || lock(&self.fault).as_ref().is_some_and(|fault| fault.kind() == Kind::StoreUnavailable)
     }
 
     /// Sends one request of the guest's.
@@ -236,7 +238,7 @@ impl Session {
             }
             // The URL as it was before anything was attached: a credential may stand in its path.
             let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places).repeated(repeated);
-            self.audit.write(&leaving.map_text(&|text| sent.masked(text)))?;
+            self.audit.leaving(&leaving.map_text(&|text| sent.masked(text)))?;
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
             let attach = destination == Destination::Audience && self.attaches(request.attach);

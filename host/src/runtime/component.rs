@@ -107,8 +107,10 @@ impl Component {
         }
         described.map_err(|error: Error| {
             let error = error.context("The connector could not describe itself");
+            // Its time while describing is a setting of its own; every other limit is the one that it names.
+            let is_time = error.mend().is_some_and(|mend| mend.contains("-seconds"));
             match error.kind() {
-                Kind::ConnectorLimit => {
+                Kind::ConnectorLimit if is_time => {
                     error.hint("Raise `limits.describe-seconds` in attache.toml if that is too little for it.")
                 }
                 _ => error,

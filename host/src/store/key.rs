@@ -152,7 +152,7 @@ impl KeySource {
             if let Some(key) = read_file(path)? {
                 return Ok(key);
             }
-            create_file(path)?;
+            create_file(path, &Key::generate()?)?;
         }
         self.load()
     }
@@ -261,14 +261,14 @@ pub(crate) fn refuse_shared(path: &Path, file: &File) -> Result<()> {
         .hint(format!("chmod 600 {}", path.display())))
 }
 
-/// Makes the key file: written in full under another name, on disk, and only then given its own.
-pub(super) fn create_file(path: &Path) -> Result<()> {
+/// Makes a key file: written in full under another name, on disk, and only then given its own.
+pub(super) fn create_file(path: &Path, key: &Key) -> Result<()> {
     let fault = |error: io::Error| fault::io(path, &error);
     let path = std::path::absolute(path).map_err(fault)?;
     let parent = path.parent().unwrap_or(&path);
     dir::create_private(parent)?;
     let mut text = Zeroizing::new([0; 2 * Key::LENGTH + 1]);
-    hex::encode_to_slice(Key::generate()?.expose(), &mut text[..2 * Key::LENGTH])
+    hex::encode_to_slice(key.expose(), &mut text[..2 * Key::LENGTH])
         .expect("twice as many digits as bytes");
     text[2 * Key::LENGTH] = b'\n';
     // Mode 0600 and O_EXCL are what this crate always uses.
@@ -335,6 +335,13 @@ fn read_text(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+impl From<[u8; Key::LENGTH]> for Key {
+    fn from(bytes: [u8; Key::LENGTH]) -> Self {
+        Self(Zeroizing::new(bytes))
     }
 }
 

@@ -3,10 +3,12 @@
 //! connectors.
 //!
 //! A key file is replaced after the store, since no step changes two places at once. The new key waits beside it under a
-//! name that has the new store's id: whoever finds, after a crash, a store that the key file does not open, looks there.
+//! name that has the new store's id: whoever finds, after a crash, a store that the key file does not open, looks there; and
+//! whoever finds the new store unfinished removes the key with it.
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -47,20 +49,13 @@ impl Vault {
     /// happens, and whenever the process ends, the store opens again: with the old key, or with the new one.
     pub fn rotate(self, data_dir: &Path, from: &KeySource, to: Option<&KeySource>) -> Result<Rotated> {
         let dir = DataDir::prepare(data_dir)?;
-        vault::remove_unfinished(&dir.new_store())?;
         let id = Uuid::new_v4();
-        let (new, replaces) = self.new_key(dir.path(), from, to, id)?;
-        let written = self.write_anew(&dir, &new, id);
-        let records = match written {
-            Ok(records) => records,
-            Err(error) => {
-                // Nothing was sealed with it that anybody will open.
-                if let Some(path) = replaces {
-                    let _ = fs::remove_file(waiting(path, id));
-                }
-                return Err(error);
-            }
-        };
+        let (new, replaces) = new_key(dir.path(), from, to)?;
+        let records = self.write_anew(&dir, &new, id)?;
+        if let Some(path) = replaces {
+            // After the header with its id: whoever finds that unfinished knows whose key this is.
+            key::create_file(&waiting(path, id), &new)?;
+        }
         let (new_store, store) = (dir.new_store(), dir.store());
         // sled lets go of its files before they get another name.
         let lock = self.into_lock();
@@ -72,46 +67,6 @@ impl Vault {
         dir::sync(dir.path())?;
         drop(lock);
         Ok(Rotated { records, source: to.unwrap_or(from).clone(), kept })
-    }
-
-    /// The new key, readable where it will be looked for, and the key file that it replaces.
-    fn new_key<'a>(
-        &self,
-        data_dir: &Path,
-        from: &'a KeySource,
-        to: Option<&KeySource>,
-        id: Uuid,
-    ) -> Result<(Key, Option<&'a Path>)> {
-        match (from, to) {
-            (KeySource::File(path), None) => {
-                let new =
-                    key::create_file(&waiting(path, id)).and_then(|()| KeySource::File(waiting(path, id)).load())?;
-                Ok((new, Some(path)))
-            }
-            (_, None) => Err(Kind::Usage
-                .error(format!("The key comes from {}, which Attaché cannot write.", from.described()))
-                .hint("Put a new key elsewhere (`attache key generate` prints one) and name it: `--to env:NAME`.")),
-            (_, Some(to)) => {
-                to.check_outside(data_dir)?;
-                let new = to.load_or_create()?;
-                // A command that prints another key each time would lock the store for good.
-                let again = to.load()?;
-                if new.expose() != again.expose() {
-                    return Err(Kind::Usage.error(format!("What {} holds is not the same twice.", to.described())));
-                }
-                if from.load()?.expose() == new.expose() {
-                    return match from == to {
-                        true => {
-                            Err(Kind::Usage.error("That is where the key comes from already, and it is the same key."))
-                        }
-                        false => Err(Kind::Usage
-                            .error("That is the key which the store has already.")
-                            .hint("`attache key generate` prints a new one.")),
-                    };
-                }
-                Ok((new, None))
-            }
-        }
     }
 
     /// Writes a store with the same records, beside the one that is there. Gives how many records there are.
@@ -139,6 +94,49 @@ impl Vault {
     }
 }
 
+/// The new key, and the key file that is to be replaced with it; without one, it is where it will be looked for.
+fn new_key<'a>(data_dir: &Path, from: &'a KeySource, to: Option<&KeySource>) -> Result<(Key, Option<&'a Path>)> {
+    match (from, to) {
+        (KeySource::File(path), None) => Ok((Key::generate()?, Some(path))),
+        (_, None) => Err(Kind::Usage
+            .error(format!("The key comes from {}, which Attaché cannot write.", from.described()))
+            .hint("Put a new key elsewhere (`attache key generate` prints one) and name it: `--to env:NAME`.")),
+        (_, Some(to)) => {
+            to.check_outside(data_dir)?;
+            let new = to.load_or_create()?;
+            // A command that prints another key each time would lock the store for good.
+            let again = to.load()?;
+            if new.expose() != again.expose() {
+                return Err(Kind::Usage.error(format!("What {} holds is not the same twice.", to.described())));
+            }
+            if from.load()?.expose() == new.expose() {
+                return match from == to {
+                    true => {
+                        Err(Kind::Usage.error("That is where the key comes from already, and it is the same key."))
+                    }
+                    false => Err(Kind::Usage
+                        .error("That is the key which the store has already.")
+                        .hint("`attache key generate` prints a new one.")),
+                };
+            }
+            Ok((new, None))
+        }
+    }
+}
+
+/// Removes a store that nobody finished writing, and the key that waited for it: nothing that anybody will open was sealed with
+/// that.
+pub(super) fn forget_unfinished(new_store: &Path, source: &KeySource) -> Result<()> {
+    if let (KeySource::File(path), Some(id)) = (source, header::id(new_store)) {
+        let waiting = waiting(path, id);
+        match fs::remove_file(&waiting) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault::io(&waiting, &error)),
+            _ => {}
+        }
+    }
+    vault::remove_unfinished(new_store)
+}
+
 /// Where a new key waits for the key file's name.
 fn waiting(path: &Path, id: Uuid) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -149,17 +147,37 @@ fn waiting(path: &Path, id: Uuid) -> PathBuf {
 /// Gives the waiting key the key file's name, and the old one another. Gives that.
 fn replace_key_file(path: &Path, id: Uuid) -> Result<PathBuf> {
     let fault = |error: io::Error| fault::io(path, &error);
-    let mut old = path.as_os_str().to_owned();
-    old.push(format!(".old-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
-    let old = PathBuf::from(old);
-    match fs::hard_link(path, &old) {
-        // It was kept before the crash that interrupted this.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(error)),
-        _ => {}
-    }
+    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let mut others = 0;
+    let old = loop {
+        let old = kept(path, &stamp, others);
+        match fs::hard_link(path, &old) {
+            Ok(()) => break old,
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fault(error)),
+            // It was kept before the crash that interrupted this.
+            Err(_) if is_same(path, &old).map_err(fault)? => break old,
+            // That of another rotation within the same second.
+            Err(_) => others += 1,
+        }
+    };
     fs::rename(waiting(path, id), path).map_err(fault)?;
     dir::sync(path.parent().unwrap_or(path))?;
     Ok(old)
+}
+
+/// Where a key file that was replaced is kept.
+fn kept(path: &Path, stamp: &str, others: usize) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".old-{stamp}"));
+    if others > 0 {
+        name.push(format!("-{others}"));
+    }
+    name.into()
+}
+
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let [one, other] = [fs::metadata(one)?, fs::metadata(other)?];
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
 /// The key of a store that the key file does not open, because a rotation was interrupted: it waits beside the key file.
@@ -224,12 +242,26 @@ mod tests {
     fn a_key_that_waits_for_another_store_is_left_alone_and_opens_nothing() {
         let (home, data, key) = made();
         let stranger = waiting(&key, Uuid::new_v4());
-        key::create_file(&stranger).unwrap();
+        key::create_file(&stranger, &Key::generate().unwrap()).unwrap();
         rotated(&data, &key);
         assert!(stranger.exists());
         let other = home.path().join("other-key");
-        key::create_file(&other).unwrap();
+        key::create_file(&other, &Key::generate().unwrap()).unwrap();
         assert_eq!(open(&data, &other).unwrap_err().kind(), Kind::WrongKey);
+    }
+
+    #[test]
+    fn every_key_that_was_replaced_is_kept_however_quickly_they_follow_each_other() {
+        // Regression: of two rotations in one second, the key in between was kept nowhere, and its backups opened no more.
+        let (_home, data, key) = made();
+        let mut replaced = Vec::new();
+        for _ in 0..4 {
+            let before = fs::read(&key).unwrap();
+            replaced.push((before, rotated(&data, &key).kept.unwrap()));
+        }
+        for (before, kept) in &replaced {
+            assert!(fs::read(kept).unwrap() == *before, "{} is another key", kept.display());
+        }
     }
 
     #[test]

@@ -220,13 +220,71 @@ mod tests {
         assert_damaged(sealer.open(&place("a"), &sealed), "a");
     }
 
+    #[test]
+    fn no_single_bit_of_a_record_can_be_another() {
+        let (sealer, here) = (sealer(), place("environment/default/credential/one"));
+        let sealed = sealer.seal(&here, b"a-password").unwrap();
+        for bit in 0..8 * sealed.len() {
+            let mut altered = sealed.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert!(sealer.open(&here, &altered).is_err(), "bit {bit}");
+        }
+        sealer.open(&here, &sealed).unwrap();
+    }
+
+    #[test]
+    fn what_was_sealed_as_one_part_is_no_other() {
+        let (parts, key) = ([Part::DataKey, Part::Value, Part::Master, Part::Backup], [7; KEY]);
+        for (at, part) in parts.into_iter().enumerate() {
+            let mut sealed = Vec::new();
+            encrypt(&key, part, "a", &[1; KEY], &mut sealed).unwrap();
+            for (other, opened_as) in parts.into_iter().enumerate() {
+                assert_eq!(decrypt(&key, opened_as, "a", &sealed).is_some(), at == other, "{at} as {other}");
+            }
+        }
+    }
+
+    /// Places as they are: some segments, of which one may begin as another does.
+    fn any_place() -> impl Strategy<Value = String> {
+        prop::collection::vec("[a-z0-9 .ü-]{1,12}", 1..5).prop_map(|segments| segments.join("/"))
+    }
+
     proptest! {
         #[test]
-        fn whatever_was_sealed_opens_as_it_was(value in any::<Vec<u8>>()) {
+        fn whatever_was_sealed_opens_as_it_was_and_nowhere_else(
+            value in any::<Vec<u8>>(), here in any_place(), elsewhere in any_place()
+        ) {
             let sealer = sealer();
-            let sealed = sealer.seal(&place("a"), &value).unwrap();
-            let opened = sealer.open(&place("a"), &sealed).unwrap();
+            let sealed = sealer.seal(&place(&here), &value).unwrap();
+            let opened = sealer.open(&place(&here), &sealed).unwrap();
             prop_assert_eq!(opened.as_slice(), value.as_slice());
+            for other in [elsewhere, format!("{here}/a"), format!("a/{here}"), format!("{here}a")] {
+                prop_assert_eq!(sealer.open(&place(&other), &sealed).is_ok(), other == here);
+            }
+        }
+
+        #[test]
+        fn no_other_key_and_no_other_store_opens_a_record(
+            value in any::<Vec<u8>>(), key: [u8; KEY], store: [u8; 16], bit in 0..8 * KEY, store_bit in 0..8 * 16_usize
+        ) {
+            let sealer = |key: &[u8; KEY], store: [u8; 16]| {
+                Sealer::new(&Key::from(*key), Uuid::from_bytes(store))
+            };
+            let sealed = sealer(&key, store).seal(&place("a"), &value).unwrap();
+            prop_assert!(sealer(&key, store).open(&place("a"), &sealed).is_ok());
+            let (mut other_key, mut other_store) = (key, store);
+            other_key[bit / 8] ^= 1 << (bit % 8);
+            other_store[store_bit / 8] ^= 1 << (store_bit % 8);
+            assert_damaged(sealer(&other_key, store).open(&place("a"), &sealed), "a");
+            assert_damaged(sealer(&key, other_store).open(&place("a"), &sealed), "a");
+        }
+
+        #[test]
+        fn a_data_key_of_another_record_opens_nothing(one in any::<Vec<u8>>(), two in any::<Vec<u8>>()) {
+            let sealer = sealer();
+            let [first, second] = [&one, &two].map(|value| sealer.seal(&place("a"), value).unwrap());
+            assert_damaged(sealer.open(&place("a"), &[&first[..1 + WRAPPED], &second[1 + WRAPPED..]].concat()), "a");
+            assert_damaged(sealer.open(&place("a"), &[&second[..1 + WRAPPED], &first[1 + WRAPPED..]].concat()), "a");
         }
 
         #[test]

@@ -19,15 +19,12 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
+    room,
     sync::lock,
 };
 
 /// Memory for sled's page cache: a store of a few thousand records fits whole.
 const CACHE: u64 = 64 << 20;
-
-/// What must stay free on the disk, since sled needs room to open at all: it fills up its current segment (512 KiB), writes
-/// a snapshot, and may start further segments. Whoever could still read a full disk can then still read the store.
-const HEADROOM: u64 = 4 << 20;
 
 /// How long a flush may take before sled is asked again, and how often it is asked. An I/O error that meets sled between
 /// looking for errors and going to sleep wakes nobody; the next request does.
@@ -142,8 +139,7 @@ impl SledStore {
     /// Refuses before anything is touched what would not fit.
     fn check_room(&self, batch: &Batch) -> Result<()> {
         let disk = rustix::fs::statvfs(&self.directory).map_err(|error| fault::io(&self.directory, &error.into()))?;
-        // Some network file systems do not say how large they are.
-        if disk.f_blocks != 0 && disk.f_bavail.saturating_mul(disk.f_frsize) < (self.room_needed)(batch) {
+        if !room::is_left(&disk, (self.room_needed)(batch)) {
             return Err(fault::disk_full(&self.directory.display()));
         }
         Ok(())
@@ -152,7 +148,7 @@ impl SledStore {
 
 fn room_needed(batch: &Batch) -> u64 {
     // sled writes the neighbours of a record again with it.
-    HEADROOM + 4 * batch.size() as u64
+    room::FOR_STORE + 4 * batch.size() as u64
 }
 
 impl Store for SledStore {

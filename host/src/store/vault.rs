@@ -59,7 +59,7 @@ impl Vault {
             KeySource::Env(_) | KeySource::Command(_) => Some(source.load()?),
         };
         let lock = Lock::acquire(&dir.lock(), wait)?;
-        remove_unfinished(&dir.new_store())?;
+        rotate::forget_unfinished(&dir.new_store(), source)?;
         restoring::settle(&dir)?;
         let exists = dir.store().try_exists().map_err(|error| fault::io(&dir.store(), &error))?;
         let key = match fetched {
