@@ -33,6 +33,8 @@ use crate::{
 const GROUP: Duration = Duration::from_millis(50);
 /// Lines that are held back while the disk is full, in bytes: some ten thousand, which are of calls that were under way.
 const MOST_HELD: usize = 4 << 20;
+/// Room that was found on the disk is there for so long: what is written meanwhile is a small part of what has to be free.
+const ROOM_LASTS: Duration = Duration::from_millis(10);
 /// Room for what a line has beside its members: number, time, name and MAC.
 const FRAME: usize = 192;
 
@@ -42,6 +44,8 @@ pub struct Audit {
     chain: Chain,
     /// To ask its disk for room without waiting for whoever writes.
     file: Arc<File>,
+    /// When there was room for more, last.
+    room_found: Mutex<Option<Instant>>,
     syncer: Option<JoinHandle<()>>,
 }
 
@@ -57,6 +61,8 @@ struct State {
     length: u64,
     clock: Clock,
     head: Option<Head>,
+    /// The number of the last line that is in the file.
+    written: u64,
     /// Lines that are in the chain and not in the file yet.
     noted: Vec<u8>,
     /// Whether there are lines that were not synced yet.
@@ -107,6 +113,7 @@ impl Audit {
                 file: file.clone(),
                 length,
                 clock: Clock::default(),
+                written: reached(&head),
                 head,
                 noted: Vec::new(),
                 unsynced,
@@ -123,7 +130,7 @@ impl Audit {
             .name("attache-audit".into())
             .spawn(move || sync_in_groups(&syncing))
             .map_err(|error| unwritable(&error))?;
-        Ok(Self { shared, chain: Chain::new(&key), file, syncer: Some(syncer) })
+        Ok(Self { shared, chain: Chain::new(&key), file, room_found: Mutex::default(), syncer: Some(syncer) })
     }
 
     /// Appends a line.
@@ -140,17 +147,40 @@ impl Audit {
         Ok(())
     }
 
-    /// Appends the line of a request that is about to leave. What comes of it is written down too, so there must be room for
-    /// that on the disk, and for the store to note where the audit ends.
+    /// Appends the line of a request that is about to leave; it is in the file when this is over. Requests that leave together
+    /// share one system call: whoever comes first lets everything run that is ready to, and then writes the lines of all. What
+    /// comes of a request is written down too, so there must be room for that on the disk, and for the store to note where the
+    /// audit ends.
     ///
     /// # Errors
-    /// As [`Audit::write`].
-    pub fn leaving(&self, event: &Event) -> Result<()> {
+    /// `store-unavailable` where it cannot be written now. Where the disk filled up that very moment, its line is among those
+    /// that are held back: then the audit tells of a request that did not leave, which is better than the opposite.
+    pub async fn leaving(&self, event: &Event) -> Result<()> {
+        self.find_room()?;
+        let seq = self.append(event)?.0.head.as_ref().map_or(0, |head| head.seq);
+        tokio::task::yield_now().await;
+        let mut state = self.shared.lock();
+        if state.written < seq {
+            state.flush()?;
+        }
+        drop(state);
+        self.count(event);
+        Ok(())
+    }
+
+    /// Whether there is room now, or was a moment ago: far more is kept free than is written in that time.
+    fn find_room(&self) -> Result<()> {
+        let mut looked = lock(&self.room_found);
+        if looked.is_some_and(|when| when.elapsed() < ROOM_LASTS) {
+            return Ok(());
+        }
+        *looked = None;
         let disk = rustix::fs::fstatvfs(&*self.file).map_err(|error| unwritable(&error.into()))?;
         if !room::is_left(&disk, room::FOR_AUDIT) {
             return Err(full());
         }
-        self.write(event)
+        *looked = Some(Instant::now());
+        Ok(())
     }
 
     /// Notes a line: of what is over already, so that nothing waits for it. Where the disk is full, it is held back until
@@ -324,6 +354,7 @@ impl State {
         let Err(error) = (&*self.file).write_all(&self.noted) else {
             self.length += self.noted.len() as u64;
             self.noted.clear();
+            self.written = self.head.as_ref().map_or(0, |head| head.seq);
             self.full = false;
             return Ok(());
         };

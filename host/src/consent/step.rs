@@ -152,7 +152,7 @@ impl Way {
         self.permits(&outgoing.url, subject).map_err(Failure::Unsent)?;
         let (method, origin) = (outgoing.method.clone(), outgoing.url.origin().ascii_serialization());
         let unsent = Failure::Unsent;
-        self.audit.leaving(&Event::sign_in_request(subject, &method, &origin, number)).map_err(unsent)?;
+        self.audit.leaving(&Event::sign_in_request(subject, &method, &origin, number)).await.map_err(unsent)?;
         let limits = transport::Limits {
             body_on_wire: LARGEST_ANSWER.min(self.limits.body_on_wire),
             body_decoded: LARGEST_ANSWER.min(self.limits.body_decoded),

@@ -238,7 +238,7 @@ impl Session {
             }
             // The URL as it was before anything was attached: a credential may stand in its path.
             let leaving = Event::request(&self.subject, &method, &url, hop, &attached.places).repeated(repeated);
-            self.audit.leaving(&leaving.map_text(&|text| sent.masked(text)))?;
+            self.audit.leaving(&leaving.map_text(&|text| sent.masked(text))).await?;
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
             let attach = destination == Destination::Audience && self.attaches(request.attach);

@@ -92,10 +92,7 @@ fn another_key_does_not_continue_the_chain_unnoticed() {
     audit.write(&event("forged")).unwrap();
     audit.sync().unwrap();
     assert!(
-        Audit::verify(&Audit::path(folder.path()), &key(), None)
-            .unwrap_err()
-            .message()
-            .contains("line 2 was changed")
+        Audit::verify(&Audit::path(folder.path()), &key(), None).unwrap_err().message().contains("line 2 was changed")
     );
 }
 
@@ -139,6 +136,26 @@ fn many_tasks_write_one_chain() {
     });
     audit.sync().unwrap();
     assert_eq!(verify(folder.path(), &audit.head().unwrap()), Ok(200));
+}
+
+#[tokio::test]
+async fn the_line_of_a_request_is_in_the_file_before_it_leaves_however_many_leave_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = Arc::new(Audit::open(folder.path(), key(), None).unwrap());
+    let path = Audit::path(folder.path());
+    let leaving = (0..20).map(|number| {
+        let (audit, path) = (audit.clone(), path.clone());
+        tokio::spawn(async move {
+            let name = format!("c{number}");
+            audit.leaving(&event(&name)).await.unwrap();
+            assert!(fs::read_to_string(path).unwrap().contains(&format!("\"{name}\"")), "{name}");
+        })
+    });
+    for left in leaving.collect::<Vec<_>>() {
+        left.await.unwrap();
+    }
+    audit.sync().unwrap();
+    assert_eq!(verify(folder.path(), &audit.head().unwrap()), Ok(20));
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Answerer {
             }
         };
         let leaving = Event::request(subject, &method, &url, asked.hop, &attached.places).repeated(asked.repeated);
-        self.audit.leaving(&leaving)?;
+        self.audit.leaving(&leaving).await?;
         sent.add(&opened.known, attached.values);
         match self.transport.send_sparing(&opened.pool(), &self.allowed, outgoing, &limits).await {
             Ok(answer) => self.hand_over(answer, subject, sent).await,
