@@ -50,7 +50,11 @@ impl Attache {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect(MISSING);
         let outcome = outcome(child);
         let text = fs::read_to_string(&trace).unwrap();
-        assert!(!text.is_empty(), "strace saw nothing; it takes ptrace(2), which containers may refuse:\n{}", outcome.err);
+        assert!(
+            !text.is_empty(),
+            "strace saw nothing; it takes ptrace(2), which containers may refuse:\n{}",
+            outcome.err
+        );
         Traced { seen: parse(&text), outcome }
     }
 
@@ -94,7 +98,7 @@ impl Drop for Tracing {
         for child in children.split_whitespace().filter_map(|it| Pid::from_raw(it.parse().ok()?)) {
             let _ = kill_process(child, Signal::KILL);
         }
-        self.running.kill();
+        self.running.wait();
     }
 }
 

@@ -57,7 +57,8 @@ fn whatever_was_done_to_lines_is_found_where_it_was_done() {
     let (attache, _service, good) = written();
     let count = good.len();
     let dropped = "belongs: lines were dropped, swapped or put in.";
-    let numbered = |line: &str, from: usize, to: usize| line.replacen(&format!("\"seq\":{from},"), &format!("\"seq\":{to},"), 1);
+    let numbered =
+        |line: &str, from: usize, to: usize| line.replacen(&format!("\"seq\":{from},"), &format!("\"seq\":{to},"), 1);
     let cut = |to: usize| format!("it ends at line {to}, and line {count} was written.");
     let changed = |line: usize| format!("line {line} was changed, or the one before it was.");
     type Change<'a> = &'a dyn Fn(&mut Vec<String>);
@@ -66,9 +67,17 @@ fn whatever_was_done_to_lines_is_found_where_it_was_done() {
         ("a time is another", &|it| it[2] = it[2].replacen("\"time\":\"20", "\"time\":\"19", 1), changed(3)),
         ("a member is added", &|it| it[2] = it[2].replacen(",\"mac\"", ",\"x\":1,\"mac\"", 1), changed(3)),
         ("a space is added", &|it| it[2] = it[2].replacen(',', ", ", 1), changed(3)),
-        ("a line has the MAC of another", &|it| it[2] = [&it[2][..it[2].len() - 66], &it[3][it[3].len() - 66..]].concat(), changed(3)),
+        (
+            "a line has the MAC of another",
+            &|it| it[2] = [&it[2][..it[2].len() - 66], &it[3][it[3].len() - 66..]].concat(),
+            changed(3),
+        ),
         ("the first is another", &|it| it[0] = it[0].replacen("cli:tester", "cli:nobody", 1), changed(1)),
-        ("the last is another", &|it| it[count - 1] = it[count - 1].replacen("cli:tester", "cli:nobody", 1), changed(count)),
+        (
+            "the last is another",
+            &|it| it[count - 1] = it[count - 1].replacen("cli:tester", "cli:nobody", 1),
+            changed(count),
+        ),
         ("one is dropped", &|it| drop(it.remove(2)), format!("line 3 has the number 4 where 3 {dropped}")),
         ("several are dropped", &|it| drop(it.drain(2..5)), format!("line 3 has the number 6 where 3 {dropped}")),
         ("the first is dropped", &|it| drop(it.remove(0)), format!("line 1 has the number 2 where 1 {dropped}")),

@@ -51,14 +51,18 @@ fn place(db: &sled::Db, kind: &str, name: &str) -> Vec<u8> {
 
 /// The id of a connection, under which its secrets and its consent are.
 fn id(attache: &Attache, name: &str) -> String {
-    attache.run(&["connection", "show", name, "--output", "json"]).json()["connection"]["id"].as_str().unwrap().to_owned()
+    attache.run(&["connection", "show", name, "--output", "json"]).json()["connection"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
 fn a_record_that_was_altered_moved_or_cut_is_named() {
     let service = Service::plain();
     let attache = machine(&service);
-    let altered = |place: &str| format!("The record {place} is not what was stored there: it was altered, moved or cut.");
+    let altered =
+        |place: &str| format!("The record {place} is not what was stored there: it was altered, moved or cut.");
     let check = || attache.run(&["store", "check"]);
     let (one, two) = ("environment/default/connection/echo", "environment/default/connection/second");
     let of = |kind: &str, name: &str| format!("environment/default/{kind}/{}", id(&attache, name));
@@ -131,16 +135,23 @@ fn what_is_missing_does_not_work_and_is_told_with_what_mends_it() {
             "The connector `echo` of the connection `echo` is not approved.",
             "Add it with `attache connector add FILE`.",
         );
-        assert!(said.contains("connection `second`") && said.contains("Something else is not as it should be"), "{said}");
-    });
-    meddled(&attache, |db| drop(db.remove("environments/other").unwrap().unwrap()), || {
-        found(
-            "The connection `third` is in the environment `other`, which is not there.",
-            "`attache environment create other` makes it reachable again.",
+        assert!(
+            said.contains("connection `second`") && said.contains("Something else is not as it should be"),
+            "{said}"
         );
-        attache.run(&["environment", "create", "other"]).done();
-        assert_eq!(findings(&attache), json!([]));
     });
+    meddled(
+        &attache,
+        |db| drop(db.remove("environments/other").unwrap().unwrap()),
+        || {
+            found(
+                "The connection `third` is in the environment `other`, which is not there.",
+                "`attache environment create other` makes it reachable again.",
+            );
+            attache.run(&["environment", "create", "other"]).done();
+            assert_eq!(findings(&attache), json!([]));
+        },
+    );
 }
 
 #[test]
@@ -157,19 +168,28 @@ fn what_is_left_over_and_what_is_not_known_is_told() {
             .map(|what| format!("{what} of a connection that is gone ({id}, environment `{environment}`)."))
     };
     let echo = id(&attache, "echo");
-    meddled(&attache, |db| drop(db.remove("environment/default/connection/echo").unwrap().unwrap()), || {
-        assert_eq!(whats(), gone("default", &echo));
-    });
+    meddled(
+        &attache,
+        |db| drop(db.remove("environment/default/connection/echo").unwrap().unwrap()),
+        || {
+            assert_eq!(whats(), gone("default", &echo));
+        },
+    );
     let third = ["--environment", "other", "connection", "show", "third", "--output", "json"];
     let third = attache.run(&third).json()["connection"]["id"].as_str().unwrap().to_owned();
-    meddled(&attache, |db| drop(db.remove("environment/other/connection/third").unwrap().unwrap()), || {
-        assert_eq!(whats(), gone("other", &third));
-        // As it says: they go with the environment.
-        attache.run(&["--environment", "other", "connector", "remove", "echo"]).done();
-        attache.run(&["environment", "remove", "other"]).done();
-        assert!(whats().is_empty(), "{:?}", whats());
-    });
-    let unknown = ["something", "environment/default/something/else", "environment/default/credential/no-id", "host/else"];
+    meddled(
+        &attache,
+        |db| drop(db.remove("environment/other/connection/third").unwrap().unwrap()),
+        || {
+            assert_eq!(whats(), gone("other", &third));
+            // As it says: they go with the environment.
+            attache.run(&["--environment", "other", "connector", "remove", "echo"]).done();
+            attache.run(&["environment", "remove", "other"]).done();
+            assert!(whats().is_empty(), "{:?}", whats());
+        },
+    );
+    let unknown =
+        ["something", "environment/default/something/else", "environment/default/credential/no-id", "host/else"];
     let add = |db: &sled::Db| {
         for place in unknown {
             db.insert(place, vec![0, 0, 0, 0, 1]).unwrap();

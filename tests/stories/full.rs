@@ -94,7 +94,10 @@ fn a_command_sends_nothing_while_its_disk_is_full_and_works_when_there_is_room()
     let mut small = Small::start(&attache);
     small.done(&call(&service, "/before", 1));
     let asked = service.received().len();
-    for fill in ["fill 1k", "dd if=/dev/zero of=$SMALL/filler bs=1k count=$(($(df --output=avail $SMALL | tail -n 1) - 4500)) 2>/dev/null"] {
+    for fill in [
+        "fill 1k",
+        "dd if=/dev/zero of=$SMALL/filler bs=1k count=$(($(df --output=avail $SMALL | tail -n 1) - 4500)) 2>/dev/null",
+    ] {
         small.done(fill);
         for _ in 0..2 {
             small.refused(&call(&service, "/full", 1), "full");
@@ -119,7 +122,10 @@ fn calls_that_are_under_way_when_the_disk_fills_send_nothing_more_and_a_host_goe
     small.done("until [ -s $HOME/url ]; do sleep 0.02; done");
     let sent = |path: &str| slow.service.received().iter().filter(|it| it.line.contains(path)).count();
     // Its first request is out when the disk fills, and its second is never sent.
-    small.done(&format!("{{ code=0; {} >$HOME/under-way 2>&1 || code=$?; echo \"ended $code\" >>$HOME/under-way; }} & calling=$!", call(&slow.service, "/slow", 2)));
+    small.done(&format!(
+        "{{ code=0; {} >$HOME/under-way 2>&1 || code=$?; echo \"ended $code\" >>$HOME/under-way; }} & calling=$!",
+        call(&slow.service, "/slow", 2)
+    ));
     slow.asked(1);
     small.done("fill 512");
     small.refused(&call(&slow.service, "/full", 1), "is full, so nothing is done that it would have to know of");

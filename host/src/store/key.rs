@@ -268,8 +268,7 @@ pub(super) fn create_file(path: &Path, key: &Key) -> Result<()> {
     let parent = path.parent().unwrap_or(&path);
     dir::create_private(parent)?;
     let mut text = Zeroizing::new([0; 2 * Key::LENGTH + 1]);
-    hex::encode_to_slice(key.expose(), &mut text[..2 * Key::LENGTH])
-        .expect("twice as many digits as bytes");
+    hex::encode_to_slice(key.expose(), &mut text[..2 * Key::LENGTH]).expect("twice as many digits as bytes");
     text[2 * Key::LENGTH] = b'\n';
     // Mode 0600 and O_EXCL are what this crate always uses.
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(fault)?;

@@ -111,9 +111,7 @@ fn new_key<'a>(data_dir: &Path, from: &'a KeySource, to: Option<&KeySource>) -> 
             }
             if from.load()?.expose() == new.expose() {
                 return match from == to {
-                    true => {
-                        Err(Kind::Usage.error("That is where the key comes from already, and it is the same key."))
-                    }
+                    true => Err(Kind::Usage.error("That is where the key comes from already, and it is the same key.")),
                     false => Err(Kind::Usage
                         .error("That is the key which the store has already.")
                         .hint("`attache key generate` prints a new one.")),
