@@ -240,6 +240,11 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Waits for its end, whatever it is.
+    pub(crate) fn wait(&mut self) {
+        self.child.wait().unwrap();
+    }
+
     /// Its process.
     pub fn id(&self) -> u32 {
         self.child.id()

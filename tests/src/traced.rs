@@ -10,9 +10,9 @@ use crate::{
     attache::{Running, outcome},
 };
 
-/// Calls that change what is on a disk, that wait for it, and the process's last one.
-pub const OF_A_DISK: &str = "write,pwrite64,writev,fsync,fdatasync,sync_file_range,ftruncate,mkdir,rename,renameat,renameat2,link,\
-     linkat,unlink,unlinkat,rmdir,exit_group";
+/// Calls that change what is on a disk, that wait for it, and the process's last one. Not every processor has all of them.
+pub const OF_A_DISK: &str = "write,pwrite64,writev,fsync,fdatasync,?sync_file_range,ftruncate,?mkdir,mkdirat,?rename,?renameat,\
+     renameat2,?link,linkat,?unlink,unlinkat,?rmdir,exit_group";
 
 /// A system call.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ impl Drop for Tracing {
         for child in children.split_whitespace().filter_map(|it| Pid::from_raw(it.parse().ok()?)) {
             let _ = kill_process(child, Signal::KILL);
         }
-        self.running.kill();
+        self.running.wait();
     }
 }
 
@@ -110,9 +110,9 @@ impl Tracing {
 }
 
 impl Seen {
-    /// Whether it is one of this name whose line has these words.
+    /// Whether it is one of this name, or a later spelling of it (`renameat2` of `rename`), whose line has these words.
     pub fn is(&self, name: &str, words: &str) -> bool {
-        self.name == name && self.line.contains(words)
+        self.name.starts_with(name) && self.line.contains(words)
     }
 }
 

@@ -183,7 +183,7 @@ fn what_is_left_over_and_what_is_not_known_is_told() {
         || {
             assert_eq!(whats(), gone("other", &third));
             // As it says: they go with the environment.
-            attache.run(&["--environment", "other", "connector", "remove", "echo", "--yes"]).done();
+            attache.run(&["--environment", "other", "connector", "remove", "echo"]).done();
             attache.run(&["environment", "remove", "other"]).done();
             assert!(whats().is_empty(), "{:?}", whats());
         },

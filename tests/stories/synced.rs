@@ -49,7 +49,7 @@ fn a_key_is_on_the_disk_before_anything_is_sealed_with_it_and_a_new_store_is_the
             ("fsync", "/share>"),
             ("write", "/.config/attache/.tmp"),
             ("fsync", "/.config/attache/.tmp"),
-            ("renameat2", "/.config/attache/key\""),
+            ("rename", "/.config/attache/key\""),
             ("fsync", "/.config/attache>"),
             ("write", "/attache/store.new/header>"),
             ("fsync", "/attache/store.new/header>"),
@@ -98,7 +98,7 @@ fn a_connectors_file_is_on_the_disk_before_it_is_approved() {
         &[
             ("write", "attache/connectors/.tmp"),
             ("fsync", "attache/connectors/.tmp"),
-            ("renameat", ".wasm\""),
+            ("rename", ".wasm\""),
             ("fsync", "attache/connectors>"),
             ("pwrite64", "approval/echo"),
         ],
@@ -118,13 +118,13 @@ fn a_rotated_key_is_on_the_disk_before_the_store_is_and_the_store_before_the_old
             ("pwrite64", "environments/first"),
             ("write", "/.config/attache/.tmp"),
             ("fsync", "/.config/attache/.tmp"),
-            ("renameat2", "/.config/attache/key.new-"),
+            ("rename", "/.config/attache/key.new-"),
             ("fsync", "/.config/attache>"),
-            ("renameat2", "RENAME_EXCHANGE"),
+            ("rename", "RENAME_EXCHANGE"),
             ("fsync", "/share/attache>"),
             ("rename", "/.config/attache/key\""),
             ("fsync", "/.config/attache>"),
-            ("unlinkat", "\"header\""),
+            ("unlink", "\"header\""),
             ("fsync", "/share/attache>"),
         ],
     );
@@ -144,9 +144,9 @@ fn a_key_file_that_a_key_moves_to_is_on_the_disk_before_the_store_is() {
             ("mkdir", "/moved\""),
             ("write", "/moved/.tmp"),
             ("fsync", "/moved/.tmp"),
-            ("renameat2", "/moved/key\""),
+            ("rename", "/moved/key\""),
             ("fsync", "/moved>"),
-            ("renameat2", "RENAME_EXCHANGE"),
+            ("rename", "RENAME_EXCHANGE"),
             ("fsync", "/share/attache>"),
         ],
     );
@@ -159,7 +159,7 @@ fn a_backup_and_its_name_are_on_the_disk_before_it_is_reported() {
     let seen = asked(&attache, &["backup", "kept"]);
     let steps = in_order(
         &seen,
-        &[("renameat2", "/kept\""), ("fsync", &format!("<{}>", attache.folder().canonicalize().unwrap().display()))],
+        &[("rename", "/kept\""), ("fsync", &format!("<{}>", attache.folder().canonicalize().unwrap().display()))],
     );
     waited_for_before(&seen, "attache-backup", steps[0]);
     assert!(seen[steps[1]].ended < seen[told(&seen, "records")].began);

@@ -182,6 +182,8 @@ fn a_full_disk_takes_nothing_into_the_chain_and_what_was_held_back_is_written_on
             assert!(audit.sync().is_err());
             assert!(audit.write(&event("full")).is_err());
             assert_eq!(audit.head().unwrap().seq, full.unwrap().seq + 1);
+            // It takes up room as long as it is open.
+            drop(filler);
             fs::remove_file(path).unwrap();
             audit.write(&event("after")).unwrap();
             audit.sync().unwrap();
