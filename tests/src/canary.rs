@@ -48,8 +48,11 @@ impl Canary {
 
     /// Which of its spellings stand in there.
     pub fn found_in(&self, bytes: &[u8]) -> Vec<&'static str> {
-        let lower = bytes.to_ascii_lowercase();
-        self.spellings.iter().filter(|(_, spelling)| contains(&lower, spelling)).map(|(name, _)| *name).collect()
+        self.found_in_lower(&bytes.to_ascii_lowercase())
+    }
+
+    fn found_in_lower(&self, lower: &[u8]) -> Vec<&'static str> {
+        self.spellings.iter().filter(|(_, spelling)| contains(lower, spelling)).map(|(name, _)| *name).collect()
     }
 
     /// All of its spellings.
@@ -91,14 +94,16 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What was seen in many places, to be searched when all of it is there.
+/// What was seen in many places, in lower case, to be searched when all of it is there.
 #[derive(Default)]
 pub struct Seen(Vec<(String, Vec<u8>)>);
 
 impl Seen {
     /// Keeps what was seen in a place.
     pub fn note(&mut self, place: impl Into<String>, bytes: impl Into<Vec<u8>>) {
-        self.0.push((place.into(), bytes.into()));
+        let mut bytes = bytes.into();
+        bytes.make_ascii_lowercase();
+        self.0.push((place.into(), bytes));
     }
 
     /// Keeps every file below a folder.
@@ -112,14 +117,21 @@ impl Seen {
     /// Demands that a secret stands in none of the places.
     #[track_caller]
     pub fn lacks(&self, canary: &Canary) {
-        self.0.iter().for_each(|(place, bytes)| canary.is_not_in(place, bytes));
+        for (place, bytes) in &self.0 {
+            let found = canary.found_in_lower(bytes);
+            assert!(
+                found.is_empty(),
+                "the secret stands in {place}, in {found:?}:\n{}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
     }
 
     /// Demands that the search finds each spelling of what was planted in a place whose name begins so.
     #[track_caller]
     pub fn has(&self, planted: &Canary, place: &str) {
         let places: Vec<_> = self.0.iter().filter(|(name, _)| name.starts_with(place)).collect();
-        let found: Vec<_> = places.iter().flat_map(|(_, bytes)| planted.found_in(bytes)).collect();
+        let found: Vec<_> = places.iter().flat_map(|(_, bytes)| planted.found_in_lower(bytes)).collect();
         for (name, _) in &planted.spellings {
             assert!(found.contains(name), "{name} of what was planted was not found in {} of {place}", places.len());
         }
@@ -129,7 +141,7 @@ impl Seen {
     #[track_caller]
     pub fn shows(&self, planted: &Canary, place: &str) {
         let places = self.0.iter().filter(|(name, _)| name.starts_with(place));
-        let found = places.filter(|(_, bytes)| planted.found_in(bytes).contains(&"clear")).count();
+        let found = places.filter(|(_, bytes)| planted.found_in_lower(bytes).contains(&"clear")).count();
         assert!(found > 0, "what was planted was not found in {place}");
     }
 }

@@ -16,6 +16,8 @@ mod query;
 #[cfg(test)]
 mod testing;
 
+use url::form_urlencoded;
+
 use crate::{
     error::{Error, Kind, Result},
     manifest::{
@@ -41,6 +43,21 @@ impl Attached {
         self.places.push(place);
         self.values.extend(values);
     }
+
+    /// The same for values that stand on the request in another spelling. That goes along: a service that gives back in base64
+    /// what it was sent gives back the spelling.
+    fn note_written(&mut self, place: String, values: Vec<Secret>, write: impl Fn(&[u8]) -> Secret) {
+        let written: Vec<Secret> = values.iter().map(|value| write(value.expose())).collect();
+        self.note(place, values.into_iter().chain(written));
+    }
+}
+
+/// As a query and a form have a value.
+fn form_encoded(value: &[u8]) -> Secret {
+    // Taken once, so that growing leaves no copy behind that nobody wipes.
+    let mut encoded = Vec::with_capacity(3 * value.len());
+    form_urlencoded::byte_serialize(value).for_each(|piece| encoded.extend_from_slice(piece.as_bytes()));
+    Secret::new(encoded)
 }
 
 /// What stood on the request before, under a name that an attachment writes.

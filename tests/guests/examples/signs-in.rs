@@ -2,7 +2,7 @@
 
 use guests::{
     auth::{Attachment, AuthOption, Body, Call, Capture, Kind, Login, Origin, ParameterSetting, Scheme, Step},
-    connection, connector, header,
+    connection, connector, header, log,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
     option, parameter, send,
@@ -127,6 +127,7 @@ impl Manifest for SignsIn {
 impl Operations for SignsIn {
     fn invoke(operation: String, input: String) -> Result<String, Failure> {
         let input: Value = serde_json::from_str(&input).unwrap();
+        log::write(log::Level::Info, &format!("called {operation} with {input}"));
         Ok(match operation.as_str() {
             "connection" => {
                 let names = [
