@@ -345,6 +345,8 @@ impl WayOut for ToService {
     }
 }
 
+/// What the connector is told: what became of its request, with what would allow it. What is the matter with the host itself
+/// is for its operator, who is told as the one who called; such a sentence may name files of this machine.
 fn for_guest(error: &Error) -> SendError {
     let sentence = match error.mend() {
         Some(mend) => format!("{} {mend}", error.message()),
@@ -353,9 +355,56 @@ fn for_guest(error: &Error) -> SendError {
     match error.kind() {
         Kind::Timeout => SendError::Timeout(sentence),
         Kind::TooLarge => SendError::TooLarge(sentence),
-        Kind::Unreachable | Kind::ServiceFailed => SendError::Unreachable(sentence),
+        Kind::Unreachable | Kind::ServiceFailed | Kind::RateLimited => SendError::Unreachable(sentence),
         Kind::InvalidInput => SendError::InvalidRequest(sentence),
         Kind::ReconnectNeeded | Kind::ConsentNeeded => SendError::NeedsReconnect(sentence),
-        _ => SendError::Denied(sentence),
+        Kind::Denied => SendError::Denied(sentence),
+        _ => SendError::Denied("The host cannot send requests now; its operator is told why.".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connector_is_told_what_became_of_its_request_and_what_would_allow_it() {
+        let told = |kind: Kind| for_guest(&kind.error("What.").hint("Do this."));
+        let sentence = || "What. Do this.".to_owned();
+        for (kind, expected) in [
+            (Kind::Denied, SendError::Denied(sentence())),
+            (Kind::InvalidInput, SendError::InvalidRequest(sentence())),
+            (Kind::ReconnectNeeded, SendError::NeedsReconnect(sentence())),
+            (Kind::ConsentNeeded, SendError::NeedsReconnect(sentence())),
+            (Kind::Timeout, SendError::Timeout(sentence())),
+            (Kind::TooLarge, SendError::TooLarge(sentence())),
+            (Kind::Unreachable, SendError::Unreachable(sentence())),
+            (Kind::ServiceFailed, SendError::Unreachable(sentence())),
+            (Kind::RateLimited, SendError::Unreachable(sentence())),
+        ] {
+            assert_eq!(told(kind), expected, "{kind:?}");
+        }
+        assert_eq!(for_guest(&Kind::Timeout.error("Late.")), SendError::Timeout("Late.".into()));
+        // When it may be asked again is in the sentence, where a service said so; the number is the caller's.
+        let wait = Kind::RateLimited.error("Wait.").retry_after(7);
+        assert_eq!(for_guest(&wait), SendError::Unreachable("Wait.".into()));
+    }
+
+    #[test]
+    fn a_connector_is_told_nothing_of_what_is_the_matter_with_the_host() {
+        for kind in [
+            Kind::Internal,
+            Kind::StoreLocked,
+            Kind::WrongKey,
+            Kind::StoreDamaged,
+            Kind::StoreUnavailable,
+            Kind::NotFound,
+            Kind::ApprovalNeeded,
+            Kind::Usage,
+        ] {
+            let error = kind.error("/home/jo/.local/share/attache/audit.log is full.").hint("Look at /home/jo.");
+            let expected = "The host cannot send requests now; its operator is told why.";
+            assert_eq!(for_guest(&error), SendError::Denied(expected.into()), "{kind:?}");
+        }
     }
 }

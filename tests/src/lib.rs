@@ -6,7 +6,7 @@
 mod attache;
 pub mod authority;
 mod browser;
-mod canary;
+pub mod canary;
 mod embedded;
 pub mod fuzz;
 pub mod line;

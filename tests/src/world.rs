@@ -21,6 +21,8 @@ use crate::{
 
 /// Where the folder of the world is, for the test that was run again inside.
 const INSIDE: &str = "ATTACHE_TESTS_WORLD";
+/// The file in that folder that is `/etc/hosts` inside.
+const HOSTS: &str = "hosts";
 const PREPARE: &str = "PATH=$PATH:/usr/sbin:/sbin; ip link set lo up && mount --bind \"$0\" /etc/hosts && exec \"$@\"";
 
 /// What is there for a test in a world of its own.
@@ -32,14 +34,18 @@ pub struct World {
 /// Runs a test, which is this closure in it, in a world where these names lead to this machine.
 #[track_caller]
 pub fn with_names<T: FnOnce(&World)>(names: &[&str], test: T) {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    with_hosts(&names.iter().map(|name| (*name, "127.0.0.1")).collect::<Vec<_>>(), test);
+}
+
+/// The same for names that lead to these addresses, which nothing but this machine's own answers at.
+#[track_caller]
+pub fn with_hosts<T: FnOnce(&World)>(hosts: &[(&str, &str)], test: T) {
+    let names: Vec<String> = hosts.iter().map(|(name, _)| (*name).to_owned()).collect();
     if let Some(folder) = env::var_os(INSIDE) {
         return test(&World { folder: folder.into(), names });
     }
     let folder = tempfile::tempdir().unwrap();
-    let hosts = folder.path().join("hosts");
-    let all = ["localhost".to_owned()].into_iter().chain(names.clone());
-    fs::write(&hosts, all.map(|name| format!("127.0.0.1 {name}\n")).collect::<String>()).unwrap();
+    write_hosts(folder.path(), hosts);
     certify(folder.path(), &names);
     // `stories::github::a_test::{{closure}}`
     let path: Vec<&str> = type_name::<T>().split("::").collect();
@@ -48,7 +54,7 @@ pub fn with_names<T: FnOnce(&World)>(names: &[&str], test: T) {
     command
         .args(if rustix::process::getuid().is_root() { &["-mn"][..] } else { &["-rmn"] })
         .args(["sh", "-c", PREPARE])
-        .arg(&hosts)
+        .arg(folder.path().join(HOSTS))
         .arg(env::current_exe().unwrap())
         .args(["--exact", &name, "--nocapture"])
         .env(INSIDE, folder.path());
@@ -59,6 +65,12 @@ pub fn with_names<T: FnOnce(&World)>(names: &[&str], test: T) {
         output.status.success() && said.contains("1 passed"),
         "where it is not the story itself that fails, it takes user and network namespaces, and `ip` of iproute2:\n{said}"
     );
+}
+
+fn write_hosts(folder: &Path, hosts: &[(&str, &str)]) {
+    let all = [("localhost", "127.0.0.1")].iter().chain(hosts);
+    let lines: String = all.map(|(name, address)| format!("{address} {name}\n")).collect();
+    fs::write(folder.join(HOSTS), lines).unwrap();
 }
 
 fn certify(folder: &Path, names: &[String]) {
@@ -75,6 +87,11 @@ fn certify(folder: &Path, names: &[String]) {
 }
 
 impl World {
+    /// From now on names lead there, as they do where a name server changes its mind.
+    pub fn lead(&self, hosts: &[(&str, &str)]) {
+        write_hosts(&self.folder, hosts);
+    }
+
     fn certificate(&self) -> PathBuf {
         self.folder.join("certificate.pem")
     }

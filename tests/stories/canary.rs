@@ -2,6 +2,7 @@
 
 use attache_tests::{
     Canary,
+    canary::spelled,
     service::{Service, answer},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -26,18 +27,43 @@ fn reflecting() -> Service {
 
 #[test]
 fn the_search_finds_what_is_planted() {
-    let canary = Canary::new("canary-5d41402abc4b2a76");
+    // Written differently in every spelling, in both alphabets of base64 at each alignment.
+    let canary = Canary::new("canary>5d41?402a~bc4b>>2a76??b971~~9d91");
     assert_eq!(canary.found_in(b"nothing"), Vec::<&str>::new());
-    assert_eq!(canary.found_in(b"x canary-5d41402abc4b2a76 y"), ["clear"]);
-    assert_eq!(canary.found_in(hex::encode_upper(&canary.secret).as_bytes()), ["hex"]);
+    let spelled = spelled(&canary.secret);
+    for (name, text) in &spelled {
+        assert_eq!(canary.found_in(format!("a {text} b").as_bytes()), [*name], "{text}");
+        assert_eq!(canary.found_in(text.to_lowercase().as_bytes()), [*name], "as a host name or a log has it: {text}");
+    }
+    let names: Vec<_> = spelled.iter().map(|(name, _)| *name).collect();
+    for name in ["clear", "hex", "base64", "base64 after 2 bytes", "base64url", "base64url after 1 byte", "percent"] {
+        assert!(names.contains(&name), "{name}");
+    }
     for before in ["", "a", "ab", "abc"] {
         let text = BASE64_STANDARD.encode(format!("{before}{}:tail", canary.secret));
-        assert_eq!(canary.found_in(text.as_bytes()), ["base64"], "{before}");
+        assert_eq!(canary.found_in(text.as_bytes()).len(), 1, "{before}");
     }
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("deep")).unwrap();
-    std::fs::write(folder.path().join("deep/file"), &canary.secret).unwrap();
-    assert!(std::panic::catch_unwind(|| canary.is_not_below(folder.path())).is_err());
+}
+
+#[test]
+fn the_search_finds_what_is_planted_in_a_file_however_deep_and_in_a_files_name() {
+    let canary = Canary::new("canary-5d41402abc4b2a76");
+    let is_found = |folder: &std::path::Path| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| canary.is_not_below(folder))).is_err()
+    };
+    for (_, text) in spelled(&canary.secret) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("deep/deeper")).unwrap();
+        std::fs::write(folder.path().join("other"), "nothing").unwrap();
+        let file = folder.path().join("deep/deeper/file");
+        // As it stands in a store: among bytes that are no text.
+        std::fs::write(&file, [&[0xff, 0, 0xfe], text.as_bytes(), &[0, 0xff]].concat()).unwrap();
+        assert!(is_found(folder.path()), "{text}");
+        std::fs::write(&file, "nothing").unwrap();
+        assert_eq!(canary.is_not_below(folder.path()), 2);
+        std::fs::write(folder.path().join(format!("deep/{}", canary.secret)), "nothing").unwrap();
+        assert!(is_found(folder.path()));
+    }
 }
 
 #[test]

@@ -11,20 +11,20 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-const ACCESS: &str = "canary-access-1f3870be274f6c49";
-const RENEWED: &str = "canary-renewed-b1946ac92492d234";
-const REFRESH: &str = "canary-refresh-8d777f385d3dfec8";
-const ROTATED: &str = "canary-rotated-65a8e27d8879283f";
-const CODE: &str = "canary-code-2c6ee24b09816a6f14";
+pub(crate) const ACCESS: &str = "canary-access-1f3870be274f6c49";
+pub(crate) const RENEWED: &str = "canary-renewed-b1946ac92492d234";
+pub(crate) const REFRESH: &str = "canary-refresh-8d777f385d3dfec8";
+pub(crate) const ROTATED: &str = "canary-rotated-65a8e27d8879283f";
+pub(crate) const CODE: &str = "canary-code-2c6ee24b09816a6f14";
 const DEVICE: &str = "canary-device-e4da3b7fbbce2345";
-const SECRET: &str = "canary-secret-1679091c5a880faf";
+pub(crate) const SECRET: &str = "canary-secret-1679091c5a880faf";
 
 fn field(request: &Received, name: &str) -> Option<String> {
     form_urlencoded::parse(&request.body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// Issues the canaries, and has an API that reflects whatever it is sent, in every spelling.
-fn provider() -> Service {
+pub(crate) fn provider() -> Service {
     Service::start(|request| {
         let base = format!("http://{}", request.header("host").unwrap());
         let path = request.line.split(' ').nth(1).unwrap();

@@ -14,7 +14,7 @@ use attache_tests::{
 use serde_json::{Value, json};
 
 const CANARY: &str = "canary-5d41402abc4b2a76";
-const BOTH: [Isolation; 2] = [Isolation::Call, Isolation::Connection];
+pub(crate) const BOTH: [Isolation; 2] = [Isolation::Call, Isolation::Connection];
 
 /// A host with the guest that sends what it is told, connected by this auth option.
 fn host(isolation: Isolation, option: &str, service: &Service, more: &[(&str, &str)]) -> Embedded {
@@ -75,8 +75,13 @@ fn no_spelling_of_an_address_leads_elsewhere() {
             "metadata.google.internal",
         ] {
             let seen = twice(&embedded, &json!({ "url": format!("http://{host}:{port}/x") }));
-            let error = seen["error"].as_str().unwrap_or("sent");
-            assert!(["denied", "invalid-request"].contains(&error), "{host}: {seen}");
+            // What leads there once the audience lets it pass is in `hostile_addresses`.
+            let why = match host.contains('@') {
+                true => "A URL with a user name or password in it is not sent.".to_owned(),
+                false => format!("it may reach {}. The connector must declare the origin", service.base()),
+            };
+            assert_eq!(seen["error"], "denied", "{host}: {seen}");
+            assert!(seen["sentence"].as_str().unwrap().contains(&why), "{host}: {seen}");
         }
         assert!(other.received().is_empty());
     }
@@ -89,21 +94,42 @@ fn headers_methods_and_urls_do_not_break_out_of_a_request() {
         let embedded = host(isolation, "header", &service, &[]);
         let before = service.received().len();
         let url = service.base();
-        for (name, value, error) in [
-            ("Authorization", "Bearer mine", "denied"),
-            ("Host", "evil.example", "denied"),
-            ("X-Api-Key", "mine", "denied"),
-            ("Content-Length", "0", "denied"),
-            ("Transfer-Encoding", "chunked", "denied"),
-            ("Connection", "X-Api-Key", "denied"),
-            ("X-A", "b\r\nX-B: c", "invalid-request"),
-            ("X-A\r\nX-B", "c", "invalid-request"),
+        for (name, value, error, why) in [
+            ("Authorization", "Bearer mine", "denied", "The header `authorization` is the host's to set"),
+            ("authorization", "Basic bWluZQ==", "denied", "The header `authorization` is the host's to set"),
+            ("Proxy-Authorization", "Basic x", "denied", "The header `proxy-authorization` is the host's to set"),
+            ("Host", "evil.example", "denied", "The header `host` is the host's to set: it follows from the URL."),
+            ("HOST", "evil.example", "denied", "The header `host` is the host's to set: it follows from the URL."),
+            ("X-Api-Key", "mine", "denied", "x-api-key"),
+            ("Content-Length", "0", "denied", "The header `content-length` is the host's to set"),
+            ("Transfer-Encoding", "chunked", "denied", "The header `transfer-encoding` is the host's to set"),
+            ("Connection", "X-Api-Key", "denied", "The header `connection` is the host's to set"),
+            ("X-Forwarded-Host", "evil.example", "denied", "The header `x-forwarded-host` is the host's to set"),
+            ("X-A", "b\r\nX-B: c", "invalid-request", "holds a line break or another control character"),
+            ("X-A", "b\nc", "invalid-request", "holds a line break or another control character"),
+            ("X-A", "b\0c", "invalid-request", "holds a line break or another control character"),
+            ("X-A\r\nX-B", "c", "invalid-request", "a character that no header name may hold"),
+            ("X-A: b\r\nAuthorization", "c", "invalid-request", "a character that no header name may hold"),
+            ("Authorization ", "c", "invalid-request", "a character that no header name may hold"),
         ] {
             let seen = twice(&embedded, &json!({ "url": url, "headers": [[name, value]] }));
             assert_eq!(seen["error"], error, "{name}: {value}");
+            assert!(seen["sentence"].as_str().unwrap().contains(why), "{name}: {value}: {seen}");
         }
-        for method in ["GET /x HTTP/1.1\r\nHost: evil", "CONNECT", "TRACE"] {
-            assert!(twice(&embedded, &json!({ "url": url, "method": method }))["error"].is_string(), "{method}");
+        for (method, error, why) in [
+            ("GET /x HTTP/1.1\r\nHost: evil", "invalid-request", "is not a token"),
+            ("", "invalid-request", "is not a token"),
+            ("CONNECT", "denied", "The methods CONNECT and TRACE are not sent"),
+            ("TRACE", "denied", "The methods CONNECT and TRACE are not sent"),
+        ] {
+            let seen = twice(&embedded, &json!({ "url": url, "method": method }));
+            assert_eq!(seen["error"], error, "{method}: {seen}");
+            assert!(seen["sentence"].as_str().unwrap().contains(why), "{method}: {seen}");
+        }
+        for path in ["/x\r\nX-B: c", "/x\ny", "/\tx", "/x\0"] {
+            let seen = twice(&embedded, &json!({ "url": format!("{url}{path}") }));
+            let sentence = "The request's URL holds a control character.";
+            assert_eq!(seen, json!({ "error": "invalid-request", "sentence": sentence }), "{path:?}");
         }
         assert_eq!(service.received().len(), before);
     }

@@ -1,11 +1,15 @@
 //! How long an instance lives, and what a call finds in its memory of calls before it.
 
-use attache::{Kind, consent::Isolation};
+use std::thread;
+
+use attache::{Kind, call::Call, consent::Isolation, secret::Secret, transport::PrivateAllowed};
 use attache_tests::{
     Embedded,
     service::{Service, ok},
 };
 use serde_json::{Value, json};
+
+use crate::{KEY, mcp::Slow};
 
 const PLANTED: &str = "planted-2f9c77aa41";
 
@@ -13,7 +17,7 @@ const PLANTED: &str = "planted-2f9c77aa41";
 fn host(isolation: Isolation, service: &Service) -> Embedded {
     let embedded = Embedded::with("remembers", isolation, |settings| settings.concurrency.value = 2);
     for name in ["mine", "theirs"] {
-        embedded.connect(name, "header", service, &[("!key", "story-key-8f1c02")]).unwrap();
+        embedded.connect(name, "header", service, &[("!key", KEY)]).unwrap();
     }
     embedded
 }
@@ -54,8 +58,99 @@ fn an_instance_that_is_used_again_is_never_another_connections_nor_another_calle
     assert_eq!(found(embedded.call("theirs", "look", look())), 0);
     assert_eq!(found(embedded.call_as("somebody else", "mine", "look", look())), 0);
     // Connected again, it is another consent.
-    embedded.connect("mine", "header", &service, &[("!key", "story-key-8f1c02")]).unwrap();
+    embedded.connect("mine", "header", &service, &[("!key", KEY)]).unwrap();
     assert_eq!(found(embedded.call("mine", "look", look())), 0);
+}
+
+/// Makes the connection `mine`, or makes it anew.
+fn connect(embedded: &Embedded, service: &Service, key: &str) {
+    embedded.connect("mine", "header", service, &[("!key", key)]).unwrap();
+}
+
+/// The same connector in other bytes: a section that means nothing stands behind it.
+fn other_bytes_of(guest: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(attache_tests::connector(guest)).unwrap();
+    bytes.extend([0, 3, 1, b'x', b'!']);
+    bytes
+}
+
+#[test]
+fn an_instance_is_not_used_again_once_anything_that_it_was_kept_for_is_another() {
+    type Change = fn(&Embedded, &Service);
+    let changes: [(&str, Change); 5] = [
+        ("the bytes of the connector", |embedded, _| {
+            let host = embedded.host();
+            embedded.block_on(async {
+                let proposal = host.propose_connector("default", other_bytes_of("remembers")).await.unwrap();
+                host.approve_connector(&proposal, None, "tester").unwrap();
+            });
+        }),
+        ("the secret", |embedded, service| connect(embedded, service, "another-key-55aa1")),
+        ("a setting", |embedded, _| connect(embedded, &Service::plain(), KEY)),
+        ("the consent, which is the same again", |embedded, service| connect(embedded, service, KEY)),
+        ("the consent, which was taken back", |embedded, service| {
+            embedded.block_on(embedded.host().revoke_consent("default", "mine", "tester")).unwrap();
+            embedded.call("mine", "look", look()).unwrap_err();
+            connect(embedded, service, KEY);
+        }),
+    ];
+    for (what, change) in changes {
+        let service = Service::plain();
+        let embedded = Embedded::new("remembers", Isolation::Connection);
+        connect(&embedded, &service, KEY);
+        embedded.call("mine", "keep", keep()).unwrap();
+        assert!(found(embedded.call("mine", "look", look())) > 0, "{what}");
+        change(&embedded, &service);
+        assert_eq!(found(embedded.call("mine", "look", look())), 0, "{what}");
+        // It is kept for what it is now.
+        embedded.call("mine", "keep", keep()).unwrap();
+        assert!(found(embedded.call("mine", "look", look())) > 0, "{what}");
+    }
+}
+
+#[test]
+fn an_instance_that_rests_after_its_connection_was_made_anew_is_nobodys() {
+    let slow = Slow::start();
+    let embedded = Embedded::new("remembers", Isolation::Connection);
+    connect(&embedded, &slow.service, KEY);
+    embedded.call("mine", "keep", keep()).unwrap();
+    thread::scope(|scope| {
+        let under_way = scope.spawn(|| embedded.call("mine", "send", slow.input()));
+        slow.asked(1);
+        connect(&embedded, &slow.service, KEY);
+        slow.release();
+        // It ends with what became of its request, and so it rests.
+        under_way.join().unwrap().unwrap();
+    });
+    assert_eq!(found(embedded.call("mine", "look", look())), 0);
+}
+
+#[test]
+fn a_connection_of_the_same_name_elsewhere_has_instances_of_its_own() {
+    let service = Service::plain();
+    let embedded = host(Isolation::Connection, &service);
+    embedded.host().create_environment("elsewhere").unwrap();
+    embedded.block_on(async {
+        let bytes = std::fs::read(attache_tests::connector("remembers")).unwrap();
+        let proposal = embedded.host().propose_connector("elsewhere", bytes).await.unwrap();
+        embedded.host().approve_connector(&proposal, Some(Isolation::Connection), "tester").unwrap();
+    });
+    let mut request = embedded.request("mine", "header").unwrap();
+    (request.environment, request.again) = ("elsewhere".into(), false);
+    request.private = PrivateAllowed::parse([service.authority()]).unwrap();
+    request.parameters.insert("base".into(), service.base());
+    request.secrets.insert("key".into(), Secret::new(KEY));
+    embedded.make(request).unwrap();
+    embedded.call("mine", "keep", keep()).unwrap();
+    assert!(found(embedded.call("mine", "look", look())) > 0);
+    let call = Call {
+        environment: "elsewhere".into(),
+        connection: "mine".into(),
+        operation: "look".into(),
+        input: look(),
+        caller: "tester".into(),
+    };
+    assert_eq!(found(embedded.block_on(embedded.host().call(&call))), 0);
 }
 
 #[test]
@@ -68,7 +163,7 @@ fn an_instance_is_let_go_after_a_trap_a_timeout_and_a_call_that_was_dropped() {
     });
     let embedded =
         Embedded::with("remembers", Isolation::Connection, |settings| settings.limits.value.wall_seconds = 1);
-    embedded.connect("mine", "header", &service, &[("!key", "story-key-8f1c02")]).unwrap();
+    embedded.connect("mine", "header", &service, &[("!key", KEY)]).unwrap();
     let never = json!({ "url": format!("{}/never", service.base()) });
 
     assert_eq!(embedded.call("mine", "keep-and-trap", keep()).unwrap_err().kind(), Kind::ConnectorFailed);

@@ -77,10 +77,20 @@ pub(crate) fn start(attache: Attache, more: &[&str]) -> Running {
     Running { attache, url, host, client: Client::new() }
 }
 
+/// The same, with its standard error in a file.
+pub(crate) fn start_logging(attache: Attache, more: &[&str], log: &Path) -> Running {
+    let (host, url) = begin_with(&attache, more, fs::File::create(log).unwrap().into());
+    Running { attache, url, host, client: Client::new() }
+}
+
 fn begin(attache: &Attache, more: &[&str]) -> (Child, String) {
+    begin_with(attache, more, Stdio::inherit())
+}
+
+fn begin_with(attache: &Attache, more: &[&str], log: Stdio) -> (Child, String) {
     let listen: &[&str] = if more.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
     let arguments = [&["serve"], listen, more].concat();
-    let mut host = attache.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut host = attache.command(&arguments).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut url = String::new();
     BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
     assert!(url.starts_with("http"), "it did not start: {url}");

@@ -18,10 +18,11 @@ use serde_json::value::RawValue;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::{Attached, Existing, Filler, Landing, Template, does_not_fit, header::written_by_guest};
+use super::{Attached, Existing, Filler, Landing, Template, does_not_fit, form_encoded, header::written_by_guest};
 use crate::{
     error::{Error, Kind, Result},
     manifest::{pointer::Pointer, template::JsonKind},
+    secret::Secret,
     text,
     transport::Outgoing,
 };
@@ -41,7 +42,8 @@ pub(super) fn attach(
     attached: &mut Attached,
 ) -> Result<()> {
     let Some(value) = filler.fill(member.value, Landing::Plain, request)? else { return Ok(()) };
-    let body = match format(request)? {
+    let format = format(request)?;
+    let body = match format {
         Format::Form => with_field(&request.body, field(member.at)?, value.bytes(), existing)?,
         Format::Json => {
             let body = std::str::from_utf8(&request.body).map_err(|_| not_json())?;
@@ -53,10 +55,20 @@ pub(super) fn attach(
         }
     };
     request.body = body.as_bytes().to_vec().into();
-    attached.note(format!("body {}", member.at), value.into_secrets());
+    attached.note_written(format!("body {}", member.at), value.into_secrets(), |secret| match format {
+        Format::Form => form_encoded(secret),
+        Format::Json => json_escaped(secret),
+    });
     Ok(())
 }
 
+/// As a JSON string has a value, without its quotes; what is no text stands in none.
+fn json_escaped(value: &[u8]) -> Secret {
+    let quoted = std::str::from_utf8(value).ok().and_then(|text| serde_json::to_vec(text).ok()).map(Zeroizing::new);
+    Secret::new(quoted.map_or_else(|| value.to_vec(), |quoted| quoted[1..quoted.len() - 1].to_vec()))
+}
+
+#[derive(Clone, Copy)]
 enum Format {
     Json,
     Form,

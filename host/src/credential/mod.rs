@@ -16,6 +16,8 @@ mod query;
 #[cfg(test)]
 mod testing;
 
+use url::form_urlencoded;
+
 use crate::{
     error::{Error, Kind, Result},
     manifest::{
@@ -41,6 +43,21 @@ impl Attached {
         self.places.push(place);
         self.values.extend(values);
     }
+
+    /// The same for values that stand on the request in another spelling. That goes along: a service that gives back in base64
+    /// what it was sent gives back the spelling.
+    fn note_written(&mut self, place: String, values: Vec<Secret>, write: impl Fn(&[u8]) -> Secret) {
+        let written: Vec<Secret> = values.iter().map(|value| write(value.expose())).collect();
+        self.note(place, values.into_iter().chain(written));
+    }
+}
+
+/// As a query and a form have a value.
+fn form_encoded(value: &[u8]) -> Secret {
+    // Taken once, so that growing leaves no copy behind that nobody wipes.
+    let mut encoded = Vec::with_capacity(3 * value.len());
+    form_urlencoded::byte_serialize(value).for_each(|piece| encoded.extend_from_slice(piece.as_bytes()));
+    Secret::new(encoded)
 }
 
 /// What stood on the request before, under a name that an attachment writes.
@@ -173,7 +190,7 @@ mod tests {
         testing::{request, template},
         *,
     };
-    use crate::manifest::{ValueKind, declared};
+    use crate::manifest::{Oauth1, Oauth1Method, Sigv4, ValueKind, declared, pointer::Pointer, template::JsonKind};
 
     struct OfKey;
 
@@ -207,5 +224,73 @@ mod tests {
         let claims: serde_json::Value = serde_json::from_slice(&claims.unwrap()).unwrap();
         assert_eq!(claims["uri"], "DELETE a.example:8443/x");
         assert!(testing::is_noted(&attached, token) && testing::is_noted(&attached, "signing-key"));
+    }
+
+    /// The header that a signature ends up in, once these are attached to a request.
+    fn signature(attachments: &[Attachment], outgoing: &mut Outgoing) -> String {
+        let values = [("key", "c2lnbmluZy1rZXk="), ("id", "an-account")];
+        let moment = Moment::with_uuid("2026-03-01T12:00:00Z".parse().unwrap(), uuid::Uuid::nil());
+        testing::attached_all(attachments, &values, &moment, Existing::Refuse, outgoing).unwrap();
+        let name = if outgoing.headers.contains_key("x-signature") { "x-signature" } else { "authorization" };
+        outgoing.headers[name].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_signature_covers_what_was_attached_before_it_and_nothing_of_what_comes_after() {
+        let key = || template("{key}");
+        let body = |member| Attachment::Body {
+            member: Pointer::parse(member).unwrap(),
+            kind: JsonKind::of(&key(), &|_| None),
+            value: key(),
+        };
+        let (json, form) = (("application/json", r#"{"b":1}"#), ("application/x-www-form-urlencoded", "b=1"));
+        // Of each place, what the request has there before, and whether OAuth 1.0 signs it: a body only where it is a form.
+        let places = [
+            (Attachment::Query { name: template("key"), value: key() }, json, true),
+            (body("/auth/key"), json, false),
+            (body("/key"), form, true),
+            (Attachment::Path { prefix: template("/bot{id}") }, json, true),
+        ];
+        let sigv4 = Attachment::AwsSigv4(Sigv4 {
+            access_key_id: template("{id}"),
+            secret_access_key: key(),
+            session_token: None,
+            service: template("execute-api"),
+            region: template("eu-central-1"),
+        });
+        let oauth1 = Attachment::Oauth1(Oauth1 {
+            consumer_key: template("{id}"),
+            consumer_secret: key(),
+            token: None,
+            token_secret: None,
+            method: Oauth1Method::HmacSha256,
+            realm: None,
+            params: vec![],
+        });
+        let own = template("{hex(sign(hmac-sha256, key, request.path, request.query, request.body))}");
+        for (name, sign) in [
+            ("sigv4", sigv4),
+            ("azure", Attachment::AzureSharedKey { account: template("{id}"), key: key() }),
+            ("oauth1", oauth1),
+            ("own", Attachment::Header { name: template("X-Signature"), value: own }),
+        ] {
+            for (place, (content_type, content), in_oauth1) in &places {
+                let bare = || {
+                    let headers = [("content-type", *content_type)];
+                    request("POST", "https://a.example/x?a=1", &headers, content.as_bytes())
+                };
+                let (mut sent, mut late) = (bare(), bare());
+                let covered = signature(&[place.clone(), sign.clone()], &mut sent);
+                // As it is signed where the connector has written all of it.
+                let headers = [("content-type", *content_type)];
+                let mut written = request("POST", sent.url.as_str(), &headers, &sent.body);
+                assert_eq!(covered, signature(std::slice::from_ref(&sign), &mut written), "{name}: {}", place.place());
+                let first = signature(&[sign.clone(), place.clone()], &mut late);
+                let alone = signature(std::slice::from_ref(&sign), &mut bare());
+                assert_eq!(first, alone, "{name}: {}", place.place());
+                assert_eq!((&late.url, &late.body), (&sent.url, &sent.body));
+                assert_eq!(covered != alone, name != "oauth1" || *in_oauth1, "{name}: {}", place.place());
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A query parameter whose value is a template.
 
-use super::{Attached, Existing, Filler, Landing, Template, header::written_by_guest};
+use super::{Attached, Existing, Filler, Landing, Template, form_encoded, header::written_by_guest};
 use crate::{
     error::{Kind, Result},
     transport::Outgoing,
@@ -34,6 +34,6 @@ pub(super) fn attach(
         request.url.query_pairs_mut().clear().extend_pairs(others);
     }
     request.url.query_pairs_mut().append_pair(name, text);
-    attached.note(format!("query {name}"), value.clone().into_secrets());
+    attached.note_written(format!("query {name}"), value.clone().into_secrets(), form_encoded);
     Ok(())
 }

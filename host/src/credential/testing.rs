@@ -42,11 +42,21 @@ pub(super) fn attached(
     existing: Existing,
     request: &mut Outgoing,
 ) -> Result<Attached> {
+    attached_all(std::slice::from_ref(attachment), values, moment, existing, request)
+}
+
+pub(super) fn attached_all(
+    attachments: &[Attachment],
+    values: &[(&str, &str)],
+    moment: &Moment,
+    existing: Existing,
+    request: &mut Outgoing,
+) -> Result<Attached> {
     let value = |name: &str, value: &str| {
         if PUBLIC.contains(&name) { Value::public(value) } else { Value::secret(value) }
     };
     let given = Given(values.iter().map(|(name, text)| ((*name).to_owned(), value(name, text))).collect());
-    attach(std::slice::from_ref(attachment), &[], &given, moment, existing, request)
+    attach(attachments, &[], &given, moment, existing, request)
 }
 
 pub(super) fn template(text: &str) -> Template {

@@ -286,5 +286,68 @@ mod tests {
                 prop_assert!(!text.contains(&secret));
             }
         }
+
+        #[test]
+        fn what_is_not_the_secret_comes_through_byte_for_byte(
+            // Digits are the same in either case, and no text beside it has any.
+            secret in "[0-9/+?~äß😀]{11,39}7",
+            beside in prop::collection::vec("[A-Z \\n\\-:;<>{}]{1,30}", 1..6),
+            spelled in prop::collection::vec(0_usize..SPELLED, 6),
+        ) {
+            let (mut text, mut expected, mut unmasked) = (Vec::new(), Vec::new(), 0);
+            for (index, plain) in beside.iter().enumerate() {
+                if index > 0 {
+                    let Spelled { before, inner, after } = spell(spelled[index], &secret);
+                    text.extend([before.as_slice(), &inner, &after].concat());
+                    expected.extend([before.as_slice(), &vec![MASK; inner.len()], &after].concat());
+                    unmasked += before.len() + after.len();
+                }
+                text.extend(plain.as_bytes());
+                expected.extend(plain.as_bytes());
+                unmasked += plain.len();
+            }
+            let mut scrubber = Scrubber::default();
+            scrubber.add(&Known::default(), [Secret::new(secret.as_str())]);
+            prop_assert_eq!(scrubber.mask(&mut text), beside.len() as u64 - 1);
+            prop_assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(&expected));
+            prop_assert_eq!(text.iter().filter(|byte| **byte != MASK).count(), unmasked);
+        }
+    }
+
+    /// The secret as a service writes it, and what of that is not made of the secret alone.
+    struct Spelled {
+        before: Vec<u8>,
+        inner: Vec<u8>,
+        after: Vec<u8>,
+    }
+
+    /// How many ways [`spell`] has.
+    const SPELLED: usize = 11;
+
+    fn spell(way: usize, secret: &str) -> Spelled {
+        let whole = |text: String| Spelled { before: vec![], inner: text.into_bytes(), after: vec![] };
+        match way {
+            0 => whole(secret.to_owned()),
+            1 => whole(hex::encode(secret)),
+            2 => whole(hex::encode_upper(secret)),
+            3 => whole(percent_encode(secret.as_bytes(), &COMPONENT).to_string()),
+            4 => whole(url::form_urlencoded::byte_serialize(secret.as_bytes()).collect()),
+            _ => {
+                // Six bits a character: those of the first and the last may be somebody else's.
+                let alphabet: &dyn Fn(String) -> String = if way % 2 == 0 {
+                    &|text| BASE64_STANDARD.encode(text)
+                } else {
+                    &|text| BASE64_URL_SAFE.encode(text)
+                };
+                let before = ["", "(", "()"][(way - 5) / 2];
+                let text = alphabet(format!("{before}{secret})")).into_bytes();
+                let (first, end) = ((before.len() * 8).div_ceil(6), (before.len() + secret.len()) * 8 / 6);
+                Spelled {
+                    before: text[..first].to_vec(),
+                    inner: text[first..end].to_vec(),
+                    after: text[end..].to_vec(),
+                }
+            }
+        }
     }
 }

@@ -65,7 +65,7 @@ pub struct GuestResponse {
 }
 
 /// `http.error`: each carries a sentence that says what was refused and what would allow it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the contract documents its own cases")]
 pub enum SendError {
     Denied(String),

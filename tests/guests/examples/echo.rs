@@ -1,7 +1,7 @@
 //! Does what its caller says: sends any request, and tells what it could see of the connection.
 
 use guests::{
-    auth::{Attachment, AzureSharedKey, Jwt, Kind, Oauth1, ParameterSetting},
+    auth::{Attachment, AzureSharedKey, Jwt, Kind, Oauth1, ParameterSetting, Sigv4},
     connection, connector, header, log,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
@@ -46,6 +46,18 @@ impl Manifest for Echo {
                     "azure",
                     vec![base(), open(), other(), key()],
                     vec![Attachment::AzureSharedKey(AzureSharedKey { account: "account".into(), key: "{key}".into() })],
+                    audience,
+                ),
+                option(
+                    "sigv4",
+                    vec![base(), open(), other(), key()],
+                    vec![Attachment::AwsSigv4(Sigv4 {
+                        access_key_id: "AKIDEXAMPLE".into(),
+                        secret_access_key: "{key}".into(),
+                        session_token: None,
+                        service: "execute-api".into(),
+                        region: "eu-central-1".into(),
+                    })],
                     audience,
                 ),
                 option(

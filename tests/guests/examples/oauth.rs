@@ -6,7 +6,7 @@ use guests::{
         Attachment, AuthOption, Body, Call, Capture, ClientAuth, Grant, Jwt, Kind, Oauth2Setting as Its, Origin,
         ParameterSetting, Scheme, Scope, Step, TokenFormat,
     },
-    connection, connector, header,
+    connection, connector, header, log,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
     option, parameter, send,
@@ -347,6 +347,7 @@ impl Manifest for Oauth {
 impl Operations for Oauth {
     fn invoke(operation: String, input: String) -> Result<String, Failure> {
         let input: Value = serde_json::from_str(&input).unwrap();
+        log::write(log::Level::Info, &format!("called {operation} with {input}"));
         Ok(match operation.as_str() {
             "connection" => {
                 let names = ["client_id", "client_secret", "access_token", "refresh_token", "issuer"];

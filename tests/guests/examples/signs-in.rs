@@ -1,8 +1,8 @@
 //! Signs in: each auth option is a `login` of another shape, and the operation sends what its caller says.
 
 use guests::{
-    auth::{Attachment, AuthOption, Body, Call, Capture, Kind, Login, Origin, Scheme, Step},
-    connection, connector, header,
+    auth::{Attachment, AuthOption, Body, Call, Capture, Kind, Login, Origin, ParameterSetting, Scheme, Step},
+    connection, connector, header, log,
     manifest::{Connector, Effect, Guest as Manifest},
     operations::{Failure, Guest as Operations},
     option, parameter, send,
@@ -34,6 +34,7 @@ fn token() -> Vec<Capture> {
 fn login(id: &str, steps: Vec<Step>, refresh: Vec<Step>) -> AuthOption {
     let parameters = vec![
         parameter("base", Kind::Url, vec![]),
+        parameter("open", Kind::Url, vec![ParameterSetting::Optional]),
         parameter("user", Kind::Text, vec![]),
         parameter("password", Kind::Secret, vec![]),
     ];
@@ -117,6 +118,7 @@ impl Manifest for SignsIn {
             vec![login("form", vec![signs_in()], vec![]), refreshed, cookies, xml, located, json, in_path, in_query],
             &[("connection", Effect::Read)],
         );
+        it.open_hosts = vec!["{open}".into()];
         it.operations.push(send::operation());
         it
     }
@@ -125,6 +127,7 @@ impl Manifest for SignsIn {
 impl Operations for SignsIn {
     fn invoke(operation: String, input: String) -> Result<String, Failure> {
         let input: Value = serde_json::from_str(&input).unwrap();
+        log::write(log::Level::Info, &format!("called {operation} with {input}"));
         Ok(match operation.as_str() {
             "connection" => {
                 let names = [

@@ -1,0 +1,269 @@
+//! The same search around a host that runs, which logs everything: its standard error, what its operators and applications are
+//! answered, its pages, its numbers, its backup and its files.
+
+use std::path::PathBuf;
+
+use attache_tests::{Attache, Browser, Canary, Outcome, canary::Seen, peers::free_port, service::Service};
+use serde_json::{Value, json};
+
+use crate::{
+    canary_oauth::{self, ACCESS, CODE, REFRESH, RENEWED, ROTATED, SECRET},
+    canary_schemes::{PLANTED, Scheme, carried, lacks_all, planting, received, reflecting, schemes, secrets},
+    console_guard::session,
+    machine,
+    operating::{Running, start_logging},
+};
+
+struct Story {
+    running: Running,
+    seen: Seen,
+    log: PathBuf,
+    metrics: String,
+    /// An application's key, and the operator's cookie.
+    key: String,
+    cookie: String,
+}
+
+impl Story {
+    /// A host that runs with these guests, isolated so, and logs all there is.
+    fn of(mut attache: Attache, guests: &[&str], isolation: &str) -> Self {
+        for guest in guests {
+            // Before anything is logged: what the compiler has to say takes minutes.
+            attache.add(guest);
+            attache.run(&["connector", "isolate", guest, isolation]).done();
+        }
+        attache.set("ATTACHE_LOG", "trace").set("RUST_BACKTRACE", "1");
+        let log = attache.folder().join("log");
+        let metrics = format!("127.0.0.1:{}", free_port());
+        let running = start_logging(attache, &["--metrics-listen", &metrics], &log);
+        let key = running.key("app", &["--may", "administer", "--may", "call", "--allow", "write"]);
+        let cookie = session(&running.attache, &running.url, &[]);
+        Self { running, seen: Seen::default(), log, metrics, key, cookie }
+    }
+
+    fn note(&mut self, what: &str, outcome: Outcome) -> String {
+        self.seen.note(format!("standard output of {what}"), outcome.out.clone());
+        self.seen.note(format!("standard error of {what}"), outcome.err);
+        outcome.out
+    }
+
+    /// Runs a command, which goes through the host.
+    fn run(&mut self, arguments: &[&str]) -> String {
+        let outcome = self.running.attache.run(arguments);
+        assert_eq!(outcome.code, Some(0), "{arguments:?}: {}", outcome.err);
+        self.note(&format!("{arguments:?}"), outcome)
+    }
+
+    /// Calls by the command line, and as an application does.
+    fn call(&mut self, connection: &str, input: &Value) {
+        self.run(&["call", connection, "send", "--input", &input.to_string()]);
+        let answer = self.running.call_of(&self.key, connection, "send", &[], input);
+        self.seen.note(format!("an answer of the API to {connection}"), format!("{answer:?}"));
+    }
+
+    /// Looks at everything that there is to be looked at.
+    fn look_around(&mut self, connections: &[&str], connectors: &[&str]) {
+        for connection in connections {
+            for arguments in [&["connection", "show"][..], &["connection", "check"], &["consent", "show"]] {
+                self.run(&[arguments, &[connection]].concat());
+            }
+        }
+        for arguments in [
+            &["connection", "list"][..],
+            &["consent", "list"],
+            &["connector", "list"],
+            &["audit", "list", "--limit", "1000"],
+            &["caller", "list"],
+            &["config", "show"],
+            &["store", "check"],
+        ] {
+            self.run(arguments);
+        }
+        // Every route that the API's own document has and that only tells something.
+        let document = self.running.asked("GET", "/v1/openapi.json", &[], None).json();
+        let mut asked = 0;
+        for (path, _) in document["paths"].as_object().unwrap().iter().filter(|(_, item)| item["get"].is_object()) {
+            let named =
+                |name: &str, values: &[&str]| values.iter().map(|it| path.replace(name, it)).collect::<Vec<_>>();
+            for path in [named("{connection}", connections), named("{connector}", connectors)].concat() {
+                let answer = self.running.ask(&self.key, "GET", &path, &[]);
+                asked += usize::from(answer.status == 200);
+                self.seen.note(format!("the API's {path}"), format!("{answer:?}"));
+            }
+        }
+        assert!(asked > 10, "{asked}");
+        let mut pages = vec!["".to_owned()];
+        pages.extend(["/connectors", "/connect", "/connections", "/consents", "/gateways", "/audit"].map(Into::into));
+        for connection in connections {
+            pages.extend([format!("/connections/{connection}"), format!("/consents/{connection}")]);
+            pages.push(format!("/audit?connection={connection}"));
+        }
+        pages.extend(connectors.iter().map(|connector| format!("/connectors/{connector}")));
+        for page in pages {
+            let answer = self.running.asked("GET", &format!("/console{page}"), &[("cookie", &self.cookie)], None);
+            assert_eq!(answer.status, 200, "{page}: {}", answer.text);
+            self.seen.note(format!("the console's {page}"), format!("{answer:?}"));
+        }
+        let metrics = reqwest::blocking::get(format!("http://{}/metrics", self.metrics)).unwrap();
+        self.seen.note("the metrics", metrics.text().unwrap());
+    }
+
+    /// Backs up, stops, and keeps everything that is left behind.
+    fn end(&mut self) {
+        let backup = self.running.attache.folder().join("backup");
+        self.run(&["backup", backup.to_str().unwrap()]);
+        self.running.stop();
+        self.seen.note("the backup", std::fs::read(&backup).unwrap());
+        self.seen.note("the log", std::fs::read(&self.log).unwrap());
+        self.seen.note_below(&self.running.attache.folder().join("home"));
+    }
+
+    /// Demands that the search finds what was planted in the places that take what somebody else wrote.
+    fn finds_what_was_planted(&self, everywhere: &[&str]) {
+        let planted = Canary::new(PLANTED);
+        let audit = self.running.attache.data().join("audit.log").display().to_string();
+        for place in everywhere.iter().chain(&["the log", "standard output of [\"audit", &audit]) {
+            self.seen.has(&planted, place);
+        }
+        for place in ["the API's /v1/audit", "the console's /audit"] {
+            self.seen.shows(&planted, place);
+        }
+        // Names are in all of them.
+        let name = Canary::new("planted-name-77c1");
+        for place in [
+            "standard output of [\"connection\", \"show\"",
+            "standard output of [\"consent\", \"list\"",
+            "the API's /v1/connections",
+            "the console's /connections",
+            "the console's /consents",
+        ] {
+            self.seen.shows(&name, place);
+        }
+        self.seen.shows(&Canary::new("attache_calls"), "the metrics");
+        self.seen.shows(&Canary::new("TRACE"), "the log");
+    }
+}
+
+fn connect(story: &mut Story, scheme: &Scheme, name: &str, service: &Service, open: &Service) {
+    let (base, open_base) = (format!("base={}", service.base()), format!("open={}", open.base()));
+    let (allow, allow_open) = (service.authority(), open.authority());
+    let secret = format!("{}=env:SECRET_OF_{}", scheme.secret.0, scheme.option);
+    let more: Vec<String> = scheme.more.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut arguments = vec!["connect", scheme.guest, "--name", name, "--auth", scheme.option];
+    arguments.extend(["--set", &base, "--set", &open_base, "--secret", &secret]);
+    arguments.extend(["--allow-private", &allow, "--allow-private", &allow_open, "--yes"]);
+    more.iter().for_each(|more| arguments.extend(["--set", more]));
+    story.run(&arguments);
+}
+
+#[track_caller]
+fn no_schemes_secret_is_told(isolation: &str) {
+    let mut attache = machine();
+    for scheme in schemes() {
+        attache.set(&format!("SECRET_OF_{}", scheme.option), &scheme.secret.1);
+    }
+    let mut story = Story::of(attache, &["echo", "signs-in"], isolation);
+    let mut canaries = Vec::from(secrets().map(Canary::new));
+    let (mut names, last) = (Vec::new(), schemes().last().unwrap().option);
+    for scheme in schemes() {
+        let (open, other) = (Service::plain(), Service::plain());
+        let service = reflecting(&scheme, &open);
+        let name = if scheme.option == "header" { "planted-name-77c1" } else { scheme.option };
+        connect(&mut story, &scheme, name, &service, &open);
+        let to = |url: String, attach: bool| json!({ "url": url, "method": scheme.method, "attach": attach });
+        for path in ["/x", "/refuse", "/expired", "/to-open", "/carry"] {
+            story.call(name, &to(format!("{}{path}", service.base()), true));
+        }
+        let shown = to(format!("{}/x", service.base()), true).to_string();
+        story.run(&["call", name, "send", "--input", &shown, "--dry-run"]);
+        story.call(name, &to(format!("{}/loot", other.base()), true));
+        // Of the last scheme, since what is looked at is mostly the newest.
+        if scheme.option == last {
+            let planting =
+                [planting(&service.base(), &json!({})), planting(&open.base(), &json!({ "attach": false }))].concat();
+            planting.iter().for_each(|input| story.call(name, input));
+        }
+        story.seen.note("the open host", received(&open));
+        canaries.extend(carried(&scheme, &service));
+        assert!(open.received().iter().any(|it| it.line.contains("/public")) && other.received().is_empty());
+        names.push(name);
+    }
+    story.look_around(&names, &["echo", "signs-in"]);
+    story.end();
+    lacks_all(&story.seen, canaries);
+    story.finds_what_was_planted(&["standard output of [\"call\"", "an answer of the API", "the open host"]);
+}
+
+#[test]
+fn a_host_that_makes_an_instance_for_each_call_tells_no_schemes_secret_to_anybody() {
+    no_schemes_secret_is_told("call");
+}
+
+#[test]
+fn a_host_that_keeps_instances_tells_no_schemes_secret_to_anybody() {
+    no_schemes_secret_is_told("connection");
+}
+
+#[test]
+fn a_host_tells_nothing_to_anybody_of_what_signing_in_at_a_provider_brings_or_takes() {
+    let (provider, other) = (canary_oauth::provider(), Service::plain());
+    let mut attache = machine();
+    attache.set("CLIENT_SECRET", SECRET);
+    let mut story = Story::of(attache, &["oauth"], "connection");
+    let (base, allow) = (provider.base(), provider.authority());
+    story.run(&[
+        "app",
+        "set",
+        "oauth",
+        "--client-id",
+        "canary",
+        "--client-secret",
+        "env:CLIENT_SECRET",
+        "--origin",
+        &base,
+    ]);
+    let set = [format!("base={base}"), format!("issuer={base}")];
+    let name = "planted-name-77c1";
+    let create = ["session", "create", "oauth", "--name", name, "--auth", "plain", "--set", &set[0], "--set", &set[1]];
+    let returns = "http://127.0.0.1:1/connected";
+    let create = [&create[..], &["--allow-private", &allow, "--owner", "alice", "--return-url", returns]].concat();
+    let link = story.run(&create);
+    let browser = Browser::that_stops_at(returns);
+    let asks = browser.open(link.trim());
+    let back = browser.submit(&asks, &[]);
+    story.seen.note("the page that asks", asks.html);
+    story.seen.note("the page after", format!("{} {:?}", back.html, back.headers));
+    let code = back.url.query_pairs().find(|(name, _)| name == "attache_code").unwrap().1.into_owned();
+    story.run(&["session", "confirm", &code, "--owner", "alice"]);
+    let send = |path: &str| json!({ "url": format!("{base}{path}") });
+    // With the first token, one that the provider no longer takes, and the renewed one.
+    for path in ["/reflect", "/refuses", "/reflect"] {
+        story.call(name, &send(path));
+    }
+    story.call(name, &json!({ "url": format!("{}/loot", other.base()), "attach": false }));
+    planting(&base, &json!({})).iter().for_each(|input| story.call(name, input));
+    story.look_around(&[name], &["oauth"]);
+    story.run(&["app", "show", "oauth"]);
+    // Its refusal repeats what it was given.
+    story.call(name, &send("/refuses-always"));
+    story.run(&["consent", "revoke", name]);
+    story.end();
+    let received = provider.received();
+    let field = |path: &str, name: &str| {
+        let asked = received.iter().filter(|it| it.line.contains(path));
+        let given = asked.filter_map(|it| url::form_urlencoded::parse(&it.body).find(|(key, _)| key == name));
+        given.map(|(_, value)| value.into_owned()).next().unwrap_or_else(|| panic!("no `{name}` arrived"))
+    };
+    let arrived = ["code", "refresh_token", "client_secret"].map(|name| field("/token", name));
+    assert_eq!((arrived, field("/revoke", "token").as_str()), ([CODE, REFRESH, SECRET].map(str::to_owned), ROTATED));
+    for token in [ACCESS, RENEWED] {
+        let carried = format!("Bearer {token}");
+        assert!(received.iter().any(|it| it.header("authorization") == Some(&*carried)), "{token}");
+    }
+    let verifier = field("/token", "code_verifier");
+    for secret in [ACCESS, RENEWED, REFRESH, ROTATED, CODE, SECRET, &verifier] {
+        story.seen.lacks(&Canary::new(secret));
+    }
+    assert!(other.received().is_empty());
+    story.finds_what_was_planted(&["standard output of [\"call\"", "an answer of the API"]);
+}
