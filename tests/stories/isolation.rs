@@ -114,8 +114,11 @@ fn an_instance_that_rests_after_its_connection_was_made_anew_is_nobodys() {
     let embedded = Embedded::new("remembers", Isolation::Connection);
     connect(&embedded, &slow.service, KEY);
     embedded.call("mine", "keep", keep()).unwrap();
+    // It goes on for a while after its request was ended, so that it comes to rest when all that rested was let go.
+    let mut input = slow.input();
+    input["times"] = 100.into();
     thread::scope(|scope| {
-        let under_way = scope.spawn(|| embedded.call("mine", "send", slow.input()));
+        let under_way = scope.spawn(|| embedded.call("mine", "send", input));
         slow.asked(1);
         connect(&embedded, &slow.service, KEY);
         slow.release();

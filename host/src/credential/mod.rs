@@ -226,6 +226,41 @@ mod tests {
         assert!(testing::is_noted(&attached, token) && testing::is_noted(&attached, "signing-key"));
     }
 
+    fn body(member: &str) -> Attachment {
+        let value = template("{key}");
+        let kind = JsonKind::of(&value, &|_| None);
+        Attachment::Body { member: Pointer::parse(member).unwrap(), kind, value }
+    }
+
+    #[test]
+    fn a_value_is_kept_from_coming_back_in_the_spelling_that_it_was_sent_in() {
+        // Regression: of a query and a form only what was typed was noted, so that a service could give back in base64 what it
+        // was sent.
+        let (json, form) = ("application/json", "application/x-www-form-urlencoded");
+        for (attachment, content_type, sent) in [
+            (Attachment::Query { name: template("k"), value: template("{key}") }, json, "s3cret%26%22key+%2F"),
+            (body("/k"), form, "s3cret%26%22key+%2F"),
+            (body("/k"), json, r#"s3cret&\"key /"#),
+            (Attachment::Path { prefix: template("/{key}") }, json, "s3cret%26%22key%20%2F"),
+            (
+                Attachment::Header { name: template("X-K"), value: template("{base64(key)}") },
+                json,
+                "czNjcmV0JiJrZXkgLw==",
+            ),
+        ] {
+            let mut outgoing = request("POST", "https://a.example/", &[("content-type", content_type)], b"");
+            let values = [("key", r#"s3cret&"key /"#)];
+            let attached =
+                testing::attached(&attachment, &values, &Moment::now(), Existing::Refuse, &mut outgoing).unwrap();
+            let header = outgoing.headers.get("x-k").map(|value| value.to_str().unwrap()).unwrap_or_default();
+            let all = format!("{} {header} {}", outgoing.url, String::from_utf8_lossy(&outgoing.body));
+            assert!(all.contains(sent), "{all}");
+            for spelling in [sent, values[0].1] {
+                assert!(testing::is_noted(&attached, spelling), "{}: {spelling}", attachment.place());
+            }
+        }
+    }
+
     /// The header that a signature ends up in, once these are attached to a request.
     fn signature(attachments: &[Attachment], outgoing: &mut Outgoing) -> String {
         let values = [("key", "c2lnbmluZy1rZXk="), ("id", "an-account")];
@@ -238,11 +273,6 @@ mod tests {
     #[test]
     fn a_signature_covers_what_was_attached_before_it_and_nothing_of_what_comes_after() {
         let key = || template("{key}");
-        let body = |member| Attachment::Body {
-            member: Pointer::parse(member).unwrap(),
-            kind: JsonKind::of(&key(), &|_| None),
-            value: key(),
-        };
         let (json, form) = (("application/json", r#"{"b":1}"#), ("application/x-www-form-urlencoded", "b=1"));
         // Of each place, what the request has there before, and whether OAuth 1.0 signs it: a body only where it is a form.
         let places = [

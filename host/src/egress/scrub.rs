@@ -334,13 +334,11 @@ mod tests {
             4 => whole(url::form_urlencoded::byte_serialize(secret.as_bytes()).collect()),
             _ => {
                 // Six bits a character: those of the first and the last may be somebody else's.
-                let alphabet: &dyn Fn(String) -> String = if way % 2 == 0 {
-                    &|text| BASE64_STANDARD.encode(text)
-                } else {
-                    &|text| BASE64_URL_SAFE.encode(text)
-                };
                 let before = ["", "(", "()"][(way - 5) / 2];
-                let text = alphabet(format!("{before}{secret})")).into_bytes();
+                let whole = format!("{before}{secret})");
+                let text =
+                    if way.is_multiple_of(2) { BASE64_STANDARD.encode(&whole) } else { BASE64_URL_SAFE.encode(&whole) };
+                let text = text.into_bytes();
                 let (first, end) = ((before.len() * 8).div_ceil(6), (before.len() + secret.len()) * 8 / 6);
                 Spelled {
                     before: text[..first].to_vec(),
