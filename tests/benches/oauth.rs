@@ -16,15 +16,15 @@ use std::{
 use attache::{consent::Isolation, secret::Secret, transport::PrivateAllowed};
 use attache_tests::{
     Embedded,
-    measure::{cpu_time, resident},
+    measure::{cpu_time, median, resident},
     simulate::{CLIENT, Simulated},
 };
 use serde_json::{Value, json};
 
-/// Rounds of each kind, interleaved; the median counts.
-const ROUNDS: usize = 20;
+/// Rounds of both kinds, one after the other; the median counts.
+const ROUNDS: usize = 60;
 /// Calls of a round, at once as many as there are turns.
-const CALLS: usize = 4_000;
+const CALLS: usize = 2_000;
 /// Calls that wait for one refresh.
 const STORM: usize = 10_000;
 /// Of these, so many are under way and wait for the token; the others wait for their turn. More instances need more memory maps
@@ -62,27 +62,26 @@ fn token() {
     embedded.make(request).unwrap();
     // Where nobody looks at the credential, so that both are the same work for the service.
     let input = json!({ "url": format!("{}/nothing", service.url()) });
-    let mut rounds = [Vec::new(), Vec::new()];
+    let mut rounds = Vec::new();
     for round in 0..=ROUNDS {
+        let mut cpu = [Duration::ZERO; 2];
         // Each goes first as often as the other.
         for turn in 0..2 {
             let which = (round + turn) % 2;
-            let cpu = one_round(&embedded, ["key", "token"][which], &input);
-            // The first warms up.
-            if round > 0 {
-                rounds[which].push(cpu);
-            }
+            cpu[which] = one_round(&embedded, ["key", "token"][which], &input);
+        }
+        // The first warms up.
+        if round > 0 {
+            rounds.push(cpu);
         }
     }
-    let [key, token] = rounds.map(|mut rounds| {
-        rounds.sort_unstable();
-        (rounds[0], rounds[rounds.len() / 2])
-    });
-    println!("CPU of a call        lowest    median");
-    println!("with an API key    {:>8.1?}  {:>8.1?}", key.0, key.1);
-    println!("with a token       {:>8.1?}  {:>8.1?}", token.0, token.1);
-    let added = |token: Duration, key: Duration| (token.as_nanos() as f64 - key.as_nanos() as f64) / 1e3;
-    println!("added by the token {:>6.1} µs  {:>6.1} µs", added(token.0, key.0), added(token.1, key.1));
+    let median_of = |of: &dyn Fn(&[Duration; 2]) -> f64| median(rounds.iter().map(of));
+    let micros = |cpu: Duration| cpu.as_nanos() as f64 / 1e3;
+    println!("CPU of a call with an API key     {:>6.1} µs", median_of(&|round| micros(round[0])));
+    println!("CPU of a call with a token        {:>6.1} µs", median_of(&|round| micros(round[1])));
+    // What else the machine does meets both halves of a round alike.
+    let added = |round: &[Duration; 2]| micros(round[1]) - micros(round[0]);
+    println!("added by the token in a round     {:>6.1} µs", median_of(&added));
 }
 
 /// This process's CPU time for one call.
