@@ -1,6 +1,8 @@
 //! sled behind [`Store`], with what sled 0.34 leaves out: real durability, a full disk that is noticed beforehand, and
 //! damage that is noticed at all.
 
+mod pages;
+
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
@@ -11,6 +13,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, Weak, mpsc},
     time::{Duration, Instant},
 };
+
+use pages::SmallPages;
 
 use super::{
     Batch, Place, Records, Store, dir, fault,
@@ -297,6 +301,7 @@ fn open_sled(path: &Path) -> Result<sled::Db> {
     // Everything is flushed when it is committed, so sled needs no thread that does it now and then.
     let config = sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None);
     let deadline = Instant::now() + LINGER;
+    let _small_pages = SmallPages::only();
     loop {
         match config.clone().open() {
             Err(error) if fault::is_held(&error) && Instant::now() < deadline => {
