@@ -4,6 +4,9 @@
 //!   same path of the same service, with instances that are used again;
 //! - a refresh storm: ten thousand calls that wait for one refresh.
 //!
+//! On two cores on 26 November 2026, optimised but not at link time: a token adds 2.1 to 2.4 µs in a round to the 43 µs of a call
+//! with an API key (three runs). Of the storm, 10,000 calls wait in 359 MB; all are answered within 1.0 s of one refresh.
+//!
 //! `ATTACHE_BENCH=token|storm` runs one of these.
 
 #![allow(clippy::print_stdout, missing_docs)]

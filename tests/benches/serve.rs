@@ -6,8 +6,10 @@
 //! - two thousand calls in flight at once, three times over, and twice as many as the limits allow;
 //! - a hundred thousand connections: how long the host takes to start, its memory, and a list's first page.
 //!
-//! On two cores on 26 November 2026: 0.52, 0.28 and 0.20 of the bare handler at concurrency 1, 16 and 64, with a fresh instance for
-//! each call. The other two parts have not been measured yet.
+//! On two cores on 26 November 2026, optimised but not at link time, with a fresh instance for each call: 0.34, 0.36 and 0.30 of
+//! the bare handler at concurrency 1, 16 and 64. 2,000 calls in flight take 400 to 440 MB the first time and the third; of 4,000,
+//! 2,000 are answered and 2,000 refused with 429. With 100,000 connections the host starts in 0.3 s in 50 MB, shows one in 0.3 ms,
+//! and lists a page in 0.17 s, for which it reads all of them.
 //!
 //! `ATTACHE_BENCH=calls|flight|many` runs one of these.
 
