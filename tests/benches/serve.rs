@@ -9,7 +9,7 @@
 //! On two cores on 26 November 2026, optimised but not at link time, with a fresh instance for each call: 0.34, 0.36 and 0.30 of
 //! the bare handler at concurrency 1, 16 and 64. 2,000 calls in flight take 400 to 440 MB the first time and the third; of 4,000,
 //! 2,000 are answered and 2,000 refused with 429. With 100,000 connections the host starts in 0.3 s in 50 MB, shows one in 0.3 ms,
-//! and lists a page in 0.17 s, for which it reads all of them.
+//! and lists a page in 0.17 s, for which it goes through the names of all.
 //!
 //! `ATTACHE_BENCH=calls|flight|many` runs one of these.
 
