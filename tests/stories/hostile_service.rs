@@ -29,10 +29,13 @@ use crate::hostile::{BOTH, CANARY, host, logged, twice};
 /// The most that a body may have here.
 const BODY: u64 = 100_000;
 
+/// Writes an answer, or as much of it as there is.
+type Answer = Box<dyn Fn(&mut TcpStream) -> io::Result<()> + Send + Sync>;
+
 /// What one hostile answer is, and how it ends.
 struct Case {
     name: &'static str,
-    answer: Box<dyn Fn(&mut TcpStream) -> io::Result<()> + Send + Sync>,
+    answer: Answer,
     kind: Kind,
     exit_code: u8,
     /// What is said; `{it}` is the service's origin.
@@ -50,12 +53,12 @@ impl Case {
 }
 
 /// Writes these bytes, and goes on listening.
-fn say(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Box<dyn Fn(&mut TcpStream) -> io::Result<()> + Send + Sync> {
+fn say(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Answer {
     Box::new(move |stream| stream.write_all(bytes.as_ref()))
 }
 
 /// Writes these bytes, and hangs up.
-fn break_off(bytes: &'static str) -> Box<dyn Fn(&mut TcpStream) -> io::Result<()> + Send + Sync> {
+fn break_off(bytes: &'static str) -> Answer {
     Box::new(move |stream| {
         stream.write_all(bytes.as_bytes())?;
         Err(io::ErrorKind::ConnectionAborted.into())
@@ -63,11 +66,7 @@ fn break_off(bytes: &'static str) -> Box<dyn Fn(&mut TcpStream) -> io::Result<()
 }
 
 /// Writes the head, then the piece for as long as somebody takes it.
-fn endless(
-    head: &'static str,
-    piece: impl AsRef<[u8]> + Send + Sync + 'static,
-    pause: Duration,
-) -> Box<dyn Fn(&mut TcpStream) -> io::Result<()> + Send + Sync> {
+fn endless(head: &'static str, piece: impl AsRef<[u8]> + Send + Sync + 'static, pause: Duration) -> Answer {
     Box::new(move |stream| {
         stream.write_all(head.as_bytes())?;
         loop {
