@@ -303,8 +303,8 @@ fn harms_nobody(isolation: Isolation) {
     let warm = peak();
     assert!(warm < before + (48 << 10), "{before} KiB became {warm}: a bomb of 64 MiB was unpacked");
     story.suffer_all(7);
-    // What allocators do not give back, and 5 MiB of requests that the service keeps. If nothing but the largest part of each
-    // of these answers stayed that the host reads before it refuses it, it would be 50 MiB.
+    // Room for what an allocator does not give back and for the requests that the service keeps. If of every answer that is too
+    // large there stayed but what may be read of it, it would be some 30 MiB.
     let after = peak();
     assert!(after < warm + (12 << 10), "{warm} KiB became {after}");
 }
