@@ -1,7 +1,7 @@
 //! A service of ours, for what no real one does: it answers as a test says, and keeps every request that it received.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -16,6 +16,8 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// Which connection it came over; the first has 1.
+    pub connection: usize,
 }
 
 impl Received {
@@ -35,14 +37,19 @@ pub struct Service {
 impl Service {
     /// Starts one that answers each request with the bytes that `answer` gives: a whole HTTP message.
     pub fn start(answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::writing(move |request, stream| stream.write_all(&answer(request)))
+    }
+
+    /// Starts one that writes what it likes, as long as it likes. With an error it hangs up.
+    pub fn writing(answer: impl Fn(&Received, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let received = Arc::new(Mutex::new(Vec::new()));
         let (kept, answer) = (received.clone(), Arc::new(answer));
         thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for (before, stream) in listener.incoming().flatten().enumerate() {
                 let (kept, answer) = (kept.clone(), answer.clone());
-                thread::spawn(move || serve(stream, &kept, &*answer));
+                thread::spawn(move || serve(stream, before + 1, &kept, &*answer));
             }
         });
         Self { port, received }
@@ -67,6 +74,12 @@ impl Service {
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
+
+    /// Over which connections those requests came whose line has these words.
+    pub fn connections_of(&self, words: &str) -> Vec<usize> {
+        let received = self.received.lock().unwrap();
+        received.iter().filter(|request| request.line.contains(words)).map(|request| request.connection).collect()
+    }
 }
 
 /// An answer of status 200 with this body.
@@ -80,19 +93,23 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len()).into_bytes()
 }
 
-fn serve(stream: TcpStream, kept: &Mutex<Vec<Received>>, answer: &dyn Fn(&Received) -> Vec<u8>) {
+fn serve(
+    mut stream: TcpStream,
+    connection: usize,
+    kept: &Mutex<Vec<Received>>,
+    answer: &dyn Fn(&Received, &mut TcpStream) -> io::Result<()>,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut writer = stream;
-    while let Some(request) = receive(&mut reader) {
+    while let Some(request) = receive(&mut reader, connection) {
         kept.lock().unwrap().push(request.clone());
         // Whoever asked may have gone.
-        if writer.write_all(&answer(&request)).is_err() {
+        if answer(&request, &mut stream).is_err() {
             return;
         }
     }
 }
 
-fn receive(reader: &mut BufReader<TcpStream>) -> Option<Received> {
+fn receive(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Received> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut headers = Vec::new();
@@ -105,5 +122,5 @@ fn receive(reader: &mut BufReader<TcpStream>) -> Option<Received> {
     let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).ok()?;
-    Some(Received { line: line.trim_end().to_owned(), headers, body })
+    Some(Received { line: line.trim_end().to_owned(), headers, body, connection })
 }

@@ -125,24 +125,23 @@ impl Transport {
         let pooled =
             self.pooled(pool, &origin, Policy::of(&origin, allowed)?, request.identity.as_ref(), limits).await?;
         if sparing {
-            pooled.spare.judge().map_err(|wait| Fault::Spared { origin: origin.clone(), wait })?;
+            pooled.standing.spare.judge().map_err(|wait| Fault::Spared { origin: origin.clone(), wait })?;
         }
         let exchange = Exchange { origin: &origin, limits, began };
         let outcome = tokio::select! {
             biased;
-            () = pooled.closed() => Err(Fault::Denied {
+            () = pooled.standing.closed() => Err(Fault::Denied {
                 what: format!("The connection to `{origin}` was closed while the request was under way."),
                 allow: "Look whether its consent was revoked or the connection was removed, then connect again.".into(),
             }),
             outcome = exchange.run(&pooled, request) => outcome,
         };
         if let (true, Some(well)) = (sparing, did_well(&outcome)) {
-            pooled.spare.note(well);
+            pooled.standing.spare.note(well);
         }
         if let Err(fault) = &outcome {
             tracing::debug!(%origin, %fault, "no answer");
-            // What else is on a connection that broke the rules is nobody's answer.
-            if matches!(fault, Fault::Protocol(_)) {
+            if spoils_its_connection(fault) {
                 self.pools.forget(pool, &pooled);
             }
         }
@@ -199,6 +198,16 @@ fn did_well(outcome: &Result<Incoming, Fault>) -> Option<bool> {
         Ok(answer) => Some(!answer.status.is_server_error()),
         Err(Fault::Unreachable(_) | Fault::Broken(_) | Fault::Timeout { .. } | Fault::Protocol(_)) => Some(false),
         Err(Fault::Denied { .. } | Fault::Unready(_) | Fault::Spared { .. } | Fault::TooLarge { .. }) => None,
+    }
+}
+
+/// Whether a later request must not go over the same connection: what else comes over one that broke the rules is nobody's
+/// answer, and one that fell silent may stay so. HTTP/2 would go on using both, since it takes only the stream for broken.
+fn spoils_its_connection(fault: &Fault) -> bool {
+    match fault {
+        Fault::Protocol(_) => true,
+        Fault::Timeout { stage, .. } => !matches!(stage, Stage::Resolve | Stage::Connect),
+        _ => false,
     }
 }
 

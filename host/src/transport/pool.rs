@@ -76,8 +76,15 @@ impl Terms {
 pub(super) struct Pooled {
     pub(super) client: reqwest::Client,
     pub(super) guard: Arc<Guard>,
-    pub(super) spare: Spare,
+    pub(super) standing: Arc<Standing>,
     terms: Terms,
+}
+
+/// What outlives a client that is forgotten: the next one of its pool and origin goes on with it.
+pub(super) struct Standing {
+    /// A service is spared whose every connection is thrown away, too.
+    pub(super) spare: Spare,
+    /// Ends what is under way on a forgotten client as well.
     closed: watch::Sender<bool>,
 }
 
@@ -104,10 +111,13 @@ impl Pooled {
         let client = builder
             .build()
             .map_err(|_| Fault::Unreachable("No HTTP client could be set up on this machine.".into()))?;
-        Ok(Self { client, guard, spare: Spare::default(), terms, closed: watch::Sender::new(false) })
+        let standing = Arc::new(Standing { spare: Spare::default(), closed: watch::Sender::new(false) });
+        Ok(Self { client, guard, standing, terms })
     }
+}
 
-    /// Returns once the pool of this client was closed.
+impl Standing {
+    /// Returns once the pool was closed.
     pub(super) async fn closed(&self) {
         let mut closed = self.closed.subscribe();
         // The sender lives as long as `self`, so this ends only when it says so.
@@ -129,7 +139,9 @@ struct Shelves {
 struct Slot {
     origin: Origin,
     used: u64,
-    pooled: Arc<Pooled>,
+    standing: Arc<Standing>,
+    /// None once it was forgotten.
+    pooled: Option<Arc<Pooled>>,
 }
 
 impl Pools {
@@ -140,16 +152,25 @@ impl Pools {
     }
 
     /// Keeps a client, unless another task was quicker with an equal one, which then is used instead.
-    pub(super) fn keep(&self, key: &PoolKey, origin: &Origin, pooled: Pooled) -> Arc<Pooled> {
+    pub(super) fn keep(&self, key: &PoolKey, origin: &Origin, mut pooled: Pooled) -> Arc<Pooled> {
         let mut shelves = self.lock();
         if let Some(quicker) = shelves.find(key, origin, &pooled.terms) {
             return quicker;
+        }
+        if let Some(slot) = shelves.slot(key, origin) {
+            pooled.standing = slot.standing.clone();
+            return slot.pooled.insert(Arc::new(pooled)).clone();
         }
         if shelves.clients >= CLIENTS {
             shelves.drop_least_recent();
         }
         let pooled = Arc::new(pooled);
-        let slot = Slot { origin: origin.clone(), used: shelves.clock, pooled: pooled.clone() };
+        let slot = Slot {
+            origin: origin.clone(),
+            used: shelves.clock,
+            standing: pooled.standing.clone(),
+            pooled: Some(pooled.clone()),
+        };
         shelves.by_key.entry(key.clone()).or_default().push(slot);
         shelves.clients += 1;
         pooled
@@ -157,7 +178,11 @@ impl Pools {
 
     /// Forgets one client; its idle sockets close, and what is under way on it ends as it will.
     pub(super) fn forget(&self, key: &PoolKey, pooled: &Arc<Pooled>) {
-        self.lock().remove(key, |slot| Arc::ptr_eq(&slot.pooled, pooled));
+        let mut shelves = self.lock();
+        let slots = shelves.by_key.get_mut(key).into_iter().flatten();
+        for slot in slots {
+            slot.pooled.take_if(|kept| Arc::ptr_eq(kept, pooled));
+        }
     }
 
     /// Closes every socket of a key, and ends what is under way on them.
@@ -167,7 +192,7 @@ impl Pools {
         shelves.clients -= closed.len();
         drop(shelves);
         for slot in closed {
-            slot.pooled.closed.send_replace(true);
+            slot.standing.closed.send_replace(true);
         }
     }
 
@@ -181,13 +206,18 @@ impl Shelves {
         self.clock += 1;
         let slots = self.by_key.get_mut(key)?;
         let at = slots.iter().position(|slot| slot.origin == *origin)?;
-        if slots[at].pooled.terms != *terms {
+        slots[at].used = self.clock;
+        let pooled = slots[at].pooled.clone()?;
+        if pooled.terms != *terms {
             slots.swap_remove(at);
             self.clients -= 1;
             return None;
         }
-        slots[at].used = self.clock;
-        Some(slots[at].pooled.clone())
+        Some(pooled)
+    }
+
+    fn slot(&mut self, key: &PoolKey, origin: &Origin) -> Option<&mut Slot> {
+        self.by_key.get_mut(key)?.iter_mut().find(|slot| slot.origin == *origin)
     }
 
     fn remove(&mut self, key: &PoolKey, which: impl Fn(&Slot) -> bool) {
@@ -256,7 +286,8 @@ mod tests {
             shelves.by_key.entry(PoolKey::new(number.to_string())).or_default().push(Slot {
                 origin: origin(number),
                 used,
-                pooled: first.clone(),
+                standing: first.standing.clone(),
+                pooled: Some(first.clone()),
             });
             shelves.clients += 1;
         }
@@ -275,9 +306,15 @@ mod tests {
         let one = pools.keep(&key, &origin(1), pooled(&origin(1), &limits));
         let two = pools.keep(&key, &origin(2), pooled(&origin(2), &limits));
         pools.forget(&key, &one);
-        assert_eq!(pools.lock().clients, 1);
+        assert!(pools.find(&key, &origin(1), &one.terms).is_none());
+        assert_eq!(Arc::strong_count(&one), 1, "its sockets would stay open");
+        let again = pools.keep(&key, &origin(1), pooled(&origin(1), &limits));
+        assert!(Arc::ptr_eq(&again.standing, &one.standing) && !Arc::ptr_eq(&again, &one));
+        assert_eq!(pools.lock().clients, 2);
+        pools.forget(&key, &again);
         pools.close(&key);
-        two.closed().await;
+        one.standing.closed().await;
+        two.standing.closed().await;
         assert!(pools.lock().by_key.is_empty());
         assert_eq!(pools.lock().clients, 0);
         pools.close(&key);

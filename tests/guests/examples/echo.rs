@@ -150,6 +150,8 @@ impl Operations for Echo {
                 "invalid-input" => Failure::InvalidInput("the words".into()),
                 "not-found" => Failure::NotFound("the words".into()),
                 "unauthorized" => Failure::Unauthorized("the words".into()),
+                // A connector that gives up where its request does.
+                "request" => Failure::Other(send::send(&input).to_string()),
                 "rate-limited" => Failure::RateLimited(Some(7)),
                 "upstream" => Failure::Upstream((418, "I am \u{202e}a \u{1b}[31mteapot".into())),
                 _ => Failure::Other("the words".into()),

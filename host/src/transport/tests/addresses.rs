@@ -40,6 +40,62 @@ async fn one_forbidden_answer_among_allowed_ones_keeps_everything_from_leaving()
 }
 
 #[tokio::test]
+async fn an_ipv4_address_inside_an_ipv6_one_is_no_way_in() {
+    let service = Service::answering(OK).await;
+    let mut url = service.url("/");
+    url.set_scheme("https").unwrap();
+    // The first leads to the service on this machine; the others do where a translator or a tunnel takes them there.
+    for answer in ["::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "::127.0.0.1"] {
+        let resolver = Script::new(&[&[answer]]);
+        let transport = Transport::new(resolver.clone(), None);
+        let get = request(Method::GET, url.clone());
+        let (what, _) = denied(transport.send(&key(), &PrivateAllowed::none(), get, &quick()).await);
+        let address: std::net::IpAddr = answer.parse().unwrap();
+        let sentence =
+            format!("`https://{}` leads to {address}, which is this machine itself (loopback).", service.host_port());
+        assert_eq!((what, resolver.count()), (sentence, 1), "{answer}");
+    }
+    assert_eq!(service.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_a_name_led_to_when_it_was_looked_at_is_not_believed_later() {
+    let service = Service::answering(OK).await;
+    let mut url = service.url("/");
+    url.set_scheme("https").unwrap();
+    let transport = Transport::new(Script::new(&[&["93.184.215.14"], &["127.0.0.1"]]), None);
+    let nothing = PrivateAllowed::none();
+    assert_eq!(transport.would_reach(&Origin::of(&url).unwrap(), &nothing, &quick()).await, Ok(Reach::Public));
+    let (what, _) = denied(transport.send(&key(), &nothing, request(Method::GET, url), &quick()).await);
+    assert!(what.ends_with("leads to 127.0.0.1, which is this machine itself (loopback)."), "{what}");
+    assert_eq!(service.connections(), 0);
+}
+
+/// Fails once, then leads to loopback.
+#[derive(Default)]
+struct Failing(AtomicUsize);
+
+#[async_trait::async_trait]
+impl Resolver for Failing {
+    async fn resolve(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+        match self.0.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(std::io::Error::other("a name server's own words")),
+            _ => Ok(vec![[127, 0, 0, 1].into()]),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_that_fails_is_an_error_of_its_own_and_not_remembered() {
+    let service = Service::answering(OK).await;
+    let transport = Transport::new(Arc::new(Failing::default()), None);
+    let fault = get(&transport, &service).await.unwrap_err();
+    assert_eq!(fault, Fault::Unreachable("There is no address for the name `service.test`.".into()));
+    assert!(!fault.may_have_arrived());
+    assert_eq!(get(&transport, &service).await.unwrap().body, "ok");
+}
+
+#[tokio::test]
 async fn no_spelling_of_loopback_gets_through_unless_it_was_allowed() {
     let service = Service::answering(OK).await;
     let transport = Transport::new(Arc::new(SystemResolver), None);

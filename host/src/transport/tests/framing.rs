@@ -142,21 +142,23 @@ async fn ambiguous_framing_is_refused_and_its_connection_not_used_again() {
 
 #[tokio::test]
 async fn broken_framing_is_refused_and_its_connection_not_used_again() {
-    for answer in [
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
-        "HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok",
-        "HTTP/1.1 200 OK\r\ncontent-length: 2, 3\r\n\r\nok",
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\nok\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff1\r\nok\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nx: y\r\n folded\r\ncontent-length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nx : y\r\ncontent-length: 0\r\n\r\n",
-        "HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n",
-        "SSH-2.0-OpenSSH_9.2\r\n\r\n",
-        "just some text\r\n\r\n",
+    const RULES: &str = "broke the rules of HTTP in its answer.";
+    const INVALID: &str = "sent is not a valid HTTP message.";
+    for (answer, why) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok", INVALID),
+        ("HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok", INVALID),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2, 3\r\n\r\nok", INVALID),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\nok\r\n0\r\n\r\n", RULES),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n", RULES),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff1\r\nok\r\n0\r\n\r\n", RULES),
+        ("HTTP/1.1 200 OK\r\nx: y\r\n folded\r\ncontent-length: 0\r\n\r\n", INVALID),
+        ("HTTP/1.1 200 OK\r\nx : y\r\ncontent-length: 0\r\n\r\n", INVALID),
+        ("HTTP/1.1 20 OK\r\ncontent-length: 0\r\n\r\n", INVALID),
+        ("SSH-2.0-OpenSSH_9.2\r\n\r\n", INVALID),
+        ("just some text\r\n\r\n", INVALID),
     ] {
         let fault = refused_for_good(answer).await;
-        assert!(matches!(fault, Fault::Protocol(_)), "{answer}: {fault:?}");
+        assert!(matches!(&fault, Fault::Protocol(sentence) if sentence.ends_with(why)), "{answer}: {fault:?}");
     }
 }
 

@@ -120,3 +120,46 @@ async fn a_service_that_is_not_there_is_unreachable() {
     let fault = get(&nowhere, &service).await.unwrap_err();
     assert_eq!(fault, Fault::Unreachable("There is no address for the name `service.test`.".into()));
 }
+
+#[tokio::test]
+async fn a_service_that_breaks_the_rules_again_and_again_is_spared() {
+    let service = Service::answering("no HTTP\r\n\r\n").await;
+    let transport = transport();
+    let send = async || {
+        let get = request(Method::GET, service.url("/"));
+        transport.send_sparing(&key(), &service.allowed(), get, &quick()).await.unwrap_err()
+    };
+    for _ in 0..5 {
+        let fault = send().await;
+        assert!(matches!(fault, Fault::Protocol(_)), "{fault:?}");
+    }
+    let fault = send().await;
+    assert!(matches!(fault, Fault::Spared { .. }), "{fault:?}");
+    assert_eq!((service.requests().len(), service.connections()), (5, 5));
+}
+
+#[tokio::test]
+async fn closing_a_pool_ends_what_is_under_way_beside_a_connection_that_was_given_up() {
+    let service = Service::new(|mut peer| async move {
+        while let Some(request) = peer.request().await {
+            if request.starts_with("GET /broken") {
+                let _ = peer.stream.write_all(b"no HTTP\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    let transport = transport();
+    let send = async |path| {
+        let get = request(Method::GET, service.url(path));
+        transport.send(&key(), &service.allowed(), get, &Limits::default()).await
+    };
+    let (outcome, ()) = tokio::join!(send("/waits"), async {
+        while service.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let fault = send("/broken").await.unwrap_err();
+        assert!(matches!(fault, Fault::Protocol(_)), "{fault:?}");
+        transport.close(&key());
+    });
+    denied(outcome);
+}

@@ -182,8 +182,9 @@ async fn http2_is_spoken_where_it_is_offered_and_one_connection_is_enough() {
 #[tokio::test]
 async fn a_stream_that_http2_calls_safe_to_repeat_is_not_repeated() {
     let (authority, service, streams) = http2(|respond| respond.send_reset(h2::Reason::REFUSED_STREAM)).await;
-    let outcome = get_securely(&authority.transport(), &service).await;
-    assert!(matches!(outcome, Err(Fault::Protocol(_))), "{outcome:?}");
+    let fault = get_securely(&authority.transport(), &service).await.unwrap_err();
+    let sentence = format!("`https://{}` broke the rules of HTTP in its answer.", service.host_port());
+    assert_eq!(fault, Fault::Protocol(sentence));
     assert_eq!(streams.load(Ordering::SeqCst), 1);
 }
 
@@ -197,8 +198,13 @@ async fn a_flood_of_headers_is_refused_over_http2_too() {
         respond.send_response(answer.body(()).unwrap(), true).unwrap();
     })
     .await;
-    let outcome = get_securely(&authority.transport(), &service).await;
-    assert!(matches!(outcome, Err(Fault::Protocol(_) | Fault::TooLarge { .. })), "{outcome:?}");
+    let transport = authority.transport();
+    for connections in 1..=2 {
+        let fault = get_securely(&transport, &service).await.unwrap_err();
+        let sentence = format!("`https://{}` broke the rules of HTTP in its answer.", service.host_port());
+        assert_eq!(fault, Fault::Protocol(sentence));
+        assert_eq!(service.connections(), connections, "the connection was used again");
+    }
 }
 
 #[tokio::test]
@@ -234,4 +240,74 @@ async fn a_service_that_wants_a_certificate_is_shown_it_on_connections_of_its_ow
     assert!(sentence.contains("it wants a client certificate"), "{sentence}");
     let stranger = Authority::new().identity("jo");
     assert!(send(Some(&stranger)).await.is_err());
+}
+
+fn late(outcome: Result<Incoming, Fault>) -> (Stage, Duration) {
+    match outcome {
+        Err(Fault::Timeout { stage, limit, .. }) => (stage, limit),
+        other => panic!("no timeout: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_stalls_ends_as_connecting() {
+    // Nothing at all, the beginning of a record, and a record whose content never comes.
+    for said in [&b""[..], b"\x16", b"\x16\x03\x03\x00\x7a\x02"] {
+        let authority = Authority::new();
+        let service = Service::new(move |mut peer| async move {
+            let _ = peer.stream.write_all(said).await;
+            peer.gone().await;
+        })
+        .await;
+        let mut url = service.url("/");
+        url.set_scheme("https").unwrap();
+        let limits = Limits { first_byte: Duration::from_secs(60), total: Duration::from_secs(60), ..quick() };
+        let outcome = authority.transport().send(&key(), &service.allowed(), request(Method::GET, url), &limits).await;
+        assert!(outcome.as_ref().is_err_and(|fault| !fault.may_have_arrived()), "nothing has left: {outcome:?}");
+        assert_eq!(late(outcome), (Stage::Connect, limits.connect));
+    }
+}
+
+#[tokio::test]
+async fn silence_after_a_handshake_ends_at_the_first_byte() {
+    // Whoever speaks HTTP/2 and falls silent says nothing about its settings either.
+    for protocol in ["http/1.1", "h2"] {
+        let authority = Authority::new();
+        let service = behind_tls(authority.acceptor("service.test", &[protocol]), |mut stream| async move {
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+        })
+        .await;
+        let outcome = get_securely(&authority.transport(), &service).await;
+        assert_eq!(late(outcome), (Stage::FirstByte, quick().first_byte), "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn an_http2_connection_that_fell_silent_is_not_used_again() {
+    for (begins, expected) in [(false, (Stage::FirstByte, quick().first_byte)), (true, (Stage::Idle, quick().idle))] {
+        let (authority, connections) = (Authority::new(), Arc::<AtomicUsize>::default());
+        let service = behind_tls(authority.acceptor("service.test", &["h2"]), move |stream| {
+            let first = connections.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                let mut kept = Vec::new();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    if begins || !first {
+                        let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+                        if !first {
+                            body.send_data("two".into(), true).unwrap();
+                        }
+                        kept.push((None, Some(body)));
+                    } else {
+                        kept.push((Some(respond), None));
+                    }
+                }
+            }
+        })
+        .await;
+        let transport = authority.transport();
+        assert_eq!(late(get_securely(&transport, &service).await), expected);
+        assert_eq!(get_securely(&transport, &service).await.unwrap().body, "two");
+        assert_eq!(service.connections(), 2);
+    }
 }
