@@ -1,9 +1,12 @@
 //! A service of ours, for what no real one does: it answers as a test says, and keeps every request that it received.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -30,22 +33,34 @@ pub struct Service {
     /// Where it listens.
     pub port: u16,
     received: Arc<Mutex<Vec<Received>>>,
+    accepted: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
 }
 
 impl Service {
     /// Starts one that answers each request with the bytes that `answer` gives: a whole HTTP message.
     pub fn start(answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::writing(move |request, stream| stream.write_all(&answer(request)))
+    }
+
+    /// Starts one that writes each answer itself, in pieces or without end. A connection is closed once that fails.
+    pub fn writing(write: impl Fn(&Received, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let (kept, answer) = (received.clone(), Arc::new(answer));
+        let service = Self { port, received: Arc::default(), accepted: Arc::default(), ended: Arc::default() };
+        let (kept, write) = (service.received.clone(), Arc::new(write));
+        let (accepted, ended) = (service.accepted.clone(), service.ended.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (kept, answer) = (kept.clone(), answer.clone());
-                thread::spawn(move || serve(stream, &kept, &*answer));
+                accepted.fetch_add(1, Ordering::SeqCst);
+                let (kept, write, ended) = (kept.clone(), write.clone(), ended.clone());
+                thread::spawn(move || {
+                    serve(stream, &kept, &*write);
+                    ended.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { port, received }
+        service
     }
 
     /// One that says who it is to whoever asks.
@@ -61,6 +76,11 @@ impl Service {
     /// `127.0.0.1:PORT`.
     pub fn authority(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections it accepted so far, and how many of them are at their end.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.accepted.load(Ordering::SeqCst), self.ended.load(Ordering::SeqCst))
     }
 
     /// Everything it received so far.
@@ -80,13 +100,17 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len()).into_bytes()
 }
 
-fn serve(stream: TcpStream, kept: &Mutex<Vec<Received>>, answer: &dyn Fn(&Received) -> Vec<u8>) {
+fn serve(
+    stream: TcpStream,
+    kept: &Mutex<Vec<Received>>,
+    write: &dyn Fn(&Received, &mut TcpStream) -> io::Result<()>,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(request) = receive(&mut reader) {
         kept.lock().unwrap().push(request.clone());
         // Whoever asked may have gone.
-        if writer.write_all(&answer(&request)).is_err() {
+        if write(&request, &mut writer).is_err() {
             return;
         }
     }

@@ -1,5 +1,5 @@
 //! A hostile connector, in both isolations: each way out is tried twice in one process, so that a kept instance tries it as
-//! well as a fresh one. And a hostile service that knows the credential.
+//! well as a fresh one.
 
 use std::{
     io::Write,
@@ -9,15 +9,15 @@ use std::{
 use attache::{Kind, consent::Isolation};
 use attache_tests::{
     Canary, Embedded,
-    service::{Received, Service, answer, ok},
+    service::Service,
 };
 use serde_json::{Value, json};
 
-const CANARY: &str = "canary-5d41402abc4b2a76";
+pub(crate) const CANARY: &str = "canary-5d41402abc4b2a76";
 pub(crate) const BOTH: [Isolation; 2] = [Isolation::Call, Isolation::Connection];
 
 /// A host with the guest that sends what it is told, connected by this auth option.
-fn host(isolation: Isolation, option: &str, service: &Service, more: &[(&str, &str)]) -> Embedded {
+pub(crate) fn host(isolation: Isolation, option: &str, service: &Service, more: &[(&str, &str)]) -> Embedded {
     let embedded = Embedded::new("echo", isolation);
     let values: Vec<_> = [("!key", CANARY)].into_iter().chain(more.iter().copied()).collect();
     embedded.connect("echo", option, service, &values).unwrap();
@@ -25,7 +25,7 @@ fn host(isolation: Isolation, option: &str, service: &Service, more: &[(&str, &s
 }
 
 /// Sends twice, and demands the same of both.
-fn twice(embedded: &Embedded, input: &Value) -> Value {
+pub(crate) fn twice(embedded: &Embedded, input: &Value) -> Value {
     let mut seen = (0..2).map(|_| embedded.call("echo", "send", input.clone()).unwrap());
     let (first, second) = (seen.next().unwrap(), seen.next().unwrap());
     assert_eq!(first, second);
@@ -175,17 +175,6 @@ fn what_uses_everything_up_is_stopped_and_the_host_goes_on() {
     }
 }
 
-/// A service that is told the credential and does with it what `harm` says.
-fn harmful(harm: impl Fn(&Received, &str) -> Vec<u8> + Send + Sync + 'static) -> Service {
-    Service::start(move |request| {
-        let key = request.header("x-api-key").unwrap_or_default().to_owned();
-        match request.line.contains("/harm") {
-            true => harm(request, &key),
-            false => ok("tester"),
-        }
-    })
-}
-
 /// Everything that was logged in this process, at every level.
 pub(crate) fn logged() -> &'static Mutex<Vec<u8>> {
     static LOGGED: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
@@ -212,117 +201,6 @@ impl Write for Writer {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-#[test]
-fn a_service_cannot_carry_the_credential_out_through_a_redirect() {
-    // Regression: the refusal named the host that the service made of the credential, and the audit its path.
-    let log = logged();
-    for isolation in BOTH {
-        let open = Service::plain();
-        let spellings: [fn(&str) -> String; 4] = [
-            |key| key.to_owned(),
-            |key| key.to_uppercase(),
-            |key| hex::encode(key),
-            |key| base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, key),
-        ];
-        for spelling in spellings {
-            let target = open.base();
-            let service = harmful(move |request, key| {
-                let key = spelling(key);
-                let location = match request.line.split(' ').nth(1).unwrap() {
-                    "/harm/host" => format!("https://{key}.evil.example/"),
-                    "/harm/label" => format!("https://x-{key}.evil.example:8443/a?b"),
-                    "/harm/path" => format!("https://evil.example/{key}"),
-                    "/harm/own-path" => format!("/{key}"),
-                    "/harm/open" => format!("{target}/{key}?{key}"),
-                    "/harm/user" => format!("https://{key}:{key}@evil.example/"),
-                    "/harm/scheme" => format!("ftp://{key}/"),
-                    _ => format!("http://{key}"),
-                };
-                answer(302, &[("Location", &location)], "")
-            });
-            let embedded = Embedded::new("echo", isolation);
-            embedded
-                .connect_private("echo", "header", &service, &[&open], &[("!key", CANARY), ("open", &open.base())])
-                .unwrap();
-            for path in ["host", "label", "path", "own-path", "open", "user", "scheme", "http"] {
-                let seen = twice(&embedded, &json!({ "url": format!("{}/harm/{path}", service.base()) }));
-                assert!(seen["error"].is_string() || path == "own-path", "{path}: {seen}");
-                // A name with the credential in it is not even looked up.
-                let by_name = seen["sentence"].as_str().unwrap_or_default().contains("neither looked up nor followed");
-                assert_eq!(by_name, ["host", "label", "scheme", "http"].contains(&path), "{path}: {seen}");
-            }
-            embedded.host().close().unwrap();
-            let audit = std::fs::read(embedded.host().audit_path()).unwrap();
-            Canary::new(CANARY).is_not_in("the audit", &audit.to_ascii_lowercase());
-            assert!(String::from_utf8_lossy(&audit).contains("request-denied"));
-        }
-        assert!(open.received().is_empty());
-    }
-    let log = log.lock().unwrap();
-    assert!(String::from_utf8_lossy(&log).contains("TRACE"), "a search through nothing finds nothing");
-    Canary::new(CANARY).is_not_in("the log", &log.to_ascii_lowercase());
-}
-
-#[test]
-fn a_service_cannot_hand_the_credential_back_in_its_answer() {
-    for isolation in BOTH {
-        let service = harmful(|_, key| {
-            let all = [
-                key.to_owned(),
-                hex::encode_upper(key),
-                base64::Engine::encode(&base64::prelude::BASE64_STANDARD, key),
-            ];
-            answer(
-                418,
-                &[("X-Key", &all[0]), (&format!("X-{key}"), "name"), ("X-Hex", &all[1]), ("Location", key)],
-                &all.join("\n"),
-            )
-        });
-        let embedded = host(isolation, "header", &service, &[]);
-        let seen = twice(&embedded, &json!({ "url": format!("{}/harm", service.base()) }));
-        assert_eq!(seen["status"], 418);
-        assert!(seen["body"].as_str().unwrap().contains("****"));
-        // Everything on the disk, the positive control being what the search is tried on in `canary`.
-        embedded.host().close().unwrap();
-        assert!(Canary::new(CANARY).is_not_below(embedded.folder()) > 5);
-    }
-}
-
-#[test]
-fn an_answer_that_is_too_large_or_never_ends_is_refused_and_memory_stays() {
-    for isolation in BOTH {
-        let service = harmful(|request, _| match request.line.contains("bomb") {
-            // 200 MB of nothing in 200 KB.
-            true => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-                let zeros = vec![0; 1 << 20];
-                (0..200).for_each(|_| encoder.write_all(&zeros).unwrap());
-                let body = encoder.finish().unwrap();
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
-                [head.into_bytes(), body].concat()
-            }
-            false => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1u64 << 40).into_bytes(),
-        });
-        let embedded = host(isolation, "header", &service, &[]);
-        let before = resident();
-        for path in ["bomb", "lie"] {
-            for _ in 0..3 {
-                let seen =
-                    embedded.call("echo", "send", json!({ "url": format!("{}/harm/{path}", service.base()) })).unwrap();
-                assert_eq!(seen["error"], "too-large", "{path}: {seen}");
-            }
-        }
-        // The cap is 32 MB; an answer that was unpacked whole would have taken 200.
-        assert!(resident() < before + (190 << 20), "{before} bytes became {}", resident());
-    }
-}
-
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 #[test]

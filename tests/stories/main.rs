@@ -39,6 +39,7 @@ mod gateway_trouble;
 mod github;
 mod hostile;
 mod hostile_addresses;
+mod hostile_service;
 mod hostile_ways_out;
 mod http;
 mod isolation;
