@@ -100,11 +100,7 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len()).into_bytes()
 }
 
-fn serve(
-    stream: TcpStream,
-    kept: &Mutex<Vec<Received>>,
-    write: &dyn Fn(&Received, &mut TcpStream) -> io::Result<()>,
-) {
+fn serve(stream: TcpStream, kept: &Mutex<Vec<Received>>, write: &dyn Fn(&Received, &mut TcpStream) -> io::Result<()>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     while let Some(request) = receive(&mut reader) {

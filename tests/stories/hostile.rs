@@ -7,10 +7,7 @@ use std::{
 };
 
 use attache::{Kind, consent::Isolation};
-use attache_tests::{
-    Canary, Embedded,
-    service::Service,
-};
+use attache_tests::{Canary, Embedded, service::Service};
 use serde_json::{Value, json};
 
 pub(crate) const CANARY: &str = "canary-5d41402abc4b2a76";

@@ -197,14 +197,12 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const AMBIGUOUS: Ends = Refused(Kind::ServiceFailed, "`BASE` framed its answer ambiguously.");
 const AGAINST_THE_RULES: Ends = Refused(Kind::ServiceFailed, "`BASE` broke the rules of HTTP in its answer.");
 const NO_MESSAGE: Ends = Refused(Kind::ServiceFailed, "What `BASE` sent is not a valid HTTP message.");
-const INCOMPLETE: Ends =
-    Refused(Kind::Unreachable, "`BASE` closed the connection before its answer was complete.");
+const INCOMPLETE: Ends = Refused(Kind::Unreachable, "`BASE` closed the connection before its answer was complete.");
 const UNKNOWN_CODING: Ends = Refused(
     Kind::ServiceFailed,
     "`BASE` coded its answer in a way that is not understood (understood is one of gzip, br, zstd).",
 );
-const UNPACKS: Ends =
-    Refused(Kind::TooLarge, "`BASE` answered with a body that decodes to more than 1048576 bytes.");
+const UNPACKS: Ends = Refused(Kind::TooLarge, "`BASE` answered with a body that decodes to more than 1048576 bytes.");
 const LARGE: Ends = Refused(Kind::TooLarge, "`BASE` answered with a body of more than 1048576 bytes.");
 
 /// What is known at once, by name.
@@ -254,7 +252,11 @@ fn at_once(elsewhere: &Service) -> Vec<(&'static str, Harm, Ends)> {
             says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
             AMBIGUOUS,
         ),
-        ("coding-in-transfer", says("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), AMBIGUOUS),
+        (
+            "coding-in-transfer",
+            says("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+            AMBIGUOUS,
+        ),
         ("two-lengths", says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"), NO_MESSAGE),
         ("chunk-overflow", says(format!("{CHUNKED}ffffffffffffffff1\r\nok\r\n0\r\n\r\n")), AGAINST_THE_RULES),
         ("chunk-size", says(format!("{CHUNKED}x\r\nok\r\n0\r\n\r\n")), AGAINST_THE_RULES),
@@ -281,7 +283,10 @@ fn at_once(elsewhere: &Service) -> Vec<(&'static str, Harm, Ends)> {
         (
             "header-count",
             fields(100, 1),
-            Refused(Kind::TooLarge, "`BASE` answered with a head that is too large (at most 100 header fields are read)."),
+            Refused(
+                Kind::TooLarge,
+                "`BASE` answered with a head that is too large (at most 100 header fields are read).",
+            ),
         ),
         (
             "header-bytes",
@@ -291,7 +296,10 @@ fn at_once(elsewhere: &Service) -> Vec<(&'static str, Harm, Ends)> {
         (
             "header-without-end",
             without_end("HTTP/1.1 200 OK\r\nX: ", [b'v'; PIECE], zero),
-            Refused(Kind::TooLarge, "`BASE` answered with a head that is too large (at most 100 header fields are read)."),
+            Refused(
+                Kind::TooLarge,
+                "`BASE` answered with a head that is too large (at most 100 header fields are read).",
+            ),
         ),
         ("garbage", says("SSH-2.0-OpenSSH_9.2\r\n\r\n"), NO_MESSAGE),
         ("status", says("HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n"), NO_MESSAGE),
