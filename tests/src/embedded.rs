@@ -212,10 +212,20 @@ impl Embedded {
         operation: &str,
         input: &Value,
     ) -> Vec<Result<Value, Error>> {
+        self.calls_at_once(operation, (0..times).map(|_| (connection.to_owned(), input.clone())))
+    }
+
+    /// Calls an operation of several connections at once, and gives what came of each.
+    pub fn calls_at_once(
+        &self,
+        operation: &str,
+        calls: impl IntoIterator<Item = (String, Value)>,
+    ) -> Vec<Result<Value, Error>> {
         self.runtime.block_on(async {
-            let calls: Vec<_> = (0..times)
-                .map(|_| {
-                    let (host, call) = (self.host.clone(), call("tester", connection, operation, input.clone()));
+            let calls: Vec<_> = calls
+                .into_iter()
+                .map(|(connection, input)| {
+                    let (host, call) = (self.host.clone(), call("tester", &connection, operation, input));
                     tokio::spawn(async move { host.call(&call).await })
                 })
                 .collect();
@@ -225,6 +235,11 @@ impl Embedded {
             }
             ended
         })
+    }
+
+    /// Asks the connector whose account a connection is of.
+    pub fn check(&self, connection: &str) -> Result<String, Error> {
+        self.runtime.block_on(self.host.check_connection("default", connection, "tester"))
     }
 
     /// Begins a call and drops it once `until` says so.

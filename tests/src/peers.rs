@@ -340,19 +340,32 @@ pub fn nginx_basic(user: &str, password: &str) -> Peer {
 /// nginx that ends TLS before what listens on a port of this machine. On the second of two ports it asks whoever comes for a
 /// certificate of the authority, and tells of it in headers; on the first it asks nobody.
 pub fn nginx_tls(authority: &Authority, ports: [u16; 2], before: u16) -> Peer {
-    let Certified { certificate, key } = authority.server();
     let asks = format!("ssl_client_certificate {}; ssl_verify_client optional;", authority.certificate().display());
-    let servers = [(ports[0], ""), (ports[1], asks.as_str())].map(|(port, asks)| {
+    before_tls(authority, [(ports[0], String::new()), (ports[1], asks)], before)
+}
+
+/// nginx that ends TLS before what listens on a port of this machine, for nobody but those who show a certificate of the
+/// authority. On the first of two ports it keeps connections open; on the second it closes each after an answer.
+pub fn nginx_mutual_tls(authority: &Authority, ports: [u16; 2], before: u16) -> Peer {
+    let asks = format!("ssl_client_certificate {}; ssl_verify_client on;", authority.certificate().display());
+    before_tls(authority, [(ports[0], asks.clone()), (ports[1], format!("{asks} keepalive_timeout 0;"))], before)
+}
+
+fn before_tls(authority: &Authority, ports: [(u16, String); 2], before: u16) -> Peer {
+    let Certified { certificate, key } = authority.server();
+    let last = ports[1].0;
+    let servers = ports.map(|(port, asks)| {
         format!(
             "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {}; {asks}\n\
              location / {{ proxy_pass http://127.0.0.1:{before}; proxy_set_header Host $http_host;\n\
              proxy_set_header X-Forwarded-Proto https; proxy_set_header X-Client-Certificate $ssl_client_escaped_cert;\n\
-             proxy_set_header X-Client-Verified $ssl_client_verify; proxy_set_header X-Client-Subject $ssl_client_s_dn; }} }}",
+             proxy_set_header X-Client-Verified $ssl_client_verify; proxy_set_header X-Client-Subject $ssl_client_s_dn;\n\
+             proxy_set_header X-Connection $connection; proxy_set_header X-Resumed $ssl_session_reused; }} }}",
             certificate.display(),
             key.display()
         )
     });
-    nginx(ports[1], tempfile::tempdir().unwrap(), &servers.join("\n"))
+    nginx(last, tempfile::tempdir().unwrap(), &servers.join("\n"))
 }
 
 fn nginx(port: u16, folder: TempDir, servers: &str) -> Peer {

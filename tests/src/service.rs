@@ -3,7 +3,10 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -32,6 +35,8 @@ pub struct Service {
     /// Where it listens.
     pub port: u16,
     received: Arc<Mutex<Vec<Received>>>,
+    accepted: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
 }
 
 impl Service {
@@ -44,15 +49,20 @@ impl Service {
     pub fn writing(answer: impl Fn(&Received, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let (kept, answer) = (received.clone(), Arc::new(answer));
+        let service = Self { port, received: Arc::default(), accepted: Arc::default(), ended: Arc::default() };
+        let (kept, answer) = (service.received.clone(), Arc::new(answer));
+        let (accepted, ended) = (service.accepted.clone(), service.ended.clone());
         thread::spawn(move || {
-            for (before, stream) in listener.incoming().flatten().enumerate() {
-                let (kept, answer) = (kept.clone(), answer.clone());
-                thread::spawn(move || serve(stream, before + 1, &kept, &*answer));
+            for stream in listener.incoming().flatten() {
+                let connection = accepted.fetch_add(1, Ordering::SeqCst) + 1;
+                let (kept, answer, ended) = (kept.clone(), answer.clone(), ended.clone());
+                thread::spawn(move || {
+                    serve(stream, connection, &kept, &*answer);
+                    ended.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { port, received }
+        service
     }
 
     /// One that says who it is to whoever asks.
@@ -68,6 +78,11 @@ impl Service {
     /// `127.0.0.1:PORT`.
     pub fn authority(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections it accepted so far, and how many of them are at their end.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.accepted.load(Ordering::SeqCst), self.ended.load(Ordering::SeqCst))
     }
 
     /// Everything it received so far.

@@ -37,6 +37,12 @@ impl Manifest for Echo {
                     audience,
                 ),
                 option(
+                    "certificate",
+                    vec![base(), open(), other(), parameter("certificate", Kind::Secret, vec![]), key()],
+                    vec![Attachment::ClientCertificate(("{certificate}".into(), "{key}".into()))],
+                    audience,
+                ),
+                option(
                     "basic",
                     vec![base(), open(), other(), parameter("user", Kind::Text, vec![]), key()],
                     vec![Attachment::Basic(("{user}".into(), "{key}".into()))],
