@@ -101,7 +101,9 @@ fn values_are_checked_against_what_is_declared() {
     let attache = with_echo();
     attache.add("azure-blob");
     let try_with = |arguments: &[&str]| attache.run(&[&["connect"], arguments, &["--yes"]].concat());
-    try_with(&["echo"]).refused(2, "can be connected in several ways").refused(2, "none, header, query, bearer, basic");
+    try_with(&["echo"])
+        .refused(2, "can be connected in several ways")
+        .refused(2, "none, header, query, bearer, certificate, basic");
     try_with(&["echo", "--auth", "other"]).refused(2, "has no auth option `other`");
     try_with(&["echo", "--auth", "none"]).refused(2, "`base` (The base) is missing.").refused(2, "--set base=VALUE");
     try_with(&["echo", "--auth", "none", "--set", "base"]).refused(2, "it has no `=`");

@@ -228,6 +228,11 @@ impl Audit {
         Ok((state, before))
     }
 
+    /// Puts what was noted into the file, for whoever reads it now. Where it cannot be written, whoever writes next is told.
+    pub(crate) fn settle(&self) {
+        let _ = self.shared.lock().flush();
+    }
+
     /// Waits until everything written is on the disk.
     ///
     /// # Errors

@@ -207,13 +207,9 @@ impl Shelves {
         let slots = self.by_key.get_mut(key)?;
         let at = slots.iter().position(|slot| slot.origin == *origin)?;
         slots[at].used = self.clock;
-        let pooled = slots[at].pooled.clone()?;
-        if pooled.terms != *terms {
-            slots.swap_remove(at);
-            self.clients -= 1;
-            return None;
-        }
-        Some(pooled)
+        // The place stays, so that what is under way on the old one still ends when the pool is closed.
+        slots[at].pooled.take_if(|pooled| pooled.terms != *terms);
+        slots[at].pooled.clone()
     }
 
     fn slot(&mut self, key: &PoolKey, origin: &Origin) -> Option<&mut Slot> {
@@ -270,6 +266,9 @@ mod tests {
         let other = Terms { connect: Duration::from_secs(1), ..terms.clone() };
         assert!(pools.find(&ours, &origin(1), &other).is_none());
         assert!(pools.find(&ours, &origin(1), &terms).is_none(), "the client of the old terms stayed");
+        pools.close(&ours);
+        let ended = tokio::time::timeout(Duration::from_secs(5), kept.standing.closed()).await;
+        assert!(ended.is_ok(), "what is under way on it goes on");
     }
 
     #[tokio::test]

@@ -138,6 +138,16 @@ fn many_tasks_write_one_chain() {
     assert_eq!(verify(folder.path(), &audit.head().unwrap()), Ok(200));
 }
 
+#[test]
+fn what_was_noted_is_there_for_whoever_reads() {
+    // Regression: a call's end was not yet in the list that was asked for right after it.
+    let folder = tempfile::tempdir().unwrap();
+    let audit = Audit::open(folder.path(), key(), None).unwrap();
+    audit.note(&event("over")).unwrap();
+    audit.settle();
+    assert!(fs::read_to_string(Audit::path(folder.path())).unwrap().contains("over"));
+}
+
 #[tokio::test]
 async fn the_line_of_a_request_is_in_the_file_before_it_leaves_however_many_leave_together() {
     let folder = tempfile::tempdir().unwrap();

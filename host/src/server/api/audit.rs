@@ -58,6 +58,8 @@ pub(super) async fn list(
         limit: page.limit()?,
         of_host: asker.is_operator(),
     };
+    // The end of a call that was answered a moment ago is among the lines.
+    api.host.audit.settle();
     Ok(Json(audit::read(&api.host.audit_path(), &filter)?))
 }
 
