@@ -9,17 +9,9 @@ use std::{
     time::Duration,
 };
 
-use attache::{
-    Kind,
-    consent::Isolation,
-    secret::Secret,
-    settings::{Source, Sourced},
-    transport::PrivateAllowed,
-};
+use attache::{Kind, consent::Isolation};
 use attache_tests::{
     Canary, Embedded,
-    authority::Authority,
-    peers,
     service::{Received, Service, answer, ok},
 };
 use serde_json::json;
@@ -337,41 +329,6 @@ fn what_a_service_sends_beyond_its_answer_is_nobodys() {
             // An honest connection may be asked for the next harm, and not the other way round.
             assert_ne!(service.connections_of("/harm").pop(), service.connections_of("/honest").pop());
         }
-    }
-}
-
-#[test]
-fn a_redirect_from_https_to_http_is_not_followed() {
-    for isolation in BOTH {
-        let plain = Service::plain();
-        let base = plain.base();
-        let service = Service::start(move |request| match request.line.contains("/harm") {
-            true => answer(307, &[("Location", &format!("{base}/loot"))], ""),
-            false => ok("tester"),
-        });
-        let authority = Authority::new();
-        let ports = [peers::free_port(), peers::free_port()];
-        let _nginx = peers::nginx_tls(&authority, ports, service.port);
-        let embedded = Embedded::with("echo", isolation, |settings| {
-            settings.ca_file = Some(Sourced { value: authority.certificate(), source: Source::Flag });
-        });
-        let secure = format!("https://127.0.0.1:{}", ports[0]);
-        let mut request = embedded.request("echo", "header").unwrap();
-        // Even where the connection may reach it, and with the credential.
-        request.private = PrivateAllowed::parse([format!("127.0.0.1:{}", ports[0]), plain.authority()]).unwrap();
-        request.parameters = [("base", &secure), ("other", &plain.base())].map(|(k, v)| (k.into(), v.clone())).into();
-        request.secrets.insert("key".into(), Secret::new(CANARY));
-        embedded.make(request).unwrap();
-        let input = json!({ "with": "request", "url": format!("{secure}/harm") });
-        for _ in 0..2 {
-            let ended = embedded.call("echo", "fail", input.clone()).unwrap_err();
-            let sentence = "The service redirects from https to something that is not https, which is not followed.";
-            assert_eq!((ended.kind(), ended.message()), (Kind::Denied, sentence));
-            assert_eq!(ended.mend(), Some("Call the final URL itself, if its origin is in the audience."));
-        }
-        assert!(!plain.received().iter().any(|request| request.line.contains("/loot")));
-        let honest = embedded.call("echo", "send", json!({ "url": format!("{secure}/x") })).unwrap();
-        assert_eq!(honest["body"], "tester");
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use attache::{
+    Kind,
     consent::Isolation,
+    secret::Secret,
     settings::{Source, Sourced},
     transport::PrivateAllowed,
 };
@@ -126,29 +128,41 @@ fn a_credential_in_a_body_or_a_path_is_not_sent_again_to_an_open_host() {
 #[test]
 fn a_redirect_from_https_to_http_is_denied_though_both_are_in_the_audience() {
     for isolation in BOTH {
-        let authority = Authority::new();
-        let to = Arc::new(OnceLock::new());
-        let (service, plain) = (redirecting(302, &to), Service::plain());
-        to.set(format!("{}/there", plain.base())).unwrap();
-        let ports = [peers::free_port(), peers::free_port()];
-        let _nginx = peers::nginx_tls(&authority, ports, service.port);
-        let embedded = Embedded::with("echo", isolation, |settings| {
-            settings.ca_file = Some(Sourced { value: authority.certificate(), source: Source::Flag });
-        });
-        let secure = format!("127.0.0.1:{}", ports[0]);
-        let mut request = embedded.request("echo", "none").unwrap();
-        request.private = PrivateAllowed::parse([secure.clone(), plain.authority()]).unwrap();
-        request.parameters = [("base", format!("https://{secure}")), ("other", plain.base())]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into();
-        embedded.make(request).unwrap();
-        let seen = embedded.call("echo", "send", json!({ "url": format!("https://{secure}/go") })).unwrap();
-        let sentence = "The service redirects from https to something that is not https, which is not followed. Call the final \
-                        URL itself, if its origin is in the audience.";
-        assert_eq!(seen, json!({ "error": "denied", "sentence": sentence }));
-        assert!(plain.received().is_empty());
-        // The connector itself may go there, where the account's owner agreed to that.
-        let seen = embedded.call("echo", "send", json!({ "url": format!("{}/there", plain.base()) })).unwrap();
-        assert_eq!(seen["status"], 200, "{seen}");
+        for status in [302, 307] {
+            let authority = Authority::new();
+            let to = Arc::new(OnceLock::new());
+            let (service, plain) = (redirecting(status, &to), Service::plain());
+            to.set(format!("{}/there", plain.base())).unwrap();
+            let ports = [peers::free_port(), peers::free_port()];
+            let _nginx = peers::nginx_tls(&authority, ports, service.port);
+            let embedded = Embedded::with("echo", isolation, |settings| {
+                settings.ca_file = Some(Sourced { value: authority.certificate(), source: Source::Flag });
+            });
+            let secure = format!("127.0.0.1:{}", ports[0]);
+            let mut request = embedded.request("echo", "header").unwrap();
+            request.private = PrivateAllowed::parse([secure.clone(), plain.authority()]).unwrap();
+            request.parameters = [("base", format!("https://{secure}")), ("other", plain.base())]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into();
+            request.secrets.insert("key".into(), Secret::new(CANARY));
+            embedded.make(request).unwrap();
+            let go = format!("https://{secure}/go");
+            let (sentence, mend) = (
+                "The service redirects from https to something that is not https, which is not followed.",
+                "Call the final URL itself, if its origin is in the audience.",
+            );
+            for _ in 0..2 {
+                let ended = embedded.call("echo", "fail", json!({ "with": "request", "url": go })).unwrap_err();
+                assert_eq!((ended.kind(), ended.message(), ended.mend()), (Kind::Denied, sentence, Some(mend)));
+            }
+            let seen = embedded.call("echo", "send", json!({ "url": go })).unwrap();
+            assert_eq!(seen, json!({ "error": "denied", "sentence": format!("{sentence} {mend}") }));
+            assert!(plain.received().is_empty());
+            // The connector itself may go there, where the account's owner agreed to that; and the service answers as before.
+            let seen = embedded.call("echo", "send", json!({ "url": format!("{}/there", plain.base()) })).unwrap();
+            assert_eq!(seen["status"], 200, "{seen}");
+            let honest = embedded.call("echo", "send", json!({ "url": format!("https://{secure}/x") })).unwrap();
+            assert_eq!(honest["body"], "there");
+        }
     }
 }

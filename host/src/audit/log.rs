@@ -174,7 +174,6 @@ impl Audit {
         if looked.is_some_and(|when| when.elapsed() < ROOM_LASTS) {
             return Ok(());
         }
-        *looked = None;
         let disk = rustix::fs::fstatvfs(&*self.file).map_err(|error| unwritable(&error.into()))?;
         if !room::is_left(&disk, room::FOR_AUDIT) {
             return Err(full());
