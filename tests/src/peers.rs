@@ -256,6 +256,8 @@ fn browse(script: &str, pictures: &str, mut config: Value) -> Value {
         .env("PEERS", installed("npm/node_modules/playwright-core", "playwright-core"))
         .env("HOME", home.path())
         .env("TMPDIR", home.path())
+        // What the browser itself said, and how it ended.
+        .env("DEBUG", "pw:browser")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
