@@ -7,12 +7,13 @@ use url::Url;
 use crate::{
     audit::Event,
     consent::{
-        self, App,
+        self, AgreedGateway, App, Book, SealedBox,
         app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth, fixed_origins, needs_app},
         now,
         oauth2::algorithm_of,
     },
     error::{Kind, Result},
+    gateway::{AppTerms, Gateway},
     host::Host,
     manifest::{Manifest, Parameter},
     origin::Origin,
@@ -44,6 +45,10 @@ pub struct AppRequest {
     pub parameters: BTreeMap<String, String>,
     /// Client secret, key, certificate, and parameters that are secrets.
     pub secrets: BTreeMap<String, Secret>,
+    /// The gateway that alone is to have them; then they are in the box, and none of them here.
+    pub gateway: Option<String>,
+    /// See [`AppRequest::gateway`].
+    pub sealed: Option<SealedBox>,
     /// Who says so, for the audit.
     pub caller: String,
 }
@@ -53,14 +58,71 @@ impl Host {
     ///
     /// # Errors
     /// `not-found` without the connector; `usage` for what makes no sense; `invalid-input` for what does not fit.
-    pub fn set_app(&self, request: AppRequest) -> Result<App> {
+    pub fn set_app(&self, mut request: AppRequest) -> Result<App> {
+        let (environment, caller) = (request.environment.clone(), request.caller.clone());
+        let (gateway, sealed) = (request.gateway.clone(), request.sealed.take());
+        let book = self.book(&environment)?;
+        let mut app = self.app_as_asked(&book, request)?;
+        match (gateway, sealed) {
+            (None, None) => {}
+            (Some(gateway), Some(sealed)) => {
+                let (gateway, terms) = self.terms_of_app(&book, &app, &gateway)?;
+                if terms.text()? != sealed.terms {
+                    return Err(Kind::InvalidInput
+                        .error("The app's secrets are sealed for another app than this one would be.")
+                        .hint("Seal them for the terms that the host gives now."));
+                }
+                app.gateway = Some(AgreedGateway { name: gateway.name, key: gateway.key.fingerprint() });
+                app.sealed = Some(sealed);
+            }
+            _ => {
+                return Err(Kind::InvalidInput
+                    .error("An app of a gateway has its secrets sealed, and no other has.")
+                    .hint("`attache app set … --gateway NAME` seals them where they are."));
+            }
+        }
+        let origins: Vec<String> = app.origins.iter().map(ToString::to_string).collect();
+        self.audit.write(&Event::app_set(&environment, &app.connector, &app.name, &origins, &caller))?;
+        book.put_app(&app)?;
+        Ok(app)
+    }
+
+    /// What the secrets of an app are sealed to, and for what.
+    ///
+    /// # Errors
+    /// As for [`Host::set_app`]; `not-found` without the gateway.
+    pub fn propose_app(&self, request: AppRequest) -> Result<(Gateway, AppTerms)> {
         let book = self.book(&request.environment)?;
+        let gateway = request.gateway.clone().ok_or_else(|| {
+            Kind::Usage.error("Nothing is sealed for an app that goes through no gateway.").hint("Name the gateway.")
+        })?;
+        let app = self.app_as_asked(&book, request)?;
+        self.terms_of_app(&book, &app, &gateway)
+    }
+
+    fn terms_of_app(&self, book: &Book<'_>, app: &App, gateway: &str) -> Result<(Gateway, AppTerms)> {
+        let gateway = self.gateway(book.environment(), gateway)?;
+        let approval = book.approval(&app.connector)?;
+        let terms = AppTerms::of(app, book.environment(), &gateway.name, &approval.declared)?;
+        Ok((gateway, terms))
+    }
+
+    /// The app as it would be kept, but for what is sealed.
+    fn app_as_asked(&self, book: &Book<'_>, request: AppRequest) -> Result<App> {
         let approval = book.approval(&request.connector)?;
         let manifest = self.manifest(&approval)?;
         needs_app(&manifest)?;
         let name = request.name.unwrap_or_else(|| approval.connector.clone());
         consent::proper_name(&name)?;
         let before = book.apps(&approval.connector)?.into_iter().find(|app| app.name == name);
+        if let Some(gateway) = before.as_ref().and_then(|before| before.gateway.as_ref())
+            && request.gateway.is_none()
+            && request.secrets.is_empty()
+        {
+            return Err(Kind::Usage
+                .error(format!("What the app `{name}` has is sealed to the gateway `{}`, with everything that it is for.", gateway.name))
+                .hint(format!("Change it with `--gateway {}` and its secrets, which nobody here has.", gateway.name)));
+        }
         let mut app = match (before, request.client_id) {
             (Some(before), None) => before,
             (Some(before), Some(client_id)) => App { client_id: checked_id(client_id)?, registered_at: None, ..before },
@@ -80,6 +142,8 @@ impl Host {
                 redirect_uri: None,
                 parameters: BTreeMap::new(),
                 secrets: BTreeMap::new(),
+                gateway: None,
+                sealed: None,
                 registered_at: None,
                 created: now(),
             },
@@ -96,9 +160,20 @@ impl Host {
         if let Some(uri) = &request.redirect_uri {
             app.redirect_uri = Some(checked_redirect(uri)?);
         }
-        take_proofs(&mut app, &manifest, request.secrets)?;
+        app.gateway = None;
+        app.sealed = None;
+        if request.gateway.is_some() {
+            if !request.secrets.is_empty() {
+                return Err(Kind::InvalidInput
+                    .error("Secrets came in clear for an app whose secrets only a gateway is to have.")
+                    .hint("`attache app set … --gateway NAME` seals them where they are; the host is sent no more than the box."));
+            }
+            // Those that this host has are known to more than the gateway.
+            app.secrets.clear();
+        }
+        take_secrets(&mut app, &manifest, request.secrets)?;
         if request.client_auth.is_some() {
-            if !app.secrets.contains_key(CLIENT_SECRET) {
+            if request.gateway.is_none() && !app.secrets.contains_key(CLIENT_SECRET) {
                 return Err(Kind::Usage
                     .error(format!("The app `{}` has no client secret to prove.", app.name))
                     .hint("Give it with `--client-secret env:NAME`, `file:PATH` or `-`."));
@@ -118,15 +193,6 @@ impl Host {
         if request.key_id.is_some() {
             app.key_id = request.key_id;
         }
-        let origins: Vec<String> = app.origins.iter().map(ToString::to_string).collect();
-        self.audit.write(&Event::app_set(
-            &request.environment,
-            &app.connector,
-            &app.name,
-            &origins,
-            &request.caller,
-        ))?;
-        book.put_app(&app)?;
         Ok(app)
     }
 
@@ -177,9 +243,25 @@ fn checked_redirect(uri: &str) -> Result<Url> {
     Ok(url)
 }
 
+const PROOFS: [&str; 4] = [CLIENT_SECRET, PRIVATE_KEY, CERTIFICATE[0], CERTIFICATE[1]];
+
 /// A client secret, a key or a certificate, each in place of whichever there was; and parameters that are secrets.
-fn take_proofs(app: &mut App, manifest: &Manifest, secrets: BTreeMap<String, Secret>) -> Result<()> {
-    const PROOFS: [&str; 4] = [CLIENT_SECRET, PRIVATE_KEY, CERTIFICATE[0], CERTIFICATE[1]];
+fn take_secrets(app: &mut App, manifest: &Manifest, secrets: BTreeMap<String, Secret>) -> Result<()> {
+    check_secrets(manifest, &secrets)?;
+    if PROOFS.iter().any(|name| secrets.contains_key(*name)) {
+        PROOFS.iter().for_each(|name| drop(app.secrets.remove(*name)));
+        app.key_id = None;
+        app.client_auth = app.client_auth.filter(|_| secrets.contains_key(CLIENT_SECRET));
+    }
+    app.secrets.extend(secrets);
+    Ok(())
+}
+
+/// Whether an app of this connector can have these secrets.
+///
+/// # Errors
+/// `invalid-input` where one is no key, or empty; `usage` where one is not known.
+pub(crate) fn check_secrets(manifest: &Manifest, secrets: &BTreeMap<String, Secret>) -> Result<()> {
     if let Some(key) = secrets.get(PRIVATE_KEY)
         && algorithm_of(key).is_none()
     {
@@ -191,14 +273,9 @@ fn take_proofs(app: &mut App, manifest: &Manifest, secrets: BTreeMap<String, Sec
         Identity::from_pem(certificate.expose(), key.expose())
             .map_err(|why| Kind::InvalidInput.error(format!("The client certificate cannot be used: {why}.")))?;
     }
-    if PROOFS.iter().any(|name| secrets.contains_key(*name)) {
-        PROOFS.iter().for_each(|name| drop(app.secrets.remove(*name)));
-        app.key_id = None;
-        app.client_auth = app.client_auth.filter(|_| secrets.contains_key(CLIENT_SECRET));
-    }
     for (name, secret) in secrets {
         if !PROOFS.contains(&name.as_str()) {
-            let parameter = parameter_of_app(manifest, &name)?;
+            let parameter = parameter_of_app(manifest, name)?;
             let value = std::str::from_utf8(secret.expose())
                 .map_err(|_| Kind::InvalidInput.error(format!("The value for `{name}` is not UTF-8 text.")))?;
             if !parameter.is_secret() {
@@ -211,7 +288,6 @@ fn take_proofs(app: &mut App, manifest: &Manifest, secrets: BTreeMap<String, Sec
         if secret.is_empty() {
             return Err(Kind::InvalidInput.error(format!("The secret `{name}` is empty.")));
         }
-        app.secrets.insert(name, secret);
     }
     Ok(())
 }

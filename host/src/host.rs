@@ -16,14 +16,14 @@ use crate::{
     call,
     connect::find_option,
     consent::{
-        self, App, Approval, Book, Connection, Consent, Environment, Isolation, Kept, LEAVING, Leaving, SignIn, Source,
-        Turn, Turns, Way, oauth2::Client,
+        self, App, Approval, Book, Connection, Consent, Elsewhere, Environment, Isolation, Kept, LEAVING, Leaving, SignIn,
+        Source, Turn, Turns, Way,
     },
     digest::Digest,
-    egress::{Access, Credentials, Typed},
+    egress::{Access, Credentials, Through, Typed},
     error::{Error, Kind, Result},
     gateway::Relay,
-    manifest::{AuthOption, Manifest, Operation, Scheme, Values},
+    manifest::{AuthOption, Manifest, Operation, Values},
     metrics::Metrics,
     once::Ledger,
     outbox::{EventType, Outbox, Reason},
@@ -354,7 +354,9 @@ impl Host {
             let values = consent::with_captured(&option.scheme.captured(), typed.clone(), &captured)?;
             granted.clone_from(&captured.scopes);
             let kept = Some(self.kept(book, &loaded, &connection, &consent)?);
-            let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent, kept)?;
+            let relayed = self.relayed(book, &connection, &approval.declared, app.as_deref(), sealed.clone())?;
+            let elsewhere = relayed.map(|it| self.signing_in(it, &consent));
+            let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent, (kept, elsewhere))?;
             (values, Arc::new(sign_in) as Arc<dyn Credentials>)
         };
         let limits = self.settings.transport_limits();
@@ -368,7 +370,8 @@ impl Host {
             app.as_deref(),
             limits,
         )?;
-        access.through = self.through(book, &connection, &approval.declared, &access.reachable, sealed)?;
+        let relayed = self.relayed(book, &connection, &approval.declared, app.as_deref(), sealed)?;
+        access.through = relayed.map(|it| Arc::new(it) as Arc<dyn Through>);
         Ok(Ready {
             turn,
             granted,
@@ -406,20 +409,15 @@ impl Host {
         typed: Values,
         connection: &Connection,
         consent: &Consent,
-        kept: Option<Kept>,
+        (kept, elsewhere): (Option<Kept>, Option<Arc<dyn Elsewhere>>),
     ) -> Result<SignIn> {
-        let source = match &option.scheme {
-            Scheme::Login(login) => Source::Login(login.clone()),
-            _ => Source::Oauth2(Box::new(
-                Client::of(option, app.clone(), connection.discovered.clone(), consent.scopes.clone()).ok_or_else(
-                    || Kind::Internal.error("A connection that signs in by itself was asked to sign in."),
-                )?,
-            )),
-        };
+        let source = Source::of(option, app.clone(), connection.discovered.clone(), consent.scopes.clone());
+        let source =
+            source.ok_or_else(|| Kind::Internal.error("A connection that signs in by itself was asked to sign in."))?;
         // While connecting, an origin may still be one that the service names.
         let agreed = kept.is_some().then(|| consent.sign_in.iter().cloned().collect());
         let way = self.way(option, app, connection, agreed)?;
-        Ok(SignIn::new(source, typed, way, &self.turns, connection.id, kept))
+        Ok(SignIn::new(source, typed, (way, elsewhere), &self.turns, connection.id, kept))
     }
 
     /// The way that requests of a sign-in take; to the origins that the account's owner agreed to, once there is a consent.
@@ -435,6 +433,7 @@ impl Host {
             transport: self.transport()?.clone(),
             audit: self.audit.clone(),
             private: connection.private.clone(),
+            confined: false,
             limits: self.settings.transport_limits(),
             jwts: option.jwts.clone(),
             app,

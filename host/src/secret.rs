@@ -40,6 +40,28 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The same for one secret that may not be there, in a text that is sealed: `#[serde(with = "crate::secret::in_sealed_text")]`.
+pub(crate) mod in_sealed_text {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use zeroize::Zeroizing;
+
+    use super::Secret;
+
+    /// Writes it as base64.
+    pub(crate) fn serialize<S: Serializer>(secret: &Option<Secret>, to: S) -> Result<S::Ok, S::Error> {
+        let encoded = secret.as_ref().map(|secret| Zeroizing::new(BASE64_STANDARD.encode(secret.expose())));
+        encoded.as_ref().map(|text| text.as_str()).serialize(to)
+    }
+
+    /// Reads what [`serialize`] wrote.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(from)?.map(Zeroizing::new) else { return Ok(None) };
+        let bytes = BASE64_STANDARD.decode(text.as_bytes()).map_err(|_| D::Error::custom("a value is not base64"))?;
+        Ok(Some(Secret::new(bytes)))
+    }
+}
+
 /// For a record that is sealed before it is written: `#[serde(with = "crate::secret::in_sealed_record")]` on a map of
 /// secrets. Used anywhere else it would write them in clear.
 pub mod in_sealed_record {

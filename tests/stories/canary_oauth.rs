@@ -19,7 +19,7 @@ pub(crate) const CODE: &str = "canary-code-2c6ee24b09816a6f14";
 const DEVICE: &str = "canary-device-e4da3b7fbbce2345";
 pub(crate) const SECRET: &str = "canary-secret-1679091c5a880faf";
 
-fn field(request: &Received, name: &str) -> Option<String> {
+pub(crate) fn field(request: &Received, name: &str) -> Option<String> {
     form_urlencoded::parse(&request.body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
+    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -42,8 +44,13 @@ pub(crate) struct Plant {
 pub(crate) struct Gateway(pub(crate) Option<Running>);
 
 impl Gateway {
+    /// Of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
     fn signal(&self, signal: Signal) {
-        let id = self.0.as_ref().unwrap().id();
+        let id = self.id();
         kill_process(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
     }
 
@@ -123,7 +130,7 @@ impl Plant {
         self.attache.begin(&["call", "http", "request", "--input", &input])
     }
 
-    fn gateway_audit(&self) -> String {
+    pub(crate) fn gateway_audit(&self) -> String {
         fs::read_to_string(self.private.data().join("gateway/audit.log")).unwrap()
     }
 }
@@ -179,12 +186,8 @@ fn the_secret_is_in_no_memory_store_log_or_line_but_the_gateways_own() {
     // Everything but the compiler, which says too much.
     attache.set("ATTACHE_LOG", TALKATIVE);
     let log = attache.folder().join("host.log");
-    let mut host = attache.command(&["serve", "--listen", "127.0.0.1:0"]);
-    let host = host.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
-    let mut host = Host(host);
-    let mut url = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(host.stdout.take().unwrap()), &mut url).unwrap();
-    let line = Line::to(url.trim());
+    let (host, url) = logging_to(&mut attache.command(&["serve", "--listen", "127.0.0.1:0"]), &log);
+    let line = Line::to(&url);
     attache.set("CANARY", &canary.secret).set("DIRECT", &direct.secret);
     let mut private = machine();
     private.set("ATTACHE_LOG", TALKATIVE);
@@ -222,7 +225,16 @@ fn the_secret_is_in_no_memory_store_log_or_line_but_the_gateways_own() {
     assert!(fs::read(&log).unwrap().len() > 1_000);
 }
 
-const TALKATIVE: &str = "trace,cranelift_codegen=warn,wasmtime=warn,regalloc2=warn,sled=warn";
+/// A host whose log is that file, and its URL.
+pub(crate) fn logging_to(command: &mut std::process::Command, log: &Path) -> (Host, String) {
+    let host = command.stdout(Stdio::piped()).stderr(fs::File::create(log).unwrap()).spawn().unwrap();
+    let mut host = Host(host);
+    let mut url = String::new();
+    BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    (host, url.trim().to_owned())
+}
+
+pub(crate) const TALKATIVE: &str = "trace,cranelift_codegen=warn,wasmtime=warn,regalloc2=warn,sled=warn";
 
 #[test]
 fn nothing_is_sealed_before_somebody_compared_the_key() {

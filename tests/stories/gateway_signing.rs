@@ -66,13 +66,3 @@ fn every_attachment_is_put_on_by_the_gateway() {
         assert!(!answer.contains(SECRET) && answer.contains("*****"), "{option}: {answer}");
     }
 }
-
-#[test]
-fn what_a_gateway_cannot_serve_is_said_when_connecting() {
-    let plant = Plant::joined();
-    plant.attache.add("signs-in");
-    let shown = plant.attache.run(&["connector", "show", "signs-in", "--output", "json"]).json();
-    let option = shown["manifest"]["auth"][0]["id"].as_str().unwrap().to_owned();
-    let fixed = ["connect", "signs-in", "--auth", &option, "--gateway", "plant", "--gateway-key", &plant.key, "--yes"];
-    plant.attache.run(&fixed).refused(2, "through a gateway goes only what is sent as it was typed");
-}

@@ -35,6 +35,7 @@ mod fuzz;
 mod gateway;
 mod gateway_members;
 mod gateway_network;
+mod gateway_oauth;
 mod gateway_signing;
 mod gateway_trouble;
 mod github;

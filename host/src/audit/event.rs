@@ -382,6 +382,11 @@ impl Event {
         Self::about(Name::SignInRequest, subject, members)
     }
 
+    /// A gateway is about to be asked to sign in.
+    pub fn sign_in_through(subject: &Subject, gateway: &str) -> Self {
+        Self::about(Name::SignInRequest, subject, [("gateway", gateway.into())])
+    }
+
     /// A sign-in gave what it should.
     pub fn signed_in(subject: &Subject, generation: u64) -> Self {
         Self::about(Name::SignedIn, subject, [("generation", generation.into())])

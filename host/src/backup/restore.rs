@@ -177,7 +177,7 @@ impl Reading<'_> {
             captured.sending = captured.sending.map(Sending::unproven);
         } else {
             captured.sending = Some(Sending::since(captured.generation + 1, &self.moment));
-            let renews = captured.values.contains_key(REFRESH_TOKEN) && captured.refused.is_none();
+            let renews = captured.holds(REFRESH_TOKEN) && captured.refused.is_none();
             self.unrenewed += usize::from(renews && captured.rotates != Some(false));
         }
         store::plain(place, &captured)

@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
-use super::{Answer, Context, client::Client, given, print, prompt};
+use super::{Answer, Context, client::Client, connector::manifest_of, given, print, prompt, sealing};
 use crate::{
+    apps::check_secrets,
     consent::app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
+    digest::Digest,
     error::{Kind, Result},
-    server::api::{AppView, NewApp},
+    server::api::{AppView, ConnectorDetail, NewApp},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -41,10 +43,14 @@ Examples:
   attache app set x --client-id abc --client-secret env:X_CLIENT_SECRET
   attache app set http --client-id abc --client-secret file:secret --origin https://login.example.com
   attache app set http --client-id abc --client-secret env:SECRET --client-auth client_secret_jwt --origin https://login.example.com
+  attache app set http --gateway plant --client-id abc --client-secret env:SECRET --origin https://login.plant.internal
   attache app set http --name signed --client-id abc --private-key file:key.pem --key-id 2026 --origin https://login.example.com
 
 Client secrets, assertions, codes and refresh tokens go to the app's origins and nowhere else. A connector whose
-endpoints are fixed gives them to the app; any other needs --origin. What is not given stays as it was.";
+endpoints are fixed gives them to the app; any other needs --origin. What is not given stays as it was.
+
+With --gateway they are sealed here to that gateway's key, so that this host keeps them without being able to read
+them. They are given anew each time then, and belong to connections that go through that gateway.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Set {
@@ -83,6 +89,12 @@ pub(super) struct Set {
     /// A parameter that belongs to the app
     #[arg(long = "set", value_name = "K=V", value_parser = given::pair)]
     set: Vec<(String, String)>,
+    /// Give the secrets to this gateway alone, whose connections then sign in through the app
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<String>,
+    /// The fingerprint of the gateway's key, as `attache gateway join` printed it
+    #[arg(long, value_name = "FINGERPRINT", requires = "gateway")]
+    gateway_key: Option<Digest>,
     /// A secret parameter that belongs to the app, and where it is
     #[arg(long = "secret", value_name = "K=SOURCE", value_parser = given::pair)]
     secret: Vec<(String, String)>,
@@ -108,17 +120,28 @@ impl Set {
             (CERTIFICATE[1], self.client_certificate_key),
         ];
         let proofs = named.into_iter().filter_map(|(name, source)| Some((name.to_owned(), source?)));
-        let asked = NewApp {
+        let mut secrets = given::secrets(proofs.chain(self.secret).collect())?;
+        let client = context.client()?;
+        let name = self.name.unwrap_or_else(|| self.connector.clone());
+        let of_gateway = self.gateway.is_some().then(|| std::mem::take(&mut secrets));
+        let mut asked = NewApp {
             client_id: self.client_id,
             key_id: self.key_id,
             client_auth: self.client_auth,
             origins: self.origin,
             redirect_uri: self.redirect_uri,
             parameters: given::parameters(self.set),
-            secrets: given::texts(given::secrets(proofs.chain(self.secret).collect())?)?,
+            secrets: given::texts(secrets)?,
+            gateway: self.gateway,
+            sealed: None,
         };
-        let name = self.name.unwrap_or_else(|| self.connector.clone());
-        let app: AppView = context.client()?.put(&["apps", &self.connector, &name], &asked).await?;
+        if let Some(secrets) = of_gateway {
+            let it: ConnectorDetail = client.get(&["connectors", &self.connector], &[]).await?;
+            check_secrets(&manifest_of(&it.manifest)?, &secrets)?;
+            let place = (self.connector.as_str(), name.as_str());
+            asked.sealed = Some(sealing::seal_for_app(&client, place, &asked, secrets, self.gateway_key).await?);
+        }
+        let app: AppView = client.put(&["apps", &self.connector, &name], &asked).await?;
         let mut text = format!("The app `{}` of the connector `{}` is set.\n", app.name, app.connector);
         text += &print::section("its secrets may go to", &app.origins);
         Ok(Answer::new(json!(app), text))

@@ -134,13 +134,15 @@ pub(super) async fn connect(
     let proposal: ConnectProposalView = client.post(&["connections", "proposals"], &asked).await?;
     if let Some(typed) = to_be_sealed {
         let agreed = Agreed { key: arguments.gateway_key, yes: arguments.yes };
-        return Ok(connected(sealing::connect(client, &asked, proposal, typed, &agreed).await?));
+        let (proposal, sealed) = sealing::seal_for(&asked, proposal, typed, &agreed)?;
+        let signed_in = sign_in::connect(context, client, asked, proposal, Some(sealed), &arguments.sign_in);
+        return Ok(connected(signed_in.await?));
     }
     // Where a browser takes part, its page shows all of it and asks.
     if !proposal.sends_away {
         agree(&proposal, None, arguments.yes)?;
     }
-    Ok(connected(sign_in::connect(context, client, asked, proposal, &arguments.sign_in).await?))
+    Ok(connected(sign_in::connect(context, client, asked, proposal, None, &arguments.sign_in).await?))
 }
 
 fn connected(made: MadeView) -> Answer {

@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{client::Client, connect::agree, prompt};
+use super::{client::Client, connect::agree, print, prompt};
 use crate::{
     connect::sample_url,
     digest::Digest,
     egress::rehearse,
     error::{Kind, Result},
-    gateway::{Meant, Terms, seal},
+    gateway::{AppTerms, Meant, Terms, seal, seal_app},
     secret::Secret,
-    server::api::{Agree, ConnectProposalView, MadeView, NewConnection, SealedSecrets, SealingView},
+    server::api::{ConnectProposalView, NewApp, NewConnection, SealedApp, SealedSecrets, SealingView},
 };
 
 /// How somebody agrees who is not asked.
@@ -23,14 +23,13 @@ pub(super) struct Agreed {
     pub(super) yes: bool,
 }
 
-/// Has the proposal agreed to, and keeps the connection with what was typed in a box.
-pub(super) async fn connect(
-    client: &Client,
+/// Has the proposal agreed to, and puts what was typed in a box.
+pub(super) fn seal_for(
     asked: &NewConnection,
     mut proposal: ConnectProposalView,
     typed: BTreeMap<String, String>,
     agreed: &Agreed,
-) -> Result<MadeView> {
+) -> Result<(ConnectProposalView, SealedSecrets)> {
     let Some(SealingView { gateway, key, terms }) = proposal.sealing.take() else {
         return Err(Kind::Denied.error("The host proposes a connection that goes through no gateway."));
     };
@@ -40,8 +39,33 @@ pub(super) async fn connect(
     show_what_is_meant(&mut proposal, &meant)?;
     agree(&proposal, Some((&gateway, key.fingerprint())), agreed.yes)?;
     let sealed = seal(&terms, secrets, &key)?;
-    let sealed = SealedSecrets { encapsulated: sealed.encapsulated, ciphertext: sealed.sealed };
-    client.post(&["connections"], &Agree { proposal: proposal.proposal, sealed: Some(sealed) }).await
+    Ok((proposal, SealedSecrets { encapsulated: sealed.encapsulated, ciphertext: sealed.sealed }))
+}
+
+/// Seals what an app has, for the terms that the host gives.
+pub(super) async fn seal_for_app(
+    client: &Client,
+    (connector, name): (&str, &str),
+    asked: &NewApp,
+    secrets: BTreeMap<String, Secret>,
+    key: Option<Digest>,
+) -> Result<SealedApp> {
+    let view: SealingView = client.post(&["apps", connector, name, "sealing"], asked).await?;
+    let terms = AppTerms::parse(&view.terms)?;
+    let same = asked.gateway.as_ref() == Some(&view.gateway)
+        && terms.gateway == view.gateway
+        && terms.connector == connector
+        && terms.app.name == name
+        && asked.client_id.as_ref().is_none_or(|id| *id == terms.app.client_id)
+        && asked.parameters.iter().all(|(name, value)| terms.parameters.get(name) == Some(value));
+    if !same {
+        return Err(Kind::Denied.error("The host proposes something else than was asked for; nothing was sealed."));
+    }
+    compare(&view.gateway, view.key.fingerprint(), key)?;
+    // Read from the very terms that the box is bound to.
+    prompt::show(&print::section("its secrets will go to", terms.origins.iter().map(ToString::to_string)));
+    let sealed = seal_app(&view.terms, secrets, &view.key)?;
+    Ok(SealedApp { terms: sealed.terms, encapsulated: sealed.encapsulated, ciphertext: sealed.sealed })
 }
 
 /// Whether the host gave the gateway's own key, which nobody but whoever saw the gateway join can say.
@@ -71,7 +95,7 @@ fn compare(gateway: &str, shown: Digest, expected: Option<Digest>) -> Result<()>
 }
 
 /// What the terms come to, which must be what was asked for.
-fn meant(asked: &NewConnection, gateway: &str, terms: &str, secrets: BTreeMap<String, Secret>) -> Result<Meant> {
+fn meant(asked: &NewConnection, gateway: &str, terms: &str, secrets: BTreeMap<String, Secret>) -> Result<(Meant, Vec<String>)> {
     let terms = Terms::parse(terms)?;
     let kept = asked.again;
     let same = terms.gateway == gateway
@@ -84,17 +108,18 @@ fn meant(asked: &NewConnection, gateway: &str, terms: &str, secrets: BTreeMap<St
     if !same || !added.into_iter().all(known) {
         return Err(Kind::Denied.error("The host proposes something else than was asked for; nothing was sealed."));
     }
-    terms.mean(secrets)
+    Ok((terms.mean(secrets)?, terms.sign_in))
 }
 
 /// Puts in place of the host's word what the terms themselves say.
-fn show_what_is_meant(proposal: &mut ConnectProposalView, meant: &Meant) -> Result<()> {
-    let Meant { option, values, audience } = meant;
+fn show_what_is_meant(proposal: &mut ConnectProposalView, meant: &(Meant, Vec<String>)) -> Result<()> {
+    let (Meant { option, values, audience }, sign_in) = meant;
     proposal.origins = audience.iter().map(ToString::to_string).collect();
     proposal.placements = option.attach.iter().map(|attachment| attachment.place()).collect();
     proposal.readable = values.public().clone();
     proposal.places = Vec::new();
-    if let Some(url) = sample_url(audience) {
+    proposal.sign_in.clone_from(sign_in);
+    if let Some(url) = sample_url(audience).filter(|_| option.scheme.is_direct() && !option.needs_app()) {
         let rehearsed = rehearse(&option.attach, &option.jwts, values, &url)?;
         (proposal.places, proposal.short_secrets) = (rehearsed.places, rehearsed.short_secrets);
     }

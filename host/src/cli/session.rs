@@ -54,6 +54,9 @@ pub(super) struct Create {
     state: Option<String>,
     #[command(flatten)]
     wanted: WantedArguments,
+    /// Reach the service through this gateway, which alone will be able to read what the person's sign-in gives
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<String>,
     /// Make a connection that there is good again, rather than a new one
     #[arg(long)]
     again: bool,
@@ -65,7 +68,7 @@ impl Session {
         match self {
             Session::Create(create) => {
                 let asked = NewSession {
-                    connection: NewConnection {
+                    connection: Some(NewConnection {
                         connector: create.connector,
                         name: create.name,
                         auth_option: Some(create.auth).filter(|auth| !auth.is_empty()),
@@ -73,9 +76,11 @@ impl Session {
                         private: create.wanted.allow_private,
                         app: create.wanted.app,
                         scopes: create.wanted.scope,
+                        gateway: create.gateway,
                         again: create.again,
                         ..NewConnection::default()
-                    },
+                    }),
+                    agreed: None,
                     owner: create.owner,
                     return_url: create.return_url,
                     state: create.state,

@@ -29,7 +29,7 @@ use crate::{
     server::{
         api::{
             Agree, Confirm, ConnectProposalView, DeviceAnswer, DeviceView, MadeView, NewConnection, NewSession,
-            SessionState, SessionView,
+            SealedSecrets, SessionState, SessionView,
         },
         consent::{Asked, ConsentServer, Desk, LASTS, Taken},
     },
@@ -77,9 +77,10 @@ pub(super) async fn connect(
     client: &Client,
     asked: NewConnection,
     proposal: ConnectProposalView,
+    sealed: Option<SealedSecrets>,
     arguments: &SignInArguments,
 ) -> Result<MadeView> {
-    let agreed = Agree { proposal: proposal.proposal, sealed: None };
+    let agreed = Agree { proposal: proposal.proposal, sealed };
     if !proposal.sends_away {
         return match proposal.grant {
             Some(Grant::DeviceCode) => on_another_device(client, &agreed).await,
@@ -87,8 +88,13 @@ pub(super) async fn connect(
         };
     }
     match client.is_here() {
-        true => in_a_browser(context, client.proposal(&agreed.proposal)?, arguments).await,
-        false => through_the_host(context, client, asked, arguments).await,
+        true => {
+            let proposal = client.proposal(&agreed.proposal)?;
+            agreed.take_sealed(&proposal)?;
+            in_a_browser(context, proposal, arguments).await
+        }
+        false if agreed.sealed.is_some() => through_the_host(context, client, (None, Some(agreed)), arguments).await,
+        false => through_the_host(context, client, (Some(asked), None), arguments).await,
     }
 }
 
@@ -115,7 +121,7 @@ async fn on_another_device(client: &Client, agreed: &Agree) -> Result<MadeView> 
 async fn through_the_host(
     context: &Context,
     client: &Client,
-    asked: NewConnection,
+    (connection, agreed): (Option<NewConnection>, Option<Agree>),
     arguments: &SignInArguments,
 ) -> Result<MadeView> {
     let listener = listen(None).await?;
@@ -123,7 +129,7 @@ async fn through_the_host(
     return_url.set_path("/connected");
     let state = CsrfToken::new_random_len(32).secret().clone();
     let session =
-        NewSession { connection: asked, owner: context.caller.clone(), return_url, state: Some(state.clone()) };
+        NewSession { connection, agreed, owner: context.caller.clone(), return_url, state: Some(state.clone()) };
     let opened: SessionView = client.post(&["connect-sessions"], &session).await?;
     let link = Url::parse(&opened.link).map_err(|_| Kind::Internal.error("The host gave a link that is none."))?;
     let (desk, mut waiting) = mpsc::channel(1);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::find_option;
+use super::{find_option, provider::revoke};
 use crate::{
     audit::{Event, Subject},
     call,
@@ -95,7 +95,7 @@ impl Host {
         let turn = self.close_pool(connection);
         // A renewal that has left is waited for: what it brings is to be ended too.
         let _turn = turn.last().await;
-        let Some(captured) = book.captured(connection.id)?.filter(|captured| !captured.values.is_empty()) else {
+        let Some(captured) = book.captured(connection.id)?.filter(|captured| !captured.is_empty()) else {
             return Ok(Ended { upstream: None });
         };
         let credential = book.credential(connection.id)?;
@@ -123,10 +123,18 @@ impl Host {
         let approval = book.approval(&connection.connector)?;
         let manifest = self.manifest(&approval)?;
         let option = find_option(&manifest, &connection.option)?;
+        let sealed = credential.as_ref().and_then(|credential| credential.sealed.clone());
         let (_, mut typed) = consent::typed(&manifest, connection, credential)?;
         let app = connection.app.as_deref().map(|name| book.app(&connection.connector, Some(name))).transpose()?;
         if let Some(app) = &app {
             app.give(option, &mut typed)?;
+        }
+        if let Some(relayed) = self.relayed(book, connection, &approval.declared, app.as_ref(), sealed)? {
+            if option.scheme.oauth2().is_none() {
+                return Ok(None);
+            }
+            let signing_in = relayed.signing_in(self.audit.clone(), self.settings.transport_limits(), Vec::new());
+            return Ok(Some(revoke(&signing_in, captured, subject).await));
         }
         let app = app.map(Arc::new);
         let scopes = captured.scopes.clone();

@@ -6,12 +6,11 @@ use std::{
 };
 
 use crate::{
-    consent::{AgreedGateway, Book, Connection, Credential, SealedBox},
-    egress::{Reachable, Through},
+    consent::{self, AgreedGateway, App, Book, Connection, Consent, Elsewhere, SealedBox},
     error::{Error, Kind, Result},
-    gateway::{Gateway, Relayed, SealingKey, Terms, Wanted, signs_in},
+    gateway::{Gateway, Relayed, SealingKey, Terms, Wanted, seal},
     host::Host,
-    manifest::{AuthOption, Values, audience::OriginPattern, declared},
+    manifest::{AuthOption, Values, declared},
     secret::Secret,
     transport::PrivateAllowed,
 };
@@ -28,20 +27,18 @@ pub struct Sealing {
 }
 
 impl Sealing {
-    pub(super) fn of(
-        gateway: &Gateway,
-        connection: &Connection,
-        declared: &declared::Connector,
-        audience: &[OriginPattern],
-    ) -> Result<Self> {
-        let terms = terms(&gateway.environment, gateway, connection, declared, audience)?.text()?;
-        Ok(Self { gateway: gateway.name.clone(), key: gateway.key.clone(), terms })
+    pub(super) fn of(gateway: &Gateway, terms: &Terms) -> Result<Self> {
+        Ok(Self { gateway: gateway.name.clone(), key: gateway.key.clone(), terms: terms.text()? })
     }
 
     /// What is kept of what somebody sealed.
-    pub(super) fn credential(&self, encapsulated: String, sealed: String) -> Credential {
-        let sealed = SealedBox { terms: self.terms.clone(), encapsulated, sealed };
-        Credential { secrets: BTreeMap::new(), sealed: Some(sealed) }
+    pub(super) fn sealed(&self, encapsulated: String, sealed: String) -> SealedBox {
+        SealedBox { terms: self.terms.clone(), encapsulated, sealed }
+    }
+
+    /// The box of a connection for which nothing secret is typed: anybody may seal that.
+    pub(super) fn of_nothing(&self) -> Result<SealedBox> {
+        seal(&self.terms, BTreeMap::new(), &self.key)
     }
 }
 
@@ -72,24 +69,34 @@ pub(super) fn typed(
     Values::without_secrets(option, parameters)
 }
 
-fn terms(
+/// What a connection's box is bound to: all of it follows from what is kept of the connection and what its connector says.
+pub(super) fn terms(
     environment: &str,
     gateway: &Gateway,
     connection: &Connection,
     declared: &declared::Connector,
-    audience: &[OriginPattern],
+    app: Option<&App>,
 ) -> Result<Terms> {
-    let option = declared.auth.iter().find(|option| option.id == connection.option);
-    let option = option.ok_or_else(|| Kind::Internal.error("An auth option was lost."))?;
+    let declared = declared.auth.iter().find(|option| option.id == connection.option);
+    let declared = declared.ok_or_else(|| Kind::Internal.error("An auth option was lost."))?;
+    let option = AuthOption::check(declared)?;
+    let mut values = Values::without_secrets(&option, connection.parameters.clone())?;
+    let audience = consent::audience(&option, &values)?;
+    if let Some(app) = app {
+        app.give(&option, &mut values)?;
+    }
     Ok(Wanted {
         environment,
         gateway: &gateway.name,
         connection: connection.id,
         generation: connection.generation,
         connector: &connection.connector,
-        option,
+        option: declared,
         parameters: &connection.parameters,
-        audience,
+        audience: &audience,
+        app,
+        discovered: &connection.discovered,
+        sign_in: &consent::sign_in_origins(&option, &values, &connection.discovered)?,
     }
     .into())
 }
@@ -98,19 +105,14 @@ impl Host {
     /// The gateway of a name, for a connection that is made by this auth option.
     pub(super) fn gateway_for(&self, environment: &str, name: &str, option: &AuthOption) -> Result<Gateway> {
         let gateway = self.gateway(environment, name)?;
-        if !option.scheme.is_direct() {
-            return Err(signs_in(&option.id));
-        }
-        if option.parameters.iter().any(|parameter| parameter.of_app) {
-            return Err(Kind::Usage
-                .error(format!(
-                    "The auth option `{}` uses what the operator's app has, which no gateway knows.",
-                    option.id
-                ))
-                .hint("Connect without a gateway."));
-        }
-        let secret: BTreeSet<&str> =
-            option.parameters.iter().filter(|it| it.is_secret()).map(|it| it.name.as_str()).collect();
+        let captured = option.scheme.captured();
+        let secret: BTreeSet<&str> = option
+            .parameters
+            .iter()
+            .chain(&captured)
+            .filter(|it| it.is_secret())
+            .map(|it| it.name.as_str())
+            .collect();
         let parts = option.audience.iter().flat_map(|origin| origin.names());
         if let Some(part) =
             parts.into_iter().find(|name| name.split_once('.').is_some_and(|(it, _)| secret.contains(it)))
@@ -124,18 +126,19 @@ impl Host {
         Ok(gateway)
     }
 
-    /// Who attaches and sends for a connection, if not this host.
+    /// Who attaches, sends and signs in for a connection, if not this host.
     ///
     /// # Errors
-    /// `reconnect-needed` where its gateway is gone, or the box is for something else than the connection is.
-    pub(crate) fn through(
+    /// `reconnect-needed` where its gateway is gone, or the box is for something else than the connection is; `approval-needed`
+    /// where its app was sealed to another gateway, or to none.
+    pub(crate) fn relayed(
         &self,
         book: &Book<'_>,
         connection: &Connection,
         declared: &declared::Connector,
-        reachable: &Reachable,
+        app: Option<&App>,
         sealed: Option<SealedBox>,
-    ) -> Result<Option<Arc<dyn Through>>> {
+    ) -> Result<Option<Relayed>> {
         let Some(agreed) = &connection.gateway else { return Ok(None) };
         let again = |why: String| needs_sealing(connection, why);
         let gateway = self.find_gateway(book.environment(), &agreed.name)?;
@@ -148,15 +151,51 @@ impl Host {
         }
         let sealed = sealed.ok_or_else(|| again("Its credential is gone.".into()))?;
         // The gateway goes by what was sealed, so that a connector that says otherwise now would be called with surprises.
-        let now = terms(book.environment(), &gateway, connection, declared, &reachable.audience)?;
+        let now = terms(book.environment(), &gateway, connection, declared, app)?;
         if now.text()? != sealed.terms {
             return Err(again(
                 "Its credential was sealed for what its connector said of this auth option then, which has changed."
                     .into(),
             ));
         }
-        Ok(Some(Arc::new(Relayed::new(self.relay.clone(), gateway, connection.pool(), sealed))))
+        let of_app = of_app(app, &gateway)?;
+        Ok(Some(Relayed::new(self.relay.clone(), gateway, connection.pool(), sealed, of_app)))
     }
+
+    /// Who signs in for it.
+    pub(crate) fn signing_in(&self, relayed: Relayed, consent: &Consent) -> Arc<dyn Elsewhere> {
+        let limits = self.settings.transport_limits();
+        Arc::new(relayed.signing_in(self.audit.clone(), limits, consent.scopes.clone()))
+    }
+
+    /// Who finds out about the provider of a connection that nothing was sealed for yet.
+    pub(super) fn finding_out(
+        &self,
+        gateway: &Gateway,
+        terms: &Terms,
+        connection: &Connection,
+        app: Option<&App>,
+    ) -> Result<Arc<dyn Elsewhere>> {
+        let unsealed = SealedBox { terms: terms.text()?, encapsulated: String::new(), sealed: String::new() };
+        let of_app = of_app(app, gateway)?;
+        let relayed = Relayed::new(self.relay.clone(), gateway.clone(), connection.pool(), unsealed, of_app);
+        Ok(Arc::new(relayed.signing_in(self.audit.clone(), self.settings.transport_limits(), Vec::new())))
+    }
+}
+
+/// The box of an app, which must be this gateway's.
+fn of_app(app: Option<&App>, gateway: &Gateway) -> Result<Option<SealedBox>> {
+    let Some(app) = app else { return Ok(None) };
+    let is_its = app.gateway.as_ref().is_some_and(|it| it.name == gateway.name && it.key == gateway.key.fingerprint());
+    if is_its && app.sealed.is_some() {
+        return Ok(app.sealed.clone());
+    }
+    Err(Kind::ApprovalNeeded
+        .error(format!("The app `{}` is not sealed to the gateway `{}`.", app.name, gateway.name))
+        .hint(format!(
+            "`attache app set {} --name NAME --gateway {} --client-id ID --client-secret SOURCE` registers one that is.",
+            app.connector, gateway.name
+        )))
 }
 
 fn needs_sealing(connection: &Connection, why: String) -> Error {

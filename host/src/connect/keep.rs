@@ -7,7 +7,7 @@ use crate::{
     audit::{Event, Subject},
     call,
     consent::{self, Book, CameBack, Captured, Connection, Consent, Credential, Drafted, SignIn, oauth2::Given},
-    egress::{Access, Credentials, Typed},
+    egress::{Access, Credentials, Through, Typed},
     error::{Error, Kind, Result},
     host::Host,
     manifest::Manifest,
@@ -29,13 +29,6 @@ pub enum SignedIn {
     },
     /// Agreed on another device.
     Elsewhere(Granted),
-    /// Typed what is needed, and sealed it to the gateway.
-    Sealed {
-        /// RFC 9180's `enc`, in base64.
-        encapsulated: String,
-        /// The sealed text, in base64.
-        sealed: String,
-    },
 }
 
 /// A connection that was made.
@@ -75,7 +68,7 @@ impl Host {
         let before = unchanged_before(&book, &proposal.connection)?;
         let subject = proposal.subject("check");
         let mut consent = proposal.consent.clone();
-        let (credential, signed_in) = sealed_or_not(proposal, signed_in)?;
+        let credential = proposal.kept_credential()?;
         let not_made = |error: Error| {
             error.context(format!("The connection `{}` was not made, since its check failed", proposal.connection.name))
         };
@@ -167,23 +160,21 @@ impl Host {
         if option.scheme.is_direct() {
             let credentials = Arc::new(Typed::new(values.clone()));
             let mut access = self.access_of(manifest, proposal, values, consent, credentials).map_err(nothing_yet)?;
-            let book = self.book(&proposal.environment).map_err(nothing_yet)?;
-            let (declared, sealed) = (&proposal.approval.declared, credential.sealed.clone());
-            let through = self.through(&book, connection, declared, &access.reachable, sealed);
-            access.through = through.map_err(nothing_yet)?;
+            access.through = self.proposed_through(proposal, credential).map_err(nothing_yet)?;
             return Ok(First { access: Arc::new(access), sign_in: None });
         }
         let app = proposal.app.clone().map(Arc::new);
-        let sign_in = self.sign_in(option, app, values.clone(), connection, consent, None);
+        let elsewhere = self.proposed_elsewhere(proposal).map_err(nothing_yet)?;
+        let sign_in = self.sign_in(option, app, values.clone(), connection, consent, (None, elsewhere));
         let sign_in = Arc::new(sign_in.map_err(nothing_yet)?);
-        let signed_in = self.signed_in(proposal, signed_in, consent, &sign_in, subject).await;
+        let signed_in = self.signed_in(proposal, (credential, signed_in), consent, &sign_in, subject).await;
         signed_in.map_err(|error| (error, sign_in.captured()))
     }
 
     async fn signed_in(
         &self,
         proposal: &ConnectProposal,
-        signed_in: SignedIn,
+        (credential, signed_in): (&Credential, SignedIn),
         consent: &mut Consent,
         sign_in: &Arc<SignIn>,
         subject: &Subject,
@@ -192,13 +183,14 @@ impl Host {
         let option = find_option(manifest, &connection.option)?;
         match signed_in {
             // A login, or the client's own credentials: asked for like any later renewal.
-            SignedIn::Agreed | SignedIn::Sealed { .. } => {}
+            SignedIn::Agreed => {}
             SignedIn::CameBack { trip, came } => match trip.way_back {
                 WayBack::Code(authorization) => {
                     let callback = authorization.accept(&came)?;
                     sign_in.begin(&Given::Code { callback, authorization }, subject).await?;
                 }
                 WayBack::Visit(visiting) => sign_in.come_back(&visiting, &came, subject).await?,
+                WayBack::Elsewhere(away) => sign_in.bring(&away, &came, subject).await?,
             },
             SignedIn::Elsewhere(granted) => sign_in.take_first(granted.0, subject)?,
         }
@@ -207,8 +199,21 @@ impl Host {
         let reachable = consent::resolve(manifest, option, &held.values, &connection.discovered, &connection.private)?;
         consent.origins = reachable.audience.iter().map(ToString::to_string).collect();
         consent.sign_in = strings(consent::sign_in_origins(option, &held.values, &connection.discovered)?);
-        let access = self.access_of(manifest, proposal, &held.values, consent, sign_in.clone())?;
+        let mut access = self.access_of(manifest, proposal, &held.values, consent, sign_in.clone())?;
+        access.through = self.proposed_through(proposal, credential)?;
         Ok(First { access: Arc::new(access), sign_in: Some(sign_in.clone()) })
+    }
+
+    /// Who attaches and sends for it, if not this host.
+    fn proposed_through(
+        &self,
+        proposal: &ConnectProposal,
+        credential: &Credential,
+    ) -> Result<Option<Arc<dyn Through>>> {
+        let book = self.book(&proposal.environment)?;
+        let (declared, app) = (&proposal.approval.declared, proposal.app.as_ref());
+        let relayed = self.relayed(&book, &proposal.connection, declared, app, credential.sealed.clone())?;
+        Ok(relayed.map(|relayed| Arc::new(relayed) as Arc<dyn Through>))
     }
 
     fn access_of(
@@ -223,22 +228,6 @@ impl Host {
         let limits = self.settings.transport_limits();
         let app = proposal.app.as_ref();
         consent::access(manifest, option, &proposal.connection, values, consent, credentials, app, limits)
-    }
-}
-
-/// What is kept of what was typed: itself, or the box that it was sealed in.
-fn sealed_or_not(proposal: &ConnectProposal, signed_in: SignedIn) -> Result<(Credential, SignedIn)> {
-    match (&proposal.sealing, signed_in) {
-        (Some(sealing), SignedIn::Sealed { encapsulated, sealed }) => {
-            Ok((sealing.credential(encapsulated, sealed), SignedIn::Agreed))
-        }
-        (None, SignedIn::Sealed { .. }) => {
-            Err(Kind::InvalidInput.error("What was typed is sealed, and the connection goes through no gateway."))
-        }
-        (Some(_), _) => Err(Kind::InvalidInput
-            .error("The connection goes through a gateway, and nothing was sealed to it.")
-            .hint("`attache connect … --gateway NAME` seals what is typed.")),
-        (None, signed_in) => Ok((proposal.credential.clone(), signed_in)),
     }
 }
 

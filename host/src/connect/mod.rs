@@ -18,14 +18,17 @@ pub use keep::{Made, SignedIn};
 pub use pending::CONFIRM_WITHIN;
 pub use provider::{Granted, Trip};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 use url::Url;
 use uuid::Uuid;
 
 use crate::{
     call,
-    consent::{self, App, Approval, Connection, Consent, Credential, Discovered, now},
+    consent::{self, App, Approval, Connection, Consent, Credential, Discovered, SealedBox, now},
     egress::{self, Rehearsed},
     error::{Error, Kind, Result},
     host::Host,
@@ -93,6 +96,7 @@ pub struct ConnectProposal {
     pub grant: Option<Grant>,
     /// What is to be sealed for the gateway, if it goes through one.
     pub sealing: Option<Sealing>,
+    sealed: OnceLock<SealedBox>,
     app: Option<App>,
     environment: String,
     caller: String,
@@ -154,12 +158,21 @@ impl Host {
         let subject = call::subject(&request.environment, &connection, approval.digest, "connect", &request.caller);
         let named = request.app.as_deref().or(before.as_ref().and_then(|before| before.app.as_deref()));
         let app = self.app_for(&book, option, &connection, &typed, named, &subject).await?;
+        let declared = &approval.declared;
         let mut values = typed.clone();
         if let Some(app) = &app {
             app.give(option, &mut values)?;
             connection.app = Some(app.name.clone());
         }
-        connection.discovered = self.discover(option, app.as_ref(), &connection, &values, &subject).await?;
+        let finds_out = match &gateway {
+            Some(gateway) => {
+                let terms = gateways::terms(&request.environment, gateway, &connection, declared, app.as_ref())?;
+                Some(self.finding_out(gateway, &terms, &connection, app.as_ref())?)
+            }
+            None => None,
+        };
+        let told = self.discover((option, app.as_ref()), &connection, &values, finds_out.as_deref(), &subject).await?;
+        connection.discovered = told;
         let grant = provider::choose_grant(option, request.grant)?;
         let asked_before = match &before {
             Some(before) => book.consent(before.id)?.map(|consent| consent.scopes).unwrap_or_default(),
@@ -197,7 +210,10 @@ impl Host {
             revoked: None,
         };
         let sealing = match gateway {
-            Some(gateway) => Some(Sealing::of(&gateway, &connection, &approval.declared, &reachable.audience)?),
+            Some(gateway) => {
+                let terms = gateways::terms(&request.environment, &gateway, &connection, declared, app.as_ref())?;
+                Some(Sealing::of(&gateway, &terms)?)
+            }
             None => None,
         };
         Ok(ConnectProposal {
@@ -214,6 +230,7 @@ impl Host {
             scopes,
             grant,
             sealing,
+            sealed: OnceLock::new(),
             app,
             environment: request.environment,
             caller: request.caller,
@@ -259,6 +276,39 @@ impl Host {
             }
         }
         Ok(private)
+    }
+}
+
+impl ConnectProposal {
+    /// Takes what was typed, as it was sealed where it was typed.
+    ///
+    /// # Errors
+    /// `invalid-input` where it goes through no gateway.
+    pub fn take_sealed(&self, encapsulated: String, sealed: String) -> Result<()> {
+        let sealing = self.sealing.as_ref().ok_or_else(|| {
+            Kind::InvalidInput.error("What was typed is sealed, and the connection goes through no gateway.")
+        })?;
+        // Whoever seals again says the same again.
+        let _ = self.sealed.set(sealing.sealed(encapsulated, sealed));
+        Ok(())
+    }
+
+    /// What is kept of what was typed: itself, or the box that it was sealed in.
+    fn kept_credential(&self) -> Result<Credential> {
+        let Some(sealing) = &self.sealing else { return Ok(self.credential.clone()) };
+        let sealed = match self.sealed.get() {
+            Some(sealed) => sealed.clone(),
+            None if self.option()?.parameters.iter().any(|it| it.is_secret() && !it.of_app) => {
+                return Err(Kind::InvalidInput
+                    .error("The connection goes through a gateway, and nothing was sealed to it.")
+                    .hint("`attache connect … --gateway NAME` seals what is typed."));
+            }
+            None => {
+                let sealed = sealing.of_nothing()?;
+                self.sealed.get_or_init(|| sealed).clone()
+            }
+        };
+        Ok(Credential { secrets: BTreeMap::new(), sealed: Some(sealed) })
     }
 }
 

@@ -8,7 +8,8 @@ use super::{ConnectProposal, find_option};
 use crate::{
     audit::{Event, Subject},
     consent::{
-        App, Authorization, Book, CameBack, Captured, Connection, Discovered, Failure, Visiting,
+        self, AgreedGateway, App, Authorization, Book, Brought, CameBack, Captured, Connection, Discovered, Elsewhere,
+        Errand, Failure, Fruitless, SentAway, Visiting, misunderstood,
         oauth2::{self, Client, DeviceAuthorization, Polled, Revoked},
     },
     error::{Kind, Result},
@@ -36,6 +37,8 @@ pub(super) enum WayBack {
     Code(Authorization),
     /// From a page in the middle of a login.
     Visit(Visiting),
+    /// To what a gateway began.
+    Elsewhere(SentAway),
 }
 
 impl Trip {
@@ -44,6 +47,7 @@ impl Trip {
         match &self.way_back {
             WayBack::Code(authorization) => authorization.is_named_by(came),
             WayBack::Visit(visiting) => visiting.is_named_by(came),
+            WayBack::Elsewhere(away) => away.is_named_by(came),
         }
     }
 }
@@ -96,7 +100,7 @@ impl ConnectProposal {
         &self.manifest.title
     }
 
-    fn option(&self) -> Result<&AuthOption> {
+    pub(super) fn option(&self) -> Result<&AuthOption> {
         find_option(&self.manifest, &self.connection.option)
     }
 
@@ -115,6 +119,12 @@ impl Host {
     /// # Errors
     /// What a step before it failed with, beside those.
     pub async fn send_away(&self, proposal: &ConnectProposal, redirect_uri: &Url) -> Result<Trip> {
+        if let Some(elsewhere) = self.proposed_elsewhere(proposal)? {
+            let redirect_uri = proposal.redirect_uri().unwrap_or(redirect_uri).clone();
+            let away = run(&*elsewhere, Errand::SendAway { redirect_uri }, proposal).await?;
+            let Brought::SentAway(away) = away else { return Err(misunderstood()) };
+            return Ok(Trip { url: away.url.clone(), way_back: WayBack::Elsewhere(away) });
+        }
         let Scheme::Login(login @ Login { visit: Some(visit), .. }) = &proposal.option()?.scheme else {
             return proposal.trip(redirect_uri);
         };
@@ -130,6 +140,12 @@ impl Host {
     /// # Errors
     /// `service-failed` where the provider gives none.
     pub async fn begin_device(&self, proposal: &ConnectProposal) -> Result<DeviceAuthorization> {
+        if let Some(elsewhere) = self.proposed_elsewhere(proposal)? {
+            return match run(&*elsewhere, Errand::Device, proposal).await? {
+                Brought::Device(device) => Ok(DeviceAuthorization::elsewhere(device)),
+                _ => Err(misunderstood()),
+            };
+        }
         let way = self.proposed_way(proposal)?;
         proposal.client()?.device(&way, &proposal.values, &proposal.subject("connect")).await
     }
@@ -143,8 +159,19 @@ impl Host {
         proposal: &ConnectProposal,
         device: &mut DeviceAuthorization,
     ) -> Result<Option<Granted>> {
-        let way = self.proposed_way(proposal)?;
-        match proposal.client()?.poll(&way, &proposal.values, device, &proposal.subject("connect")).await? {
+        let subject = proposal.subject("connect");
+        let polled = match (self.proposed_elsewhere(proposal)?, device.sealed().cloned()) {
+            (Some(elsewhere), Some(sealed)) => {
+                device.in_time()?;
+                let brought = elsewhere.run(Errand::Poll { device: sealed }, &subject, None).await;
+                device.heard(brought.map_err(|it| it.failure).and_then(Brought::captured))?
+            }
+            _ => {
+                let way = self.proposed_way(proposal)?;
+                proposal.client()?.poll(&way, &proposal.values, device, &subject).await?
+            }
+        };
+        match polled {
             Polled::Granted(captured) => Ok(Some(Granted(captured))),
             Polled::NotYet => Ok(None),
         }
@@ -152,8 +179,9 @@ impl Host {
 
     /// Tells the provider to end tokens that are not kept. Whether it does changes nothing here.
     pub(super) async fn give_back(&self, proposal: &ConnectProposal, captured: &Captured, subject: &Subject) {
-        let outcome = match (proposal.client(), self.proposed_way(proposal)) {
-            (Ok(client), Ok(way)) => client.revoke(&way, &proposal.values, captured, subject).await,
+        let outcome = match (self.proposed_elsewhere(proposal), proposal.client(), self.proposed_way(proposal)) {
+            (Ok(Some(elsewhere)), Ok(_), _) => revoke(&*elsewhere, captured, subject).await,
+            (Ok(None), Ok(client), Ok(way)) => client.revoke(&way, &proposal.values, captured, subject).await,
             _ => Revoked::NoEndpoint,
         };
         if let Err(error) = self.audit.write(&Event::given_back(subject, outcome.name())) {
@@ -163,9 +191,18 @@ impl Host {
 
     /// The same, where there is something.
     pub(super) async fn give_back_all(&self, proposal: &ConnectProposal, captured: Option<&Captured>) {
-        if let Some(captured) = captured.filter(|captured| !captured.values.is_empty()) {
+        if let Some(captured) = captured.filter(|captured| !captured.is_empty()) {
             self.give_back(proposal, captured, &proposal.subject("connect")).await;
         }
+    }
+
+    /// Who signs in for a connection that goes through a gateway.
+    pub(super) fn proposed_elsewhere(&self, proposal: &ConnectProposal) -> Result<Option<Arc<dyn Elsewhere>>> {
+        let book = self.book(&proposal.environment)?;
+        let (declared, app) = (&proposal.approval.declared, proposal.app.as_ref());
+        let sealed = proposal.kept_credential()?.sealed;
+        let relayed = self.relayed(&book, &proposal.connection, declared, app, sealed)?;
+        Ok(relayed.map(|relayed| self.signing_in(relayed, &proposal.consent)))
     }
 
     fn proposed_way(&self, proposal: &ConnectProposal) -> Result<crate::consent::Way> {
@@ -190,9 +227,22 @@ impl Host {
                 None => Ok(None),
             };
         }
+        let fits = |app: &App| {
+            let name = |it: &Option<AgreedGateway>| it.as_ref().map(|it| it.name.clone());
+            name(&app.gateway) == name(&connection.gateway)
+        };
+        if let Some(gateway) = &connection.gateway {
+            return app_of_gateway(book, &connection.connector, &gateway.name, named, fits).map(Some);
+        }
         let registers = option.scheme.oauth2().and_then(|it| Some((it, it.registration_url.as_ref()?)));
         let Some((settings, endpoint)) = registers.filter(|_| named.is_none()) else {
-            return book.app(&connection.connector, named).map(Some);
+            let app = book.app(&connection.connector, named)?;
+            return match &app.gateway {
+                Some(gateway) => Err(Kind::Usage
+                    .error(format!("The secrets of the app `{}` are sealed to the gateway `{}`.", app.name, gateway.name))
+                    .hint(format!("Connect with `--gateway {}`, or through another app with `--app`.", gateway.name))),
+                None => Ok(Some(app)),
+            };
         };
         let endpoint = endpoint
             .fill(typed, &Moment::now())
@@ -202,7 +252,8 @@ impl Host {
         let public = self.people_return.get();
         // One that was registered for other ways back is of no use here; connections that were made with it keep it.
         let leads_back = |app: &App| app.registered_at.is_none() || app.redirect_uri.as_ref() == public;
-        let known = book.apps(&connection.connector)?.into_iter().filter(|app| app.is_of(&endpoint, &origins));
+        let known = book.apps(&connection.connector)?.into_iter().filter(fits);
+        let known = known.filter(|app| app.is_of(&endpoint, &origins));
         let mut known = known.filter(leads_back);
         match (known.next(), known.next()) {
             (None, _) => {}
@@ -222,39 +273,61 @@ impl Host {
     /// What the provider says of itself, where the connector leaves something to that.
     pub(super) async fn discover(
         &self,
-        option: &AuthOption,
-        app: Option<&App>,
+        (option, app): (&AuthOption, Option<&App>),
         connection: &Connection,
         values: &Values,
+        elsewhere: Option<&dyn Elsewhere>,
         subject: &Subject,
     ) -> Result<Discovered> {
-        let Some((settings, issuer)) = option.scheme.oauth2().and_then(|it| Some((it, it.issuer.as_ref()?))) else {
+        if !consent::is_discovered(option) {
             return Ok(Discovered::default());
+        }
+        let Some(elsewhere) = elsewhere else {
+            let way = self.way(option, app.cloned().map(Arc::new), connection, None)?;
+            return consent::discover(option, app, values, &way, subject).await;
         };
-        let issuer = match issuer.fill(values, &Moment::now()) {
-            Ok(issuer) => issuer,
-            // An issuer that may be left out, and was: the endpoints were typed one by one.
-            Err(_) if settings.token_url.as_ref().is_some_and(|url| url.fill(values, &Moment::now()).is_ok()) => {
-                return Ok(Discovered::default());
-            }
-            Err(why) => {
-                return Err(Kind::InvalidInput.error(format!("The provider's issuer cannot be filled in: {why}.")));
-            }
-        };
-        let own = Origin::of(issuer.expose())?;
-        let way = self.way(option, app.cloned().map(Arc::new), connection, None)?;
-        let permits = |url: &Url| match app {
-            Some(app) => app.permits(url),
-            // Who typed the client's secret is shown where it goes; it stays with whom it was typed for.
-            None if Origin::of(url)? == own => Ok(()),
-            None => Err(Kind::Denied
-                .error(format!(
-                    "The provider's metadata names an endpoint elsewhere, at {}.",
-                    text::foreign(url.as_str(), 300)
-                ))
-                .hint("Give the endpoints one by one if that is meant.")),
-        };
-        Discovered::of(issuer.expose(), &way, &permits, settings, subject).await
+        match elsewhere.run(Errand::Discover, subject, None).await.map_err(Fruitless::into_error)? {
+            Brought::Discovered(discovered) => Ok(discovered),
+            _ => Err(misunderstood()),
+        }
+    }
+}
+
+/// The app that is sealed to a gateway: the one that is named, or the only one there is.
+fn app_of_gateway(
+    book: &Book<'_>,
+    connector: &str,
+    gateway: &str,
+    named: Option<&str>,
+    fits: impl Fn(&App) -> bool,
+) -> Result<App> {
+    if named.is_some() {
+        return book.app(connector, named);
+    }
+    let mut apps = book.apps(connector)?.into_iter().filter(fits);
+    match (apps.next(), apps.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err(Kind::Usage
+            .error(format!("Several apps of the connector `{connector}` are sealed to the gateway `{gateway}`."))
+            .hint("Choose one with `--app`; `attache app list` shows them.")),
+        (None, _) => Err(Kind::ApprovalNeeded
+            .error(format!("The connector `{connector}` signs people in through an app, and none is sealed to the gateway `{gateway}`."))
+            .hint(format!(
+                "Register one at the provider, then `attache app set {connector} --gateway {gateway} --client-id ID --client-secret SOURCE`."
+            ))),
+    }
+}
+
+/// Does an errand of somebody who connects.
+async fn run(elsewhere: &dyn Elsewhere, errand: Errand, proposal: &ConnectProposal) -> Result<Brought> {
+    elsewhere.run(errand, &proposal.subject("connect"), None).await.map_err(Fruitless::into_error)
+}
+
+/// Has a gateway tell the provider to end what it has.
+pub(super) async fn revoke(elsewhere: &dyn Elsewhere, captured: &Captured, subject: &Subject) -> Revoked {
+    match elsewhere.run(Errand::Revoke(captured.clone()), subject, None).await {
+        Ok(brought) => brought.revoked(),
+        Err(fruitless) => Revoked::Failed(fruitless.into_error()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::{AgreedGateway, SealedBox};
 use crate::{
     error::{Error, Kind, Result},
     manifest::{AuthOption, Manifest, Parameter, ValueKind, Values, oauth2::OF_APP},
@@ -57,6 +58,12 @@ pub struct App {
     /// Its secrets, and those among the parameters.
     #[serde(with = "crate::secret::in_sealed_record")]
     pub secrets: BTreeMap<String, Secret>,
+    /// The gateway that alone has its secrets, if one does.
+    #[serde(default)]
+    pub gateway: Option<AgreedGateway>,
+    /// They themselves then.
+    #[serde(default)]
+    pub sealed: Option<SealedBox>,
     /// Where the host registered it by itself (RFC 7591); none where the operator did.
     #[serde(default)]
     pub registered_at: Option<Url>,
@@ -116,6 +123,8 @@ impl App {
                     values.put(parameter, value.clone()).map_err(|error| error.hint(of_app()))?;
                 }
                 _ if parameter.optional || parameter.default.is_some() => {}
+                // Whoever has them puts them on.
+                _ if parameter.is_secret() && self.sealed.is_some() => {}
                 _ => {
                     return Err(Kind::ApprovalNeeded
                         .error(format!(

@@ -10,6 +10,7 @@ mod answer;
 pub mod app;
 mod book;
 mod callback;
+mod elsewhere;
 pub mod oauth2;
 mod records;
 mod sending;
@@ -24,10 +25,12 @@ pub use access::{access, agreed, audience, resolve, sign_in_origins, standing, t
 pub use app::App;
 pub use book::{Book, proper_name};
 pub use callback::CameBack;
+pub(crate) use elsewhere::{Brought, Elsewhere, Errand, ForDevice, Fruitless, SentAway, StateIn, misunderstood};
 pub use oauth2::{Authorization, Discovered};
+pub(crate) use oauth2::{discover, is_discovered};
 pub use records::{
     AgreedGateway, Approval, Captured, Connection, Consent, Credential, Drafted, Environment, Isolation, Pending,
-    SealedBox, now,
+    SealedBox, SealedCaptured, SealedText, now,
 };
 pub use sending::Sending;
 pub(crate) use sending::{FOLDER as LEAVING, Leaving};
@@ -37,4 +40,4 @@ pub(crate) use step::{Failure, Way};
 pub use terms::{Difference, Terms};
 pub(crate) use turn::Turn;
 pub use turn::Turns;
-pub(crate) use visit::Visiting;
+pub(crate) use visit::{Departed, Visiting};

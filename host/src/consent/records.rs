@@ -1,6 +1,9 @@
 //! What is kept, each as one sealed record.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -182,9 +185,42 @@ pub struct Captured {
     /// Whether it was got with the app's own credentials, which can be asked with again at any time.
     #[serde(default)]
     pub itself: bool,
+    /// Everything that was captured, where only a gateway reads it; then no secret is among the values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<SealedCaptured>,
+}
+
+/// What a gateway captured, as only it reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedCaptured {
+    /// What is in it, by name.
+    pub names: BTreeSet<String>,
+    /// The box.
+    pub text: SealedText,
+}
+
+/// A text that only a gateway reads, bound to the terms of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedText {
+    /// RFC 9180's `enc`, in base64.
+    pub encapsulated: String,
+    /// The sealed text, in base64.
+    pub sealed: String,
 }
 
 impl Captured {
+    /// Whether there is a value of that name, be it that only a gateway reads it.
+    pub fn holds(&self, name: &str) -> bool {
+        self.values.contains_key(name) || self.sealed.as_ref().is_some_and(|sealed| sealed.names.contains(name))
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.sealed.is_none()
+    }
+
     /// How long it was good for when it was new.
     pub fn lifetime(&self) -> Option<Duration> {
         let seconds = self.expires?.saturating_sub(self.obtained);
@@ -194,7 +230,7 @@ impl Captured {
     /// Which of these scopes were not granted. That one was for a renewal token shows in the token, and not every provider
     /// repeats its name.
     pub fn withheld(&self, asked: &[String]) -> Vec<String> {
-        let renews = self.values.contains_key(REFRESH_TOKEN);
+        let renews = self.holds(REFRESH_TOKEN);
         let missing = asked.iter().filter(|scope| !self.scopes.contains(scope));
         missing.filter(|scope| !(renews && FOR_RENEWAL.contains(&scope.as_str()))).cloned().collect()
     }

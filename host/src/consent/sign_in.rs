@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     CameBack, Captured,
+    elsewhere::{Elsewhere, Errand, Fruitless, SentAway},
     oauth2::Given,
     sending::{Leaving, Sending},
     source::Source,
@@ -69,6 +70,8 @@ struct Renewal {
     source: Source,
     typed: Values,
     way: Way,
+    /// Who asks, where it is not this host.
+    elsewhere: Option<Arc<dyn Elsewhere>>,
     turn: Arc<Turn>,
     /// Where what was captured is kept; none while connecting, when there is no connection yet.
     kept: Option<Kept>,
@@ -79,14 +82,14 @@ impl SignIn {
     pub(crate) fn new(
         source: Source,
         typed: Values,
-        way: Way,
+        (way, elsewhere): (Way, Option<Arc<dyn Elsewhere>>),
         turns: &Turns,
         connection: Uuid,
         kept: Option<Kept>,
     ) -> Self {
         // Nobody else signs in for a connection that is not there yet.
         let turn = if kept.is_some() { turns.of(connection) } else { Arc::default() };
-        Self(Arc::new(Renewal { source, typed, way, turn, kept, held: Mutex::default() }))
+        Self(Arc::new(Renewal { source, typed, way, elsewhere, turn, kept, held: Mutex::default() }))
     }
 
     /// Takes a first token, which the account's owner just agreed to.
@@ -107,6 +110,16 @@ impl SignIn {
         };
         let captured = visiting.finish(login, visit, way, came, subject).await.map_err(Failure::into_error)?;
         self.take_first(captured, subject)
+    }
+
+    /// Takes what a gateway got for somebody whose browser came back.
+    pub(crate) async fn bring(&self, away: &SentAway, came: &CameBack, subject: &Subject) -> Result<()> {
+        let elsewhere = self.0.elsewhere.as_ref();
+        let elsewhere = elsewhere.ok_or_else(|| Kind::Internal.error("Nobody else signs in for this connection."))?;
+        let CameBack { below, query } = came.clone();
+        let errand = Errand::ComeBack { trip: away.trip.clone(), below, query };
+        let brought = elsewhere.run(errand, subject, None).await.map_err(Fruitless::into_error)?;
+        self.take_first(brought.captured().map_err(Failure::into_error)?, subject)
     }
 
     /// Takes what a person agreed to on another device.
@@ -148,7 +161,8 @@ impl Renewal {
 
     fn hold(&self, captured: Captured) -> Result<Arc<Held>> {
         let values = with_captured(&self.source.captured(), self.typed.clone(), &captured)?;
-        let held = Arc::new(Held::new(values, captured.generation));
+        let sealed = captured.sealed.as_ref().map(|sealed| sealed.text.clone());
+        let held = Arc::new(Held::new(values, captured.generation).sealed(sealed));
         *lock(&self.held) = Some((held.clone(), captured));
         Ok(held)
     }
@@ -280,38 +294,28 @@ impl Renewal {
         Ok(error)
     }
 
-    /// The steps of a refresh where there are some and something to refresh, else those of the login.
+    /// Here, or where only what was typed can be opened.
     async fn ask(
         &self,
         before: Option<&Captured>,
         subject: &Subject,
         sending: Option<Before>,
     ) -> Result<Captured, Failure> {
-        let login = match (&self.source, before) {
-            (Source::Login(login), _) => login,
-            (Source::Oauth2(client), Some(before)) => {
-                // On the disk before the access token that came with it is used.
-                let keep = |renewed: &Captured| self.keep_renewed(renewed, before);
-                return client.renew(&self.way, &self.typed, before, subject, sending, &keep).await;
-            }
-            (Source::Oauth2(client), None) => {
-                return client.obtain(&self.way, &self.typed, &Given::Credentials, subject).await;
-            }
+        // On the disk before the access token that came with it is used.
+        let keep = |renewed: &Captured| before.map_or(Ok(()), |before| self.keep_renewed(renewed, before));
+        let Some(elsewhere) = &self.elsewhere else {
+            return self.source.ask(&self.way, &self.typed, before, subject, sending, &keep).await;
         };
-        if let Some(before) = before.filter(|_| !login.refresh.is_empty()) {
-            let values =
-                with_captured(&self.source.captured(), self.typed.clone(), before).map_err(Failure::Refused)?;
-            match self.way.run(&login.refresh, &values, subject, sending).await {
-                Ok(captured) => return Ok(captured.over(before)),
-                // What was captured is no good any longer; what was typed may be.
-                Err(Failure::Refused(_)) if login.visit.is_none() => {}
-                Err(failure) => return Err(failure),
+        let errand = before.map_or(Errand::Begin, |before| Errand::Renew(before.clone()));
+        match elsewhere.run(errand, subject, sending).await {
+            Ok(brought) => brought.captured(),
+            Err(Fruitless { failure, kept }) => {
+                if let Some(kept) = kept {
+                    keep(&kept).map_err(Failure::Lost)?;
+                }
+                Err(failure)
             }
         }
-        if login.visit.is_some() {
-            return Err(Failure::Refused(only_a_person(subject)));
-        }
-        self.way.run(&login.steps, &self.typed, subject, None).await
     }
 
     /// Keeps what a renewal brought while there is still something to do before it can be used: should that fail, the next one
@@ -498,12 +502,6 @@ fn ahead(captured: &Captured) -> Duration {
 
 fn next_pause(before: Option<Duration>) -> Duration {
     before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE))
-}
-
-fn only_a_person(subject: &Subject) -> Error {
-    Kind::ReconnectNeeded
-        .error("What the sign-in gave has run out, and only a person at the service's page gets it anew.")
-        .hint(format!("`attache connection reconnect {}` leads there again.", subject.connection()))
 }
 
 fn lost(why: Option<&Error>) -> Error {

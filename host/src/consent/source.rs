@@ -1,9 +1,19 @@
 //! How what runs out is got anew, and what that takes: by a login's steps, or of an authorization server.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Captured, oauth2::Client};
-use crate::manifest::{Login, Parameter, login::REFRESH_TOKEN};
+use super::{
+    App, Captured, Discovered,
+    oauth2::{Client, Given},
+    sign_in::with_captured,
+    step::{Failure, Way},
+};
+use crate::{
+    audit::Subject,
+    error::{Error, Kind, Result},
+    manifest::{AuthOption, Login, Parameter, Scheme, Values, login::REFRESH_TOKEN},
+    transport::Before,
+};
 
 /// How what runs out is got anew.
 pub(crate) enum Source {
@@ -14,8 +24,55 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Of a connection of this auth option; none where it does not sign in.
+    pub(crate) fn of(
+        option: &AuthOption,
+        app: Option<Arc<App>>,
+        discovered: Discovered,
+        scopes: Vec<String>,
+    ) -> Option<Self> {
+        match &option.scheme {
+            Scheme::Login(login) => Some(Self::Login(login.clone())),
+            _ => Client::of(option, app, discovered, scopes).map(|client| Self::Oauth2(Box::new(client))),
+        }
+    }
+
+    /// Asks: with the steps of a refresh where there are some and something to refresh, else with those of the login; or as a
+    /// client does. `sending` is done before a request leaves that spends something, `keep` before what a renewal brought is
+    /// used for anything.
+    pub(crate) async fn ask(
+        &self,
+        way: &Way,
+        typed: &Values,
+        before: Option<&Captured>,
+        subject: &Subject,
+        sending: Option<Before>,
+        keep: &(dyn Fn(&Captured) -> Result<()> + Sync),
+    ) -> Result<Captured, Failure> {
+        let login = match (self, before) {
+            (Source::Login(login), _) => login,
+            (Source::Oauth2(client), Some(before)) => {
+                return client.renew(way, typed, before, subject, sending, keep).await;
+            }
+            (Source::Oauth2(client), None) => return client.obtain(way, typed, &Given::Credentials, subject).await,
+        };
+        if let Some(before) = before.filter(|_| !login.refresh.is_empty()) {
+            let values = with_captured(&self.captured(), typed.clone(), before).map_err(Failure::Refused)?;
+            match way.run(&login.refresh, &values, subject, sending).await {
+                Ok(captured) => return Ok(captured.over(before)),
+                // What was captured is no good any longer; what was typed may be.
+                Err(Failure::Refused(_)) if login.visit.is_none() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if login.visit.is_some() {
+            return Err(Failure::Refused(only_a_person(subject)));
+        }
+        way.run(&login.steps, typed, subject, None).await
+    }
+
     /// What it captures.
-    pub(super) fn captured(&self) -> Vec<Parameter> {
+    pub(crate) fn captured(&self) -> Vec<Parameter> {
         match self {
             Source::Login(login) => login.captured().into_iter().cloned().collect(),
             Source::Oauth2(client) => client.settings.captured(),
@@ -32,7 +89,7 @@ impl Source {
 
     /// Whether it holds something that may die of idleness.
     pub(super) fn renews(&self, captured: &Captured) -> bool {
-        captured.values.contains_key(REFRESH_TOKEN) && self.spends(Some(captured))
+        captured.holds(REFRESH_TOKEN) && self.spends(Some(captured))
     }
 
     /// Whether asking spends something that cannot be used twice.
@@ -52,4 +109,10 @@ impl Source {
             Source::Oauth2(client) => client.can_renew(before),
         }
     }
+}
+
+fn only_a_person(subject: &Subject) -> Error {
+    Kind::ReconnectNeeded
+        .error("What the sign-in gave has run out, and only a person at the service's page gets it anew.")
+        .hint(format!("`attache connection reconnect {}` leads there again.", subject.connection()))
 }

@@ -38,6 +38,8 @@ pub(crate) struct Way {
     pub(crate) transport: Arc<Transport>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) private: PrivateAllowed,
+    /// Whether nothing else is reached than that, public or private.
+    pub(crate) confined: bool,
     pub(crate) limits: transport::Limits,
     /// Tokens that the host makes for it.
     pub(crate) jwts: Vec<Jwt>,
@@ -129,6 +131,9 @@ impl Way {
 
     /// Whether the app's operator and the account's owner let it go there.
     fn permits(&self, url: &Url, subject: &Subject) -> Result<(), Error> {
+        if self.confined {
+            self.private.confine(&Origin::of(url)?)?;
+        }
         if let Some(app) = &self.app {
             app.permits(url)?;
         }

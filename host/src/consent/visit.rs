@@ -2,10 +2,11 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use oauth2::CsrfToken;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    CameBack, Captured,
+    CameBack, Captured, StateIn,
     callback::{denied, said_no},
     sign_in::with_captured,
     step::{Failure, Way, keep_found, refuse_reflected},
@@ -32,6 +33,17 @@ pub(crate) struct Visiting {
     state_is_below: bool,
     /// What was typed and what the steps so far captured.
     values: Values,
+    redirect_uri: Url,
+    captured: Captured,
+}
+
+/// The same without what was typed, to be sealed.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Departed {
+    url: Url,
+    state: String,
+    state_is_below: bool,
+    redirect_uri: Url,
     captured: Captured,
 }
 
@@ -52,14 +64,7 @@ impl Visiting {
             let path = format!("{}/{state}", redirect_uri.path().trim_end_matches('/'));
             redirect_uri.set_path(&path);
         }
-        let mut values = typed.clone();
-        for (name, own) in [(REDIRECT_URI, redirect_uri.as_str()), (STATE, &state)] {
-            // What was typed under that name goes before it.
-            if !values.public().contains_key(name) && !values.secret().contains_key(name) {
-                let own = Secret::new(own);
-                values.put(&Parameter::known(name, ValueKind::Text), own).map_err(Failure::Unsent)?;
-            }
-        }
+        let values = with_own(typed, &redirect_uri, &state).map_err(Failure::Unsent)?;
         let captured = way.run(&login.steps[..visit.after], &values, subject, None).await?;
         let values = with_captured(&captured_by(login), values, &captured).map_err(Failure::Refused)?;
         let url = visit.url.fill(&values, &Moment::now()).map_err(|why| {
@@ -69,7 +74,30 @@ impl Visiting {
                     .hint("Correct the values with `attache connection reconnect NAME`."),
             )
         })?;
-        Ok(Self { url: url.expose().clone(), state, state_is_below, values, captured })
+        Ok(Self { url: url.expose().clone(), state, state_is_below, values, redirect_uri, captured })
+    }
+
+    /// Without what was typed.
+    pub(crate) fn departed(&self) -> Departed {
+        Departed {
+            url: self.url.clone(),
+            state: self.state.clone(),
+            state_is_below: self.state_is_below,
+            redirect_uri: self.redirect_uri.clone(),
+            captured: self.captured.clone(),
+        }
+    }
+
+    /// With what was typed again.
+    pub(crate) fn of(departed: Departed, login: &Login, typed: &Values) -> Result<Self, Error> {
+        let Departed { url, state, state_is_below, redirect_uri, captured } = departed;
+        let values = with_captured(&captured_by(login), with_own(typed, &redirect_uri, &state)?, &captured)?;
+        Ok(Self { url, state, state_is_below, values, redirect_uri, captured })
+    }
+
+    /// What ties whoever comes back to this trip, and where they bring it.
+    pub(crate) fn state(&self) -> (&str, StateIn) {
+        (&self.state, if self.state_is_below { StateIn::Path } else { StateIn::AnyParameter })
     }
 
     /// Whether somebody who came back so is the one who was sent.
@@ -115,6 +143,18 @@ impl Visiting {
         }
         refuse_reflected(&visit.capture, values)
     }
+}
+
+/// What was typed, with what the host gives to such a login.
+fn with_own(typed: &Values, redirect_uri: &Url, state: &str) -> Result<Values, Error> {
+    let mut values = typed.clone();
+    for (name, own) in [(REDIRECT_URI, redirect_uri.as_str()), (STATE, state)] {
+        // What was typed under that name goes before it.
+        if !values.public().contains_key(name) && !values.secret().contains_key(name) {
+            values.put(&Parameter::known(name, ValueKind::Text), Secret::new(own))?;
+        }
+    }
+    Ok(values)
 }
 
 fn captured_by(login: &Login) -> Vec<Parameter> {

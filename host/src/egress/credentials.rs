@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::scrub::Finder;
-use crate::{audit::Subject, error::Result, manifest::Values};
+use crate::{audit::Subject, consent::SealedText, error::Result, manifest::Values};
 
 /// Values that are good now, as far as anybody knows.
 pub struct Held {
@@ -16,13 +16,21 @@ pub struct Held {
     pub values: Values,
     /// Counts how often they were renewed.
     pub generation: u64,
+    /// What was captured, where only a gateway reads it.
+    pub sealed: Option<SealedText>,
     finder: OnceLock<Option<Arc<Finder>>>,
 }
 
 impl Held {
     /// Values that were renewed so often.
     pub fn new(values: Values, generation: u64) -> Self {
-        Self { values, generation, finder: OnceLock::new() }
+        Self { values, generation, sealed: None, finder: OnceLock::new() }
+    }
+
+    /// With what only a gateway reads.
+    #[must_use]
+    pub fn sealed(self, sealed: Option<SealedText>) -> Self {
+        Self { sealed, ..self }
     }
 
     /// Finds every secret among them. A service that has one may give it back whenever it likes, and not only in the answer to

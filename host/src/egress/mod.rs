@@ -211,9 +211,7 @@ impl Session {
                 .and_then(|()| self.access.reachable.judge(&url))
                 .inspect_err(|error| self.note_denied(&method, &url, sent, error))?;
             let held = match destination {
-                Destination::Audience if self.attaches(request.attach) && self.access.through.is_none() => {
-                    Some(self.held().await?)
-                }
+                Destination::Audience if self.attaches(request.attach) => Some(self.held().await?),
                 _ => None,
             };
             if matches!(destination, Destination::Audience)
@@ -242,7 +240,7 @@ impl Session {
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
             let attach = destination == Destination::Audience && self.attaches(request.attach);
-            let answered = self.exchange(outgoing, attach, existing, (hop, repeated)).instrument(span.clone()).await;
+            let answered = self.exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated)).instrument(span.clone()).await;
             let Returned { answer, masked } = match answered {
                 Ok(returned) => returned,
                 Err(error) => {
@@ -294,7 +292,7 @@ impl Session {
     async fn exchange(
         &self,
         outgoing: Outgoing,
-        attach: bool,
+        (attach, held): (bool, Option<&Held>),
         existing: Existing,
         (hop, repeated): (usize, u32),
     ) -> Result<Returned> {
@@ -304,7 +302,7 @@ impl Session {
             return Ok(Returned { answer, masked: 0 });
         };
         let (about, reads) = (self.subject.about(), self.effect == Effect::Read);
-        through.send(Leaving { outgoing, attach, existing, about, hop, repeated, reads, limits }).await
+        through.send(Leaving { outgoing, attach, held, existing, about, hop, repeated, reads, limits }).await
     }
 
     /// Whether the service refuses the credential, so that a newer one may help.
@@ -367,6 +365,10 @@ impl Session {
         outgoing: &mut Outgoing,
     ) -> Result<Attached> {
         match (destination, held) {
+            (Destination::Audience, Some(_)) if self.access.through.is_some() => {
+                let places = self.access.attachments.iter().map(Attachment::place).collect();
+                Ok(Attached { places, values: Vec::new() })
+            }
             (Destination::Audience, Some(held)) => {
                 self.confine_app(&outgoing.url)?;
                 // Each hop is a request of its own: a service that saw a nonce does not take it again.
@@ -378,10 +380,6 @@ impl Session {
                     existing,
                     outgoing,
                 )
-            }
-            (Destination::Audience, None) if wanted && self.access.through.is_some() => {
-                let places = self.access.attachments.iter().map(Attachment::place).collect();
-                Ok(Attached { places, values: Vec::new() })
             }
             // What goes without the credential it should carry is an error, not a 401 that nobody understands.
             (Destination::Open, _)

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 
+use super::Held;
 use crate::{
     audit::About,
     credential::Existing,
@@ -26,6 +27,8 @@ pub struct Leaving<'a> {
     pub outgoing: Outgoing,
     /// Whether it is to carry the credential.
     pub attach: bool,
+    /// What the host has of it, which is nothing secret.
+    pub held: Option<&'a Held>,
     /// What becomes of what stands where the credential goes.
     pub existing: Existing,
     /// For whoever sends to write down.

@@ -40,8 +40,8 @@ pub use key::{Identity, SealingKey};
 pub use members::{CODE_LASTS, Gateway, Invited, Member};
 pub(crate) use members::{CODES, CONTACTS, GATEWAYS, Invitation};
 pub(crate) use relay::{Relay, Relayed};
-pub use sealed::Terms;
-pub(crate) use sealed::{Meant, Wanted, seal, signs_in};
+pub use sealed::{AppTerms, NamedApp, Terms};
+pub(crate) use sealed::{Meant, Wanted, seal, seal_app};
 
 /// What an HTTP connection is upgraded to (RFC 9110, 7.8).
 pub(crate) const PROTOCOL: &str = "attache-gateway";

@@ -22,16 +22,17 @@ use tokio::{
 use super::{
     Gateway, Member,
     line::{self, Line, Lost},
-    wire::{self, Asked, Failed, Message, Told},
+    wire::{self, Asked, Errands, Failed, Message, Missed, Told},
 };
 use crate::{
-    consent::SealedBox,
+    audit::{Audit, Event, Subject},
+    consent::{Brought, Elsewhere, Errand, Failure, Fruitless, SealedBox},
     credential::Existing,
     digest::Digest,
     egress::{Leaving, Returned, Through},
     error::{Error, Kind, Result},
     sync::lock,
-    transport::{Incoming, Limits, PoolKey},
+    transport::{Before, Incoming, Limits, PoolKey},
 };
 
 /// How long a request waits for a gateway that was there a moment ago: one that is started again is back within that.
@@ -195,11 +196,24 @@ pub(crate) struct Relayed {
     gateway: Gateway,
     pool: PoolKey,
     sealed: SealedBox,
+    /// Of the app that it signs in through, if it does.
+    app: Option<SealedBox>,
 }
 
 impl Relayed {
-    pub(crate) fn new(relay: Arc<Relay>, gateway: Gateway, pool: PoolKey, sealed: SealedBox) -> Self {
-        Self { relay, gateway, pool, sealed }
+    pub(crate) fn new(
+        relay: Arc<Relay>,
+        gateway: Gateway,
+        pool: PoolKey,
+        sealed: SealedBox,
+        app: Option<SealedBox>,
+    ) -> Self {
+        Self { relay, gateway, pool, sealed, app }
+    }
+
+    /// Who signs in for it.
+    pub(crate) fn signing_in(self, audit: Arc<Audit>, limits: Limits, scopes: Vec<String>) -> SigningIn {
+        SigningIn { relayed: self, audit, limits, scopes }
     }
 
     /// Sends once, and once more where nobody minds.
@@ -238,7 +252,7 @@ async fn ask(line: &Line, request: Request<Message>, most: usize) -> Result<Resu
 #[async_trait]
 impl Through for Relayed {
     async fn send(&self, leaving: Leaving<'_>) -> Result<Returned> {
-        let Leaving { outgoing, attach, existing, about, hop, repeated, reads, limits } = leaving;
+        let Leaving { outgoing, attach, held, existing, about, hop, repeated, reads, limits } = leaving;
         let asked = Asked {
             method: outgoing.method.to_string(),
             url: outgoing.url.into(),
@@ -250,6 +264,8 @@ impl Through for Relayed {
             repeated,
             bounds: limits.into(),
             sealed: self.sealed.clone(),
+            app: self.app.clone(),
+            captured: held.and_then(|held| held.sealed.clone()),
         };
         let twice = reads && matches!(outgoing.method, Method::GET | Method::HEAD);
         let most = wire::HEAD_BYTES.saturating_add(limits.body_decoded);
@@ -282,5 +298,59 @@ impl Relayed {
             self.gateway.name,
             limits.total + MARGIN
         ))
+    }
+}
+
+/// Signing in through the gateway.
+pub(crate) struct SigningIn {
+    relayed: Relayed,
+    audit: Arc<Audit>,
+    limits: Limits,
+    /// What is asked for.
+    scopes: Vec<String>,
+}
+
+/// An errand may take so many requests, each as long as one may.
+const REQUESTS_OF_AN_ERRAND: u32 = 4;
+
+#[async_trait]
+impl Elsewhere for SigningIn {
+    async fn run(&self, errand: Errand, subject: &Subject, before: Option<Before>) -> Result<Brought, Fruitless> {
+        let Relayed { relay, gateway, sealed, app, .. } = &self.relayed;
+        let asked = Errands {
+            about: subject.about().clone(),
+            bounds: (&self.limits).into(),
+            sealed: sealed.clone(),
+            app: app.clone(),
+            scopes: self.scopes.clone(),
+            errand,
+        };
+        let message = Message::of(&asked, Bytes::new()).and_then(|message| line::request(wire::SIGN_IN, message));
+        let message = message.map_err(Failure::Unsent)?;
+        let line = relay.wait_for(gateway, None).await.map_err(|error| Failure::Later(error, None))?;
+        self.audit.leaving(&Event::sign_in_through(subject, &gateway.name)).await.map_err(Failure::Unsent)?;
+        if let Some(before) = before {
+            before().map_err(Failure::Unsent)?;
+        }
+        let until = Instant::now() + self.limits.total * REQUESTS_OF_AN_ERRAND + MARGIN;
+        let answered = timeout_at(until, ask(&line, message, wire::HEAD_BYTES)).await;
+        let (status, body) = match answered {
+            Ok(Ok(answer)) => answer.map_err(Failure::Lost)?,
+            Ok(Err(Lost::Unsent(_) | Lost::Untouched)) => {
+                return Err(Failure::Later(not_connected(&gateway.name), None).into());
+            }
+            Ok(Err(Lost::Midway)) => return Err(Failure::Lost(broke(&gateway.name)).into()),
+            Err(_) => return Err(Failure::Lost(self.relayed.slow(&self.limits)).into()),
+        };
+        if status.is_success() {
+            return Ok(wire::read(body).map_err(Failure::Lost)?.0);
+        }
+        match serde_json::from_slice::<Missed>(&body) {
+            Ok(missed) => Err(missed.into()),
+            Err(_) => {
+                let failed = serde_json::from_slice::<Failed>(&body);
+                Err(Failure::Unsent(failed.map_or_else(|_| wire::garbled(), Into::into)).into())
+            }
+        }
     }
 }

@@ -2,22 +2,28 @@
 //! for. The terms travel beside the box in clear; opened under others, it is refused as a whole. They are all that the gateway
 //! goes by: where the credential is placed and to whom it goes is what was sealed, never what the host says later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::key::{OpeningKey, SealingKey};
 use crate::{
-    consent::{self, SealedBox},
+    consent::{self, App, Discovered, SealedBox, SealedText, app::SecretAuth},
+    digest::Digest,
     error::{Error, Kind, Result},
     manifest::{AuthOption, Values, audience::OriginPattern, declared},
+    origin::Origin,
     secret::Secret,
+    text,
 };
 
 /// What a box is for, and in which form: another is another protocol's.
 const INFO: &[u8] = b"attache gateway box 1";
+/// The same for what an app has, and for what a gateway keeps with the host.
+const INFO_APP: &[u8] = b"attache gateway app 1";
+const INFO_KEPT: &[u8] = b"attache gateway kept 1";
 const VERSION: u32 = 1;
 
 /// What a box is bound to.
@@ -41,6 +47,25 @@ pub struct Terms {
     pub parameters: BTreeMap<String, String>,
     /// The origins that the credential may go to.
     pub audience: Vec<String>,
+    /// The operator's app that it signs in through, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<NamedApp>,
+    /// What the provider said of itself when this was agreed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovered: Option<Discovered>,
+    /// The origins that it signs in at, as far as they were known then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sign_in: Vec<String>,
+}
+
+/// An app, as the terms of a connection name it. Its secrets may be replaced; with another client it is another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NamedApp {
+    /// Its name.
+    pub name: String,
+    /// RFC 6749, 2.2.
+    pub client_id: String,
 }
 
 /// What a connection is to be, before anything is sealed for it.
@@ -53,6 +78,9 @@ pub(crate) struct Wanted<'a> {
     pub(crate) option: &'a declared::AuthOption,
     pub(crate) parameters: &'a BTreeMap<String, String>,
     pub(crate) audience: &'a [OriginPattern],
+    pub(crate) app: Option<&'a App>,
+    pub(crate) discovered: &'a Discovered,
+    pub(crate) sign_in: &'a [Origin],
 }
 
 impl From<Wanted<'_>> for Terms {
@@ -67,6 +95,9 @@ impl From<Wanted<'_>> for Terms {
             option: wanted.option.clone(),
             parameters: wanted.parameters.clone(),
             audience: written(wanted.audience),
+            app: wanted.app.map(|app| NamedApp { name: app.name.clone(), client_id: app.client_id.clone() }),
+            discovered: Some(wanted.discovered.clone()).filter(|it| *it != Discovered::default()),
+            sign_in: wanted.sign_in.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -101,12 +132,9 @@ impl Terms {
     ///
     /// # Errors
     /// `invalid-input` where what was typed does not fit them; `denied` where they name another audience than the auth option
-    /// makes of it, or an option that signs in.
+    /// makes of it.
     pub(crate) fn mean(&self, secrets: BTreeMap<String, Secret>) -> Result<Meant> {
         let option = AuthOption::check(&self.option)?;
-        if !option.scheme.is_direct() {
-            return Err(signs_in(&option.id));
-        }
         let values = Values::new(&option, self.parameters.clone(), secrets)?;
         let audience = consent::audience(&option, &values)?;
         if written(&audience) != self.audience {
@@ -120,13 +148,112 @@ impl Terms {
     }
 }
 
-/// The refusal of an auth option that trades what was typed for something else.
-pub(crate) fn signs_in(option: &str) -> Error {
-    Kind::Usage
-        .error(format!(
-            "The auth option `{option}` signs in, and through a gateway goes only what is sent as it was typed."
-        ))
-        .hint("Choose an auth option that sends or signs with what is typed, or connect without a gateway.")
+/// An app in a box: whose secrets they are, and what they are for. The connections that it may sign in for are those of these
+/// auth options, word for word.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AppTerms {
+    version: u32,
+    /// The environment's name.
+    pub environment: String,
+    /// The gateway's name.
+    pub gateway: String,
+    /// The connector's name.
+    pub connector: String,
+    /// The app's name, and how the provider knows it.
+    pub app: NamedApp,
+    /// Which of its keys the provider knows.
+    pub key_id: Option<String>,
+    /// How it proves that it has its client secret, where the operator says so.
+    pub client_auth: Option<SecretAuth>,
+    /// Where its secrets may go.
+    pub origins: BTreeSet<Origin>,
+    /// What of it is no secret.
+    pub parameters: BTreeMap<String, String>,
+    /// What may be signed in for.
+    pub options: Vec<declared::AuthOption>,
+}
+
+impl AppTerms {
+    /// Of an app that is to be sealed to a gateway.
+    pub(crate) fn of(app: &App, environment: &str, gateway: &str, declared: &declared::Connector) -> Result<Self> {
+        let needs_app = |option: &&declared::AuthOption| AuthOption::check(option).is_ok_and(|it| it.needs_app());
+        Ok(Self {
+            version: VERSION,
+            environment: environment.to_owned(),
+            gateway: gateway.to_owned(),
+            connector: app.connector.clone(),
+            app: NamedApp { name: app.name.clone(), client_id: app.client_id.clone() },
+            key_id: app.key_id.clone(),
+            client_auth: app.client_auth,
+            origins: app.origins.clone(),
+            parameters: app.parameters.clone(),
+            options: declared.auth.iter().filter(needs_app).cloned().collect(),
+        })
+    }
+
+    /// As it is bound.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub fn text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Kind::Internal.error(format!("Terms cannot be written: {error}.")))
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `denied` where they are of another version, or none.
+    pub fn parse(text: &str) -> Result<Self> {
+        let terms: Self = serde_json::from_str(text).map_err(|_| unknown())?;
+        if terms.version == VERSION { Ok(terms) } else { Err(unknown()) }
+    }
+
+    /// Whether a connection of these terms may sign in with it.
+    ///
+    /// # Errors
+    /// `denied` where it is another's.
+    pub(super) fn permit(&self, terms: &Terms) -> Result<()> {
+        let is_theirs = self.environment == terms.environment
+            && self.gateway == terms.gateway
+            && self.connector == terms.connector
+            && terms.app.as_ref() == Some(&self.app);
+        if !is_theirs {
+            return Err(Kind::Denied.error("The host names an app that the connection was not made with."));
+        }
+        if self.options.contains(&terms.option) {
+            return Ok(());
+        }
+        Err(Kind::Denied
+            .error(format!(
+                "The app `{}` was sealed for what its connector said of its auth options then, which has changed.",
+                text::foreign(&self.app.name, 64)
+            ))
+            .hint(format!(
+                "Whoever registered it seals it anew: `attache app set {} --name {} --gateway {}`, with its secrets.",
+                text::foreign(&self.connector, 64),
+                text::foreign(&self.app.name, 64),
+                text::foreign(&self.gateway, 64)
+            )))
+    }
+
+    fn with(self, secrets: BTreeMap<String, Secret>) -> App {
+        App {
+            connector: self.connector,
+            name: self.app.name,
+            client_id: self.app.client_id,
+            key_id: self.key_id,
+            client_auth: self.client_auth,
+            origins: self.origins,
+            redirect_uri: None,
+            parameters: self.parameters,
+            secrets,
+            registered_at: None,
+            gateway: None,
+            sealed: None,
+            created: String::new(),
+        }
+    }
 }
 
 fn unknown() -> Error {
@@ -151,14 +278,95 @@ struct Content {
 /// # Errors
 /// `internal`.
 pub(crate) fn seal(terms: &str, secrets: BTreeMap<String, Secret>, key: &SealingKey) -> Result<SealedBox> {
-    let content = serde_json::to_vec(&Content { secrets }).map(Secret::new);
-    let content = content.map_err(|_| Kind::Internal.error("What was typed cannot be written."))?;
-    let (encapsulated, sealed) = key.seal(INFO, terms.as_bytes(), content.expose())?;
-    Ok(SealedBox {
-        terms: terms.to_owned(),
-        encapsulated: BASE64_STANDARD.encode(encapsulated),
-        sealed: BASE64_STANDARD.encode(sealed),
-    })
+    let SealedText { encapsulated, sealed } = seal_text(INFO, terms.as_bytes(), &Content { secrets }, key)?;
+    Ok(SealedBox { terms: terms.to_owned(), encapsulated, sealed })
+}
+
+/// The same for the secrets of an app, bound to the text of its terms.
+///
+/// # Errors
+/// `internal`.
+pub(crate) fn seal_app(terms: &str, secrets: BTreeMap<String, Secret>, key: &SealingKey) -> Result<SealedBox> {
+    let SealedText { encapsulated, sealed } = seal_text(INFO_APP, terms.as_bytes(), &Content { secrets }, key)?;
+    Ok(SealedBox { terms: terms.to_owned(), encapsulated, sealed })
+}
+
+/// What a gateway keeps with the host: each is for one purpose, and for one connection under the very terms that it was got for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose {
+    /// What was captured.
+    Captured,
+    /// What ties a person who comes back to whoever was sent.
+    Trip,
+    /// A device code.
+    Device,
+}
+
+impl Purpose {
+    fn bound_to(self, terms: &str) -> Vec<u8> {
+        let name = match self {
+            Self::Captured => "captured",
+            Self::Trip => "trip",
+            Self::Device => "device",
+        };
+        format!("{name}\n{}", Digest::of(terms.as_bytes())).into_bytes()
+    }
+}
+
+/// Seals something that the gateway itself will open again.
+///
+/// # Errors
+/// `internal`.
+pub(super) fn keep(purpose: Purpose, terms: &str, content: &impl Serialize, key: &SealingKey) -> Result<SealedText> {
+    seal_text(INFO_KEPT, &purpose.bound_to(terms), content, key)
+}
+
+/// Opens what was kept so.
+///
+/// # Errors
+/// `reconnect-needed` where it was kept for something else, or by another.
+pub(super) fn kept<T: DeserializeOwned>(
+    purpose: Purpose,
+    terms: &str,
+    sealed: &SealedText,
+    key: &OpeningKey,
+) -> Result<T> {
+    let opened = open_text(INFO_KEPT, &purpose.bound_to(terms), sealed, key).ok_or_else(|| {
+        Kind::ReconnectNeeded
+            .error("The gateway cannot open what it signed in for: that was another gateway, or under other terms.")
+            .hint("`attache connection reconnect NAME` signs in again.")
+    })?;
+    serde_json::from_slice(opened.expose()).map_err(|_| unknown())
+}
+
+fn seal_text(info: &[u8], bound_to: &[u8], content: &impl Serialize, key: &SealingKey) -> Result<SealedText> {
+    let content = serde_json::to_vec(content).map(Secret::new);
+    let content = content.map_err(|_| Kind::Internal.error("What is to be sealed cannot be written."))?;
+    let (encapsulated, sealed) = key.seal(info, bound_to, content.expose())?;
+    Ok(SealedText { encapsulated: BASE64_STANDARD.encode(encapsulated), sealed: BASE64_STANDARD.encode(sealed) })
+}
+
+fn open_text(info: &[u8], bound_to: &[u8], sealed: &SealedText, key: &OpeningKey) -> Option<Secret> {
+    let decoded = |text: &str| BASE64_STANDARD.decode(text).ok();
+    let (encapsulated, content) = decoded(&sealed.encapsulated).zip(decoded(&sealed.sealed))?;
+    let opened = key.open(info, bound_to, &encapsulated, &content)?;
+    Some(Secret::new(opened.as_slice()))
+}
+
+/// Opens the box of an app.
+///
+/// # Errors
+/// `approval-needed` where it was sealed to another key or under other terms.
+pub(super) fn open_app(sealed: &SealedBox, key: &OpeningKey) -> Result<(AppTerms, App)> {
+    let text = SealedText { encapsulated: sealed.encapsulated.clone(), sealed: sealed.sealed.clone() };
+    let opened = open_text(INFO_APP, sealed.terms.as_bytes(), &text, key).ok_or_else(|| {
+        Kind::ApprovalNeeded
+            .error("The gateway cannot open the app's secrets: they were sealed to another key, or under other terms.")
+            .hint("`attache app set CONNECTOR --gateway NAME` with its secrets seals them anew.")
+    })?;
+    let Content { secrets } = serde_json::from_slice(opened.expose()).map_err(|_| unknown())?;
+    let terms = AppTerms::parse(&sealed.terms)?;
+    Ok((terms.clone(), terms.with(secrets)))
 }
 
 /// Opens a box: the terms, and what they come to.
@@ -166,16 +374,13 @@ pub(crate) fn seal(terms: &str, secrets: BTreeMap<String, Secret>, key: &Sealing
 /// # Errors
 /// `reconnect-needed` where it was sealed to another key or under other terms; as for [`Terms::mean`].
 pub(super) fn open(sealed: &SealedBox, key: &OpeningKey) -> Result<(Terms, Meant)> {
-    let decoded = |text: &str| BASE64_STANDARD.decode(text).ok();
-    let opened = decoded(&sealed.encapsulated)
-        .zip(decoded(&sealed.sealed))
-        .and_then(|(encapsulated, content)| key.open(INFO, sealed.terms.as_bytes(), &encapsulated, &content))
-        .ok_or_else(|| {
-            Kind::ReconnectNeeded
-                .error("The gateway cannot open the credential: it was sealed to another key, or under other terms.")
-                .hint("`attache connection reconnect NAME` seals it anew.")
-        })?;
-    let Content { secrets } = serde_json::from_slice(&opened).map_err(|_| unknown())?;
+    let text = SealedText { encapsulated: sealed.encapsulated.clone(), sealed: sealed.sealed.clone() };
+    let opened = open_text(INFO, sealed.terms.as_bytes(), &text, key).ok_or_else(|| {
+        Kind::ReconnectNeeded
+            .error("The gateway cannot open the credential: it was sealed to another key, or under other terms.")
+            .hint("`attache connection reconnect NAME` seals it anew.")
+    })?;
+    let Content { secrets } = serde_json::from_slice(opened.expose()).map_err(|_| unknown())?;
     let terms = Terms::parse(&sealed.terms)?;
     let meant = terms.mean(secrets)?;
     Ok((terms, meant))
@@ -215,6 +420,9 @@ mod tests {
             option: option(),
             parameters: [("base".to_owned(), "https://a.example/x".to_owned())].into(),
             audience: vec!["https://a.example".into()],
+            app: None,
+            discovered: None,
+            sign_in: Vec::new(),
         }
     }
 

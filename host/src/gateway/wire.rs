@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     audit::About,
-    consent::SealedBox,
+    consent::{Captured, Errand, Failure, Fruitless, SealedBox, SealedText},
     error::{Error, Kind, Result},
     transport::Limits,
 };
@@ -28,6 +28,8 @@ pub(super) const HELLO: &str = "/hello";
 pub(super) const REFUSED: &str = "/refused";
 /// A request to a service.
 pub(super) const SEND: &str = "/send";
+/// An errand of somebody who signs in.
+pub(super) const SIGN_IN: &str = "/sign-in";
 
 /// Heads: header fields of 64 KiB, a URL of as much, and terms whose texts a manifest bounds.
 pub(super) const HEAD_BYTES: usize = 1 << 20;
@@ -66,6 +68,90 @@ pub(super) struct Asked {
     pub(super) repeated: u32,
     pub(super) bounds: Bounds,
     pub(super) sealed: SealedBox,
+    /// Of the app that the connection signs in through, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) app: Option<SealedBox>,
+    /// What the gateway captured for it, if it signs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) captured: Option<SealedText>,
+}
+
+/// What is to be done to sign in.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Errands {
+    /// For the audit.
+    pub(super) about: About,
+    pub(super) bounds: Bounds,
+    /// Before anything was sealed, only its terms.
+    pub(super) sealed: SealedBox,
+    pub(super) app: Option<SealedBox>,
+    /// What is asked for, where the scheme has scopes.
+    pub(super) scopes: Vec<String>,
+    pub(super) errand: Errand,
+}
+
+/// Why an errand brought nothing.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Missed {
+    #[serde(flatten)]
+    failed: Failed,
+    how: How,
+    /// What a renewal brought before something after it failed.
+    #[serde(default)]
+    kept: Option<Captured>,
+}
+
+/// As [`Failure`] has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum How {
+    Unsent,
+    Refused,
+    Later { wait: Option<Duration> },
+    OfApp { wait: Option<Duration> },
+    Lost,
+    Undecided { slower: bool },
+}
+
+impl Missed {
+    pub(super) fn of(failure: Failure, kept: Option<Captured>) -> Self {
+        let how = match &failure {
+            Failure::Unsent(_) => How::Unsent,
+            Failure::Refused(_) => How::Refused,
+            Failure::Later(_, wait) => How::Later { wait: *wait },
+            Failure::OfApp(_, wait) => How::OfApp { wait: *wait },
+            Failure::Lost(_) => How::Lost,
+            Failure::Undecided { slower } => How::Undecided { slower: *slower },
+        };
+        Self { failed: Failed::from(&failure.into_error()), how, kept }
+    }
+
+    pub(super) fn map_text(self, map: impl Fn(String) -> String) -> Self {
+        let error = Error::from(self.failed).map_text(map);
+        Self { failed: Failed::from(&error), ..self }
+    }
+}
+
+impl From<Failure> for Missed {
+    fn from(failure: Failure) -> Self {
+        Self::of(failure, None)
+    }
+}
+
+impl From<Missed> for Fruitless {
+    fn from(missed: Missed) -> Self {
+        let Missed { failed, how, kept } = missed;
+        let error = Error::from(failed);
+        let failure = match how {
+            How::Unsent => Failure::Unsent(error),
+            How::Refused => Failure::Refused(error),
+            How::Later { wait } => Failure::Later(error, wait),
+            How::OfApp { wait } => Failure::OfApp(error, wait),
+            How::Lost => Failure::Lost(error),
+            How::Undecided { slower } => Failure::Undecided { slower },
+        };
+        Self { failure, kept }
+    }
 }
 
 /// What the service answered, without what must not come back.

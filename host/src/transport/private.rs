@@ -8,6 +8,7 @@ use url::{Host, Url};
 use super::address::{Reach, judge};
 use crate::{
     error::{Error, Kind, Result},
+    text,
     origin::Origin,
 };
 
@@ -146,6 +147,24 @@ impl PrivateAllowed {
     pub fn covers(&self, origin: &Origin) -> bool {
         // Most connections reach public services, and then there is nothing to compare.
         !self.0.is_empty() && self.0.contains(&HostPort::of(origin))
+    }
+
+    /// Refuses whatever is not among them, public or private: what a gateway was not told that it may reach.
+    ///
+    /// # Errors
+    /// `denied`, with what would allow it.
+    pub fn confine(&self, origin: &Origin) -> Result<()> {
+        if self.covers(origin) {
+            return Ok(());
+        }
+        let list: Vec<String> = self.iter().map(ToString::to_string).collect();
+        Err(Kind::Denied
+            .error(format!(
+                "The gateway may not reach {}; it may reach {}.",
+                text::foreign(&origin.to_string(), 300),
+                list.join(", ")
+            ))
+            .hint("Whoever runs the gateway allows it with `--allow HOST:PORT`."))
     }
 
     /// Every host and port, in a fixed order.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use oauth2::{CsrfToken, PkceCodeChallenge};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
@@ -28,16 +29,17 @@ use crate::{
     text,
 };
 
-/// One trip of a browser to the provider: kept where it was begun, and used once.
-#[derive(Clone)]
+/// One trip of a browser to the provider: kept where it was begun, or sealed to there, and used once.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Authorization {
     /// Where the browser goes. It holds the state, and no secret.
     pub url: Url,
     /// Where the provider sends it back to.
     pub redirect_uri: Url,
     /// What ties the callback to this trip (RFC 6749, 10.12).
-    pub(super) state: String,
+    pub(crate) state: String,
     /// What ties the code to it (RFC 7636).
+    #[serde(with = "crate::secret::in_sealed_text")]
     pub(super) verifier: Option<Secret>,
     /// Who must have answered (RFC 9207).
     issuer: Option<String>,

@@ -8,7 +8,7 @@ use super::{Client, Given, filled, request::Parameters};
 use crate::{
     audit::Subject,
     consent::{
-        Captured,
+        Captured, ForDevice, SealedText,
         step::{Failure, Way},
     },
     error::{Error, Kind, Result},
@@ -37,6 +37,8 @@ pub struct DeviceAuthorization {
     /// How long to wait before asking, each time.
     pub interval: Duration,
     pub(super) device_code: Secret,
+    /// In its place, what only a gateway reads.
+    sealed: Option<SealedText>,
     /// Why there was no answer the last time, if there was none.
     failing: Option<Error>,
 }
@@ -86,6 +88,7 @@ impl Client {
             ends: Instant::now() + parsed.expires_in().min(LONGEST),
             interval: parsed.interval().clamp(Duration::from_secs(1), SLOWEST),
             device_code: Secret::new(parsed.device_code().secret().as_str()),
+            sealed: None,
             failing: None,
         })
     }
@@ -98,27 +101,70 @@ impl Client {
         device: &mut DeviceAuthorization,
         subject: &Subject,
     ) -> Result<Polled> {
-        if Instant::now() >= device.ends {
-            // Whoever could not be asked to the end is named.
-            return Err(device.failing.take().unwrap_or_else(expired));
-        }
-        match self.obtain(way, values, &Given::Device(device.device_code.clone()), subject).await {
-            Ok(captured) => Ok(Polled::Granted(captured)),
-            Err(Failure::Undecided { slower }) => {
-                if slower {
-                    device.interval = (device.interval + SLOWER).min(SLOWEST);
-                }
-                device.failing = None;
-                Ok(Polled::NotYet)
-            }
-            Err(Failure::Later(error, wait)) if passes(error.kind()) => Ok(device.wait_longer(error, wait)),
-            Err(Failure::Lost(error)) if was_not_heard(error.kind()) => Ok(device.wait_longer(error, None)),
-            Err(failure) => Err(failure.into_error()),
-        }
+        device.in_time()?;
+        let given = Given::Device(device.device_code.clone());
+        device.heard(self.obtain(way, values, &given, subject).await)
     }
 }
 
 impl DeviceAuthorization {
+    /// As a gateway got it.
+    pub(crate) fn elsewhere(it: ForDevice) -> Self {
+        Self {
+            verification_uri: text::foreign(&it.verification_uri, 500),
+            verification_uri_complete: it.verification_uri_complete.map(|uri| text::foreign(&uri, 1_000)),
+            user_code: text::foreign(&it.user_code, 100),
+            ends: Instant::now() + Duration::from_secs(it.expires_in).min(LONGEST),
+            interval: Duration::from_secs(it.interval).clamp(Duration::from_secs(1), SLOWEST),
+            device_code: Secret::new(""),
+            sealed: Some(it.device),
+            failing: None,
+        }
+    }
+
+    /// The same for somebody else, but for the code, which is theirs to seal.
+    pub(crate) fn for_device(self, seal: impl FnOnce(&Secret) -> Result<SealedText>) -> Result<ForDevice> {
+        Ok(ForDevice {
+            device: seal(&self.device_code)?,
+            expires_in: self.ends.saturating_duration_since(Instant::now()).as_secs(),
+            interval: self.interval.as_secs(),
+            verification_uri: self.verification_uri,
+            verification_uri_complete: self.verification_uri_complete,
+            user_code: self.user_code,
+        })
+    }
+
+    /// What only a gateway asks with.
+    pub(crate) fn sealed(&self) -> Option<&SealedText> {
+        self.sealed.as_ref()
+    }
+
+    /// Whether it may be asked yet.
+    pub(crate) fn in_time(&mut self) -> Result<()> {
+        if Instant::now() < self.ends {
+            return Ok(());
+        }
+        // Whoever could not be asked to the end is named.
+        Err(self.failing.take().unwrap_or_else(expired))
+    }
+
+    /// What the provider's answer comes to.
+    pub(crate) fn heard(&mut self, answer: Result<Captured, Failure>) -> Result<Polled> {
+        match answer {
+            Ok(captured) => Ok(Polled::Granted(captured)),
+            Err(Failure::Undecided { slower }) => {
+                if slower {
+                    self.interval = (self.interval + SLOWER).min(SLOWEST);
+                }
+                self.failing = None;
+                Ok(Polled::NotYet)
+            }
+            Err(Failure::Later(error, wait)) if passes(error.kind()) => Ok(self.wait_longer(error, wait)),
+            Err(Failure::Lost(error)) if was_not_heard(error.kind()) => Ok(self.wait_longer(error, None)),
+            Err(failure) => Err(failure.into_error()),
+        }
+    }
+
     /// RFC 8628, 3.5: a time-out is a reason to be slower, not to give up; and so is a provider that fails for a while.
     fn wait_longer(&mut self, error: Error, wait: Option<Duration>) -> Polled {
         self.interval = (self.interval * 2).max(wait.unwrap_or_default()).min(SLOWEST);

@@ -9,9 +9,9 @@ use url::Url;
 use super::shows_certificate;
 use crate::{
     audit::Subject,
-    consent::step::Way,
+    consent::{App, step::Way},
     error::{Error, Kind, Result},
-    manifest::Oauth2,
+    manifest::{AuthOption, Oauth2, Values, template::Moment},
     origin::Origin,
     text,
     transport::Outgoing,
@@ -67,6 +67,50 @@ struct Resource {
     resource: String,
     #[serde(default)]
     authorization_servers: Vec<Url>,
+}
+
+/// Whether something of the provider is left to what it says of itself.
+pub(crate) fn is_discovered(option: &AuthOption) -> bool {
+    option.scheme.oauth2().is_some_and(|settings| settings.issuer.is_some())
+}
+
+/// What the provider of an auth option says of itself, where the connector leaves something to that.
+///
+/// # Errors
+/// As for [`Discovered::of`]; `invalid-input` where what was typed does not name a provider.
+pub(crate) async fn discover(
+    option: &AuthOption,
+    app: Option<&App>,
+    values: &Values,
+    way: &Way,
+    subject: &Subject,
+) -> Result<Discovered> {
+    let Some((settings, issuer)) = option.scheme.oauth2().and_then(|it| Some((it, it.issuer.as_ref()?))) else {
+        return Ok(Discovered::default());
+    };
+    let issuer = match issuer.fill(values, &Moment::now()) {
+        Ok(issuer) => issuer,
+        // An issuer that may be left out, and was: the endpoints were typed one by one.
+        Err(_) if settings.token_url.as_ref().is_some_and(|url| url.fill(values, &Moment::now()).is_ok()) => {
+            return Ok(Discovered::default());
+        }
+        Err(why) => {
+            return Err(Kind::InvalidInput.error(format!("The provider's issuer cannot be filled in: {why}.")));
+        }
+    };
+    let own = Origin::of(issuer.expose())?;
+    let permits = |url: &Url| match app {
+        Some(app) => app.permits(url),
+        // Who typed the client's secret is shown where it goes; it stays with whom it was typed for.
+        None if Origin::of(url)? == own => Ok(()),
+        None => Err(Kind::Denied
+            .error(format!(
+                "The provider's metadata names an endpoint elsewhere, at {}.",
+                text::foreign(url.as_str(), 300)
+            ))
+            .hint("Give the endpoints one by one if that is meant.")),
+    };
+    Discovered::of(issuer.expose(), way, &permits, settings, subject).await
 }
 
 impl Discovered {

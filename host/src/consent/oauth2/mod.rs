@@ -19,6 +19,7 @@ pub use authorization::{Authorization, Callback};
 pub use device::DeviceAuthorization;
 pub(crate) use device::Polled;
 pub use discovery::Discovered;
+pub(crate) use discovery::{discover, is_discovered};
 pub(crate) use proof::algorithm_of;
 pub(crate) use registration::register;
 pub use revocation::Revoked;
@@ -154,7 +155,7 @@ impl Client {
 
     /// Whether asking again spends something that cannot be used twice.
     pub(crate) fn spends(&self, before: &Captured) -> bool {
-        before.values.contains_key(REFRESH_TOKEN) || !self.settings.refresh.is_empty()
+        before.holds(REFRESH_TOKEN) || !self.settings.refresh.is_empty()
     }
 
     /// Whether it shows a certificate in the TLS handshake.

@@ -92,6 +92,8 @@ pub(crate) async fn register(
         redirect_uri: public.cloned(),
         parameters: BTreeMap::new(),
         secrets: secret.into_iter().collect(),
+        gateway: None,
+        sealed: None,
         registered_at: Some(endpoint),
         created: now(),
     })

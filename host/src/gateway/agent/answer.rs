@@ -2,6 +2,8 @@
 //! attached. What is placed where, and what goes to whom, is what was sealed; what can be reached at all is the gateway's own
 //! list.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
@@ -17,7 +19,6 @@ use crate::{
     error::{Kind, Result},
     manifest::template::Moment,
     origin::Origin,
-    text,
     transport::{Incoming, Limits, Outgoing, PrivateAllowed, Transport},
 };
 
@@ -29,9 +30,9 @@ pub(super) struct Answerer {
     pub(super) boxes: Boxes,
     /// What may be reached.
     pub(super) allowed: PrivateAllowed,
-    pub(super) transport: Transport,
+    pub(super) transport: Arc<Transport>,
     pub(super) limits: Limits,
-    pub(super) audit: Audit,
+    pub(super) audit: Arc<Audit>,
 }
 
 impl Answerer {
@@ -40,7 +41,7 @@ impl Answerer {
     /// # Errors
     /// Every kind of the way out. The sentence holds nothing of what was attached.
     pub(super) async fn answer(&self, asked: Asked, body: Bytes) -> Result<(Told, Bytes)> {
-        let opened = self.boxes.open(&asked.sealed)?;
+        let opened = self.boxes.open(&asked.sealed, asked.app.as_ref(), asked.captured.as_ref())?;
         let subject = Subject::new(asked.about.clone());
         let mut sent = Scrubber::default();
         let answered = self.send(asked, body, &opened, &subject, &mut sent).await;
@@ -61,8 +62,8 @@ impl Answerer {
         let headers = HeaderMap::try_from(asked.headers)?;
         // A service that has a secret may give it back whenever it likes, and not only in the answer to what brought it.
         let origin = Origin::of(&url)?;
-        if opened.meant.audience.iter().any(|pattern| pattern.matches(&origin)) {
-            sent.add(&opened.known, opened.meant.values.secret().values().cloned());
+        if opened.audience.iter().any(|pattern| pattern.matches(&origin)) {
+            sent.add(&opened.known, opened.values.secret().values().cloned());
         }
         let limits = asked.bounds.within(&self.limits);
         let mut outgoing = Outgoing::new(method.clone(), url.clone(), headers, body);
@@ -92,27 +93,24 @@ impl Answerer {
     /// What the credential may go to was sealed with it; what may be reached at all is said here.
     fn judge(&self, url: &Url, attach: bool, opened: &Opened) -> Result<()> {
         let origin = Origin::of(url)?;
-        if !self.allowed.covers(&origin) {
-            let list: Vec<String> = self.allowed.iter().map(ToString::to_string).collect();
-            return Err(Kind::Denied
-                .error(format!(
-                    "The gateway may not reach {}; it may reach {}.",
-                    text::foreign(&origin.to_string(), 300),
-                    list.join(", ")
-                ))
-                .hint("Whoever runs the gateway allows it with `--allow HOST:PORT`."));
-        }
+        self.allowed.confine(&origin)?;
         if !attach {
             return Ok(());
         }
         let audience = Reachable {
-            audience: opened.meant.audience.clone(),
+            audience: opened.audience.clone(),
+            sign_in: opened.sign_in(),
             private: self.allowed.clone(),
             ..Reachable::default()
         };
         match audience.judge(url)? {
-            Destination::Audience => Ok(()),
-            Destination::Open => Err(Kind::Internal.error("Nothing is open to a credential.")),
+            Destination::Audience => {}
+            Destination::Open => return Err(Kind::Internal.error("Nothing is open to a credential.")),
+        }
+        // A secret of the operator's app goes to the app's origins, whatever the owner of a connection typed.
+        match &opened.app {
+            Some(app) if opened.option.carries_app_secrets() => app.permits(url),
+            _ => Ok(()),
         }
     }
 
@@ -157,6 +155,6 @@ fn attach(wanted: bool, opened: &Opened, existing: Existing, outgoing: &mut Outg
     if !wanted {
         return Ok(Attached::default());
     }
-    let option = &opened.meant.option;
-    credential::attach(&option.attach, &option.jwts, &opened.meant.values, &Moment::now(), existing, outgoing)
+    let option = &opened.option;
+    credential::attach(&option.attach, &option.jwts, &opened.values, &Moment::now(), existing, outgoing)
 }

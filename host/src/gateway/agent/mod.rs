@@ -9,6 +9,7 @@
 //! | `recovery` | standing in for another machine |
 //! | `run` | staying connected |
 //! | `answer` | the way of one request |
+//! | `sign_in` | the way of one errand |
 //! | `opened` | boxes that were opened |
 
 mod answer;
@@ -18,6 +19,7 @@ mod join;
 mod opened;
 mod recovery;
 mod run;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 

@@ -7,15 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use url::Url;
+
 use super::super::{
     key::OpeningKey,
-    sealed::{self, Meant, Terms},
+    sealed::{self, Meant, Purpose, Terms},
 };
 use crate::{
-    consent::SealedBox,
+    consent::{self, App, Captured, Discovered, SealedBox, SealedText},
     digest::Digest,
     egress::Known,
     error::{Error, Kind, Result},
+    manifest::{AuthOption, Values, audience::OriginPattern, template::Moment},
     sync::lock,
     transport::PoolKey,
 };
@@ -25,10 +28,19 @@ const KEPT: Duration = Duration::from_secs(10 * 60);
 /// How many are kept, which is more than a gateway's connections.
 const MOST: usize = 4_096;
 
-/// What was in a box, and what is found of it in answers.
+/// What was in the boxes of a connection, and what is found of it in answers.
 pub(super) struct Opened {
     pub(super) terms: Terms,
-    pub(super) meant: Meant,
+    /// Byte by byte, as what is kept for it is bound to them.
+    pub(super) bound_to: String,
+    pub(super) option: AuthOption,
+    /// What was typed, what its app has, and what was captured.
+    pub(super) values: Values,
+    /// Where the credential may go with these values.
+    pub(super) audience: Vec<OriginPattern>,
+    pub(super) app: Option<Arc<App>>,
+    /// What signing in gave, with its secrets.
+    pub(super) captured: Option<Captured>,
     pub(super) known: Known,
 }
 
@@ -36,6 +48,20 @@ impl Opened {
     /// Whose network connections are used.
     pub(super) fn pool(&self) -> PoolKey {
         PoolKey::new(format!("{}/{}", self.terms.connection, self.terms.generation))
+    }
+
+    /// Where it signs in, which no connector calls.
+    pub(super) fn sign_in(&self) -> Vec<Url> {
+        let (moment, discovered) = (Moment::now(), self.discovered());
+        let declared = self.option.scheme.urls();
+        // One that needs what was not captured yet leads nowhere yet.
+        let declared = declared.iter().filter_map(|(_, url)| Some(url.fill(&self.values, &moment).ok()?.expose().clone()));
+        declared.chain(discovered.endpoints().map(|(_, url)| url.clone())).collect()
+    }
+
+    /// What the provider said of itself when the connection was agreed to.
+    pub(super) fn discovered(&self) -> Discovered {
+        self.terms.discovered.clone().unwrap_or_default()
     }
 }
 
@@ -52,22 +78,30 @@ impl Boxes {
         Self { key, environment, opened: Mutex::default() }
     }
 
-    /// What is in a box.
+    /// What opens and seals them.
+    pub(super) fn key(&self) -> &OpeningKey {
+        &self.key
+    }
+
+    /// What is in a connection's box, in its app's, and in what was captured for it.
     ///
     /// # Errors
-    /// `reconnect-needed` where it does not open, `denied` where it is for another environment.
-    pub(super) fn open(&self, sealed: &SealedBox) -> Result<Arc<Opened>> {
-        // Every byte of it: two boxes of the same terms are two.
-        let name = Digest::of(format!("{}\0{}\0{}", sealed.encapsulated, sealed.sealed, sealed.terms).as_bytes());
+    /// `reconnect-needed` or `approval-needed` where one does not open; `denied` where it is for another environment, or where
+    /// they do not belong together.
+    pub(super) fn open(
+        &self,
+        sealed: &SealedBox,
+        app: Option<&SealedBox>,
+        captured: Option<&SealedText>,
+    ) -> Result<Arc<Opened>> {
+        let name = name_of(sealed, app, captured);
         if let Some((opened, used)) = lock(&self.opened).get_mut(&name) {
             *used = Instant::now();
             return Ok(opened.clone());
         }
         let (terms, meant) = sealed::open(sealed, &self.key)?;
-        if terms.environment != self.environment {
-            return Err(self.elsewhere(&terms));
-        }
-        let opened = Arc::new(Opened { terms, meant, known: Known::default() });
+        let captured = captured.map(|it| sealed::kept(Purpose::Captured, &sealed.terms, it, &self.key)).transpose()?;
+        let opened = Arc::new(self.together(terms, sealed.terms.clone(), meant, app, captured)?);
         let mut all = lock(&self.opened);
         if all.len() >= MOST {
             all.clear();
@@ -76,9 +110,50 @@ impl Boxes {
         Ok(opened)
     }
 
+    /// What terms say before anything is sealed for them: with what was typed and is no secret.
+    ///
+    /// # Errors
+    /// As for [`Boxes::open`].
+    pub(super) fn proposed(&self, terms: &str, app: Option<&SealedBox>) -> Result<Opened> {
+        let parsed = Terms::parse(terms)?;
+        let option = AuthOption::check(&parsed.option)?;
+        let values = Values::without_secrets(&option, parsed.parameters.clone())?;
+        let meant = Meant { option, values, audience: Vec::new() };
+        self.together(parsed, terms.to_owned(), meant, app, None)
+    }
+
     /// Forgets what nobody used for a while.
     pub(super) fn sweep(&self) {
         lock(&self.opened).retain(|_, (_, used)| used.elapsed() < KEPT);
+    }
+
+    fn together(
+        &self,
+        terms: Terms,
+        bound_to: String,
+        meant: Meant,
+        app: Option<&SealedBox>,
+        captured: Option<Captured>,
+    ) -> Result<Opened> {
+        if terms.environment != self.environment {
+            return Err(self.elsewhere(&terms));
+        }
+        let Meant { option, mut values, .. } = meant;
+        let app = match (app, &terms.app) {
+            (None, None) => None,
+            (Some(app), Some(_)) => {
+                let (whose, app) = sealed::open_app(app, &self.key)?;
+                whose.permit(&terms)?;
+                app.give(&option, &mut values)?;
+                Some(Arc::new(app))
+            }
+            _ => return Err(Kind::Denied.error("The connection's terms and the app that the host names do not go together.")),
+        };
+        if let Some(captured) = &captured {
+            values = consent::with_captured(&option.scheme.captured(), values, captured)?;
+        }
+        let audience = consent::audience(&option, &values)?;
+        Ok(Opened { terms, bound_to, option, values, audience, app, captured, known: Known::default() })
     }
 
     fn elsewhere(&self, terms: &Terms) -> Error {
@@ -87,4 +162,12 @@ impl Boxes {
             terms.environment, self.environment
         ))
     }
+}
+
+/// Every byte of them: two boxes of the same terms are two.
+fn name_of(sealed: &SealedBox, app: Option<&SealedBox>, captured: Option<&SealedText>) -> Digest {
+    let whole = |it: &SealedBox| [it.encapsulated.clone(), it.sealed.clone(), it.terms.clone()];
+    let app = app.map(whole).unwrap_or_default();
+    let captured = captured.map(|it| [it.encapsulated.clone(), it.sealed.clone()]).unwrap_or_default();
+    Digest::of(whole(sealed).iter().chain(&app).chain(&captured).fold(String::new(), |all, it| all + it + "\0").as_bytes())
 }

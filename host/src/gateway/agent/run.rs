@@ -22,7 +22,7 @@ use super::{
         Identity,
         channel::Purpose,
         door::Joined,
-        wire::{self, Asked, Failed, Message},
+        wire::{self, Asked, Errands, Failed, Message},
     },
     answer::Answerer,
     dial::Way,
@@ -79,9 +79,9 @@ pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMu
     let answerer = Arc::new(Answerer {
         boxes: Boxes::new(membership.keys.opening, expected.environment.clone()),
         allowed: run.allowed,
-        transport: Transport::new(Arc::new(SystemResolver), run.ca_file),
+        transport: Arc::new(Transport::new(Arc::new(SystemResolver), run.ca_file)),
         limits: run.limits,
-        audit: Audit::open(folder.path(), membership.keys.audit, None)?,
+        audit: Arc::new(Audit::open(folder.path(), membership.keys.audit, None)?),
     });
     let dialler = Dialler { way, me, host, expected, answerer };
     let (stop, stopping) = watch::channel(false);
@@ -199,16 +199,23 @@ impl Line {
         let path = request.uri().path().to_owned();
         let most = wire::HEAD_BYTES.saturating_add(self.answerer.limits.body_decoded);
         let answered = match wire::collect(request.into_body(), most).await {
-            Ok(said) => self.said(&path, said).await,
-            Err(error) => Err(error),
+            Ok(said) if path == wire::SIGN_IN => self.sign_in(said).await,
+            Ok(said) => self.said(&path, said).await.map_err(|error| wire::failure(&error)),
+            Err(error) => Err(wire::failure(&error)),
         };
         let (status, message) = match answered {
             Ok(message) => (StatusCode::OK, message),
-            Err(error) => (StatusCode::BAD_GATEWAY, Message::plain(wire::failure(&error).to_string().into())),
+            Err(failure) => (StatusCode::BAD_GATEWAY, Message::plain(failure.to_string().into())),
         };
         let mut response = Response::new(message);
         *response.status_mut() = status;
         Ok(response)
+    }
+
+    async fn sign_in(&self, said: Bytes) -> Result<Message, serde_json::Value> {
+        let (asked, _): (Errands, Bytes) = wire::read(said).map_err(|error| wire::failure(&error))?;
+        let brought = self.answerer.sign_in(asked).await.map_err(|missed| serde_json::json!(missed))?;
+        Message::of(&brought, Bytes::new()).map_err(|error| wire::failure(&error))
     }
 
     async fn said(&self, path: &str, said: Bytes) -> Result<Message> {

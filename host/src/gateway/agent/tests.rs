@@ -23,14 +23,14 @@ use super::{
 };
 use crate::{
     audit::{About, Audit},
-    consent::SealedBox,
+    consent::{Discovered, SealedBox},
     digest::Digest,
     error::{Kind, Result},
     manifest::{audience::OriginPattern, declared},
     origin::Origin,
     secret::Secret,
     sync::lock,
-    transport::{Limits, PrivateAllowed, Transport},
+    transport::{Limits, PrivateAllowed},
 };
 
 const KEY: &str = "hunter2-hunter2";
@@ -109,6 +109,9 @@ async fn story() -> Story {
         option: &option,
         parameters: &BTreeMap::new(),
         audience: &audience,
+        app: None,
+        discovered: &Discovered::default(),
+        sign_in: &[],
     }
     .into();
     let secrets = [("key".to_owned(), Secret::new(KEY))].into();
@@ -118,9 +121,9 @@ async fn story() -> Story {
         boxes: Boxes::new(key, "default".into()),
         allowed: PrivateAllowed::parse_reachable([&service, &other].map(|it| format!("127.0.0.1:{}", it.port)))
             .unwrap(),
-        transport: Transport::default(),
+        transport: Arc::default(),
         limits: Limits::default(),
-        audit: Audit::open(folder.path(), Secret::new("chain"), None).unwrap(),
+        audit: Arc::new(Audit::open(folder.path(), Secret::new("chain"), None).unwrap()),
     };
     Story { answerer, sealed, service, other, folder }
 }
@@ -146,6 +149,8 @@ impl Story {
             repeated: 0,
             bounds: Bounds::from(&Limits::default()),
             sealed: self.sealed.clone(),
+            app: None,
+            captured: None,
         }
     }
 
@@ -254,8 +259,8 @@ async fn the_gateways_own_bounds_hold_whatever_the_host_says() {
 #[tokio::test]
 async fn what_nobody_uses_is_forgotten_and_opened_again() {
     let story = story().await;
-    let opened = story.answerer.boxes.open(&story.sealed).unwrap();
-    assert!(Arc::ptr_eq(&opened, &story.answerer.boxes.open(&story.sealed).unwrap()));
+    let opened = story.answerer.boxes.open(&story.sealed, None, None).unwrap();
+    assert!(Arc::ptr_eq(&opened, &story.answerer.boxes.open(&story.sealed, None, None).unwrap()));
     story.answerer.boxes.sweep();
-    assert!(Arc::ptr_eq(&opened, &story.answerer.boxes.open(&story.sealed).unwrap()), "it was just used");
+    assert!(Arc::ptr_eq(&opened, &story.answerer.boxes.open(&story.sealed, None, None).unwrap()), "it was just used");
 }

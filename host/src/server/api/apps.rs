@@ -11,9 +11,9 @@ use super::{
     asked::{At, Body, In, List, Page, Place},
     asker::Asker,
     problem::Answered,
-    views::AppView,
+    views::{AppView, SealingView},
 };
-use crate::{apps::AppRequest, callers::Permission, consent::app::SecretAuth, secret::Secret};
+use crate::{apps::AppRequest, callers::Permission, consent::{SealedBox, app::SecretAuth}, secret::Secret};
 
 /// What an app is to be; what is left out stays as it was.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -40,6 +40,48 @@ pub(crate) struct NewApp {
     /// are never shown again.
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, String>,
+    /// The gateway that alone is to have them; then they are sealed, and none stands among those above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway: Option<String>,
+    /// See `gateway`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<SealedApp>,
+}
+
+/// What an app has, sealed to a gateway: as for a connection, with the info `attache gateway app 1`.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SealedApp {
+    /// The terms that the host gave, byte by byte.
+    pub(crate) terms: String,
+    /// `enc`, in base64.
+    pub(crate) encapsulated: String,
+    /// The ciphertext, in base64.
+    pub(crate) ciphertext: String,
+}
+
+impl NewApp {
+    fn request(self, asker: Asker, connector: String, name: String) -> AppRequest {
+        AppRequest {
+            environment: asker.environment,
+            connector,
+            name: Some(name),
+            client_id: self.client_id,
+            key_id: self.key_id,
+            client_auth: self.client_auth,
+            origins: self.origins,
+            redirect_uri: self.redirect_uri,
+            parameters: self.parameters,
+            secrets: self.secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
+            gateway: self.gateway,
+            sealed: self.sealed.map(|SealedApp { terms, encapsulated, ciphertext }| SealedBox {
+                terms,
+                encapsulated,
+                sealed: ciphertext,
+            }),
+            caller: asker.caller,
+        }
+    }
 }
 
 /// The apps.
@@ -91,20 +133,23 @@ pub(super) async fn set(
     Body(asked): Body<NewApp>,
 ) -> Answered<Json<AppView>> {
     asker.may(Permission::Administer)?;
-    let app = api.host.set_app(AppRequest {
-        environment: asker.environment,
-        connector,
-        name: Some(name),
-        client_id: asked.client_id,
-        key_id: asked.key_id,
-        client_auth: asked.client_auth,
-        origins: asked.origins,
-        redirect_uri: asked.redirect_uri,
-        parameters: asked.parameters,
-        secrets: asked.secrets.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
-        caller: asker.caller,
-    })?;
+    let app = api.host.set_app(asked.request(asker, connector, name))?;
     Ok(Json((&app).into()))
+}
+
+/// Says what the secrets of an app would be sealed to, and for what. Nothing is kept of it.
+#[utoipa::path(post, path = "/v1/apps/{connector}/{name}/sealing", tag = "apps",
+    params(Place, ("connector" = String, Path), ("name" = String, Path)), request_body = NewApp,
+    responses((status = 200, body = SealingView)))]
+pub(super) async fn seal(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    At((connector, name)): At<(String, String)>,
+    Body(asked): Body<NewApp>,
+) -> Answered<Json<SealingView>> {
+    asker.may(Permission::Administer)?;
+    let (gateway, terms) = api.host.propose_app(asked.request(asker, connector, name))?;
+    Ok(Json(SealingView { gateway: gateway.name, key: gateway.key, terms: terms.text()? }))
 }
 
 /// Removes an app with its secrets.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     callers::Permission,
-    connect::{ConnectRequest, SignedIn, find_option},
+    connect::{ConnectProposal, ConnectRequest, SignedIn, find_option},
     error::{Kind, Result},
     manifest::oauth2::Grant,
     secret::Secret,
@@ -91,6 +91,16 @@ pub(crate) struct Checked {
 }
 
 const WHO: [Permission; 2] = [Permission::Call, Permission::Connect];
+
+impl Agree {
+    /// Puts what was sealed where it was proposed.
+    pub(crate) fn take_sealed(self, proposal: &ConnectProposal) -> Result<()> {
+        match self.sealed {
+            Some(SealedSecrets { encapsulated, ciphertext }) => proposal.take_sealed(encapsulated, ciphertext),
+            None => Ok(()),
+        }
+    }
+}
 
 impl NewConnection {
     /// What the host is asked. Secrets that are kept are added here and go nowhere.
@@ -199,11 +209,8 @@ pub(super) async fn connect(
             .hint("Make a connect session for it.")
             .into());
     }
-    let signed_in = match asked.sealed {
-        Some(SealedSecrets { encapsulated, ciphertext }) => SignedIn::Sealed { encapsulated, sealed: ciphertext },
-        None => SignedIn::Agreed,
-    };
-    let made = api.host.connect(&proposal, signed_in).await?;
+    asked.take_sealed(&proposal)?;
+    let made = api.host.connect(&proposal, SignedIn::Agreed).await?;
     Ok((StatusCode::CREATED, Json(MadeView::of(&api.host, &asker.environment, made)?)))
 }
 

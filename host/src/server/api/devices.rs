@@ -57,6 +57,7 @@ pub(super) async fn begin(
     if proposal.grant != Some(Grant::DeviceCode) {
         return Err(Kind::Usage.error("That is not signed in for on another device.").into());
     }
+    asked.take_sealed(&proposal)?;
     let device = api.host.begin_device(&proposal).await?;
     let view = DeviceView {
         authorization: String::new(),

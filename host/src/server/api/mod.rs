@@ -47,7 +47,7 @@ use utoipa_axum::{
 };
 
 pub(crate) use self::{
-    apps::NewApp,
+    apps::{NewApp, SealedApp},
     asked::List,
     audit::Verified,
     callers::{MadeCaller, NewCaller},
@@ -146,6 +146,7 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(apps::list))
         .routes(routes!(apps::only))
         .routes(routes!(apps::show, apps::set, apps::remove))
+        .routes(routes!(apps::seal))
         .routes(routes!(connections::list, connections::connect))
         .routes(routes!(connections::propose))
         .routes(routes!(devices::begin))

@@ -16,9 +16,10 @@ use super::{
     Api, Pages,
     asked::{At, Body, Place},
     asker::Asker,
-    connections::{NewConnection, may_make},
+    connections::{Agree, NewConnection, may_make},
     prefer::Prefer,
     problem::{Answered, Written, status_of},
+    proposals::What,
     views::MadeView,
 };
 use crate::{
@@ -33,7 +34,12 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct NewSession {
-    pub(crate) connection: NewConnection,
+    /// What they are to connect; or, in its place, `agreed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) connection: Option<NewConnection>,
+    /// What was proposed already, where something was sealed for it to a gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agreed: Option<Agree>,
     /// Who it is for; the caller authenticates that person when they come back.
     pub(crate) owner: String,
     /// Where they go then, with `attache_code`: one that the host was started with.
@@ -101,8 +107,24 @@ pub(super) async fn create(
             .hint("Start it with `attache serve --return-url URL`; the URL must be the very same.")
             .into());
     }
-    let request = asked.connection.request(&api, &asker)?;
-    let proposal = api.host.propose_connection(request).await?;
+    let proposal = match (asked.connection, asked.agreed) {
+        (Some(connection), None) => {
+            let request = connection.request(&api, &asker)?;
+            Arc::new(api.host.propose_connection(request).await?)
+        }
+        (None, Some(agreed)) => {
+            let What::Connection(proposal) = api.proposals.take(&asker, &agreed.proposal)? else {
+                return Err(Kind::Usage.error("That is not the proposal of a connection.").into());
+            };
+            agreed.take_sealed(&proposal)?;
+            proposal
+        }
+        _ => {
+            return Err(Kind::Usage
+                .error("A session is for a connection, or for what was proposed: one of `connection` and `agreed`.")
+                .into());
+        }
+    };
     if !proposal.sends_away() {
         return Err(Kind::Usage
             .error("There is no page of a provider that a person could be sent to for this.")
@@ -113,7 +135,7 @@ pub(super) async fn create(
     if let Some(state) = asked.state {
         return_url.query_pairs_mut().append_pair("state", &state);
     }
-    let asked = Asked { proposal: Arc::new(proposal), owner: Some(asked.owner), return_url: Some(return_url) };
+    let asked = Asked { proposal, owner: Some(asked.owner), return_url: Some(return_url) };
     let (id, link) = pages.server.open(asked)?;
     let (lasts, confirm_within) = (LASTS.as_secs(), pages.confirm_within.as_secs());
     Ok((StatusCode::CREATED, Json(SessionView { id, link: link.to_string(), lasts, confirm_within })))

@@ -315,6 +315,9 @@ pub(crate) struct AppView {
     pub(crate) client_id: String,
     /// What it proves itself with.
     pub(crate) proof: String,
+    /// The gateway that alone has its secrets, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway: Option<String>,
     pub(crate) key_id: Option<String>,
     pub(crate) origins: Vec<String>,
     pub(crate) redirect_uri: Option<String>,
@@ -337,6 +340,7 @@ impl From<&App> for AppView {
             name: it.name.clone(),
             client_id: it.client_id.clone(),
             proof: proof(it).into(),
+            gateway: it.gateway.as_ref().map(|gateway| gateway.name.clone()),
             key_id: it.key_id.clone(),
             origins: it.origins.iter().map(ToString::to_string).collect(),
             redirect_uri: it.redirect_uri.as_ref().map(ToString::to_string),
@@ -353,6 +357,7 @@ impl From<&App> for AppView {
 fn proof(app: &App) -> &'static str {
     let has = |name: &str| app.secrets.contains_key(name);
     match () {
+        () if app.sealed.is_some() => "what is sealed to its gateway",
         () if has(PRIVATE_KEY) => "private key",
         () if has(CERTIFICATE[0]) => "client certificate",
         () if has(CLIENT_SECRET) && app.client_auth == Some(SecretAuth::ClientSecretJwt) => {

@@ -26,6 +26,7 @@ pub(super) struct Consent {
     audience: Vec<String>,
     sign_in: Vec<String>,
     named_later: Vec<String>,
+    gateway: Option<(String, String)>,
     open_hosts: Vec<String>,
     private: Vec<String>,
     readable: Vec<(String, String)>,
@@ -63,6 +64,7 @@ impl Consent {
             audience: all(&consent.origins),
             sign_in: all(&consent.sign_in),
             named_later: all(&proposal.named_later),
+            gateway: consent.gateway.as_ref().map(|it| (it.name.clone(), it.key.to_string())),
             open_hosts: all(&consent.open_hosts),
             private: all(&proposal.private_origins),
             readable: proposal

@@ -275,7 +275,8 @@ async fn try_to_propose(acting: &Acting, way: &Way) -> Result<Response> {
     let name = asked.name.clone().unwrap_or_default();
     let state = console.sessions.begin_trip(&acting.session, &name, Instant::now())?;
     let session = NewSession {
-        connection: asked,
+        connection: Some(asked),
+        agreed: None,
         owner: acting.session.who.caller.clone(),
         return_url: return_url(&console.base),
         state: Some(state),
