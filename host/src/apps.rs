@@ -120,7 +120,10 @@ impl Host {
             && request.secrets.is_empty()
         {
             return Err(Kind::Usage
-                .error(format!("What the app `{name}` has is sealed to the gateway `{}`, with everything that it is for.", gateway.name))
+                .error(format!(
+                    "What the app `{name}` has is sealed to the gateway `{}`, with everything that it is for.",
+                    gateway.name
+                ))
                 .hint(format!("Change it with `--gateway {}` and its secrets, which nobody here has.", gateway.name)));
         }
         let mut app = match (before, request.client_id) {

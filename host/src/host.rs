@@ -16,8 +16,8 @@ use crate::{
     call,
     connect::find_option,
     consent::{
-        self, App, Approval, Book, Connection, Consent, Elsewhere, Environment, Isolation, Kept, LEAVING, Leaving, SignIn,
-        Source, Turn, Turns, Way,
+        self, App, Approval, Book, Connection, Consent, Elsewhere, Environment, Isolation, Kept, LEAVING, Leaving,
+        SignIn, Source, Turn, Turns, Way,
     },
     digest::Digest,
     egress::{Access, Credentials, Through, Typed},

@@ -12,13 +12,13 @@ use crate::{
 };
 
 /// Another machine of the gateway `plant`, and its recovery key's file, which the first one wrote.
-fn another(plant: &Plant) -> (Attache, String) {
+pub(crate) fn another(plant: &Plant) -> (Attache, String) {
     let (second, file) = (machine(), plant.private.folder().join("plant.recovery").to_str().unwrap().to_owned());
     plant.private.run(&["gateway", "recovery-key", "--to", &file]).done();
     (second, file)
 }
 
-fn join_with(private: &Attache, url: &str, code: &str, recovery: &str) -> Outcome {
+pub(crate) fn join_with(private: &Attache, url: &str, code: &str, recovery: &str) -> Outcome {
     let recovery = format!("file:{recovery}");
     let how = ["gateway", "join", "--host", url, "--code", "-", "--recovery-key", &recovery, "--output", "json"];
     private.run_with_input(&how, code)

@@ -12,8 +12,11 @@ use serde_json::{Value, json};
 use crate::{
     canary_oauth::{self, ACCESS, REFRESH, RENEWED, ROTATED},
     gateway::{Plant, SECRET, enroll, join},
+    gateway_members::{another, join_with},
     machine,
+    mcp::soon,
     oauth::{self, allow_device, at_provider},
+    serving,
 };
 
 /// A plant whose gateway may reach a provider, and the connector `oauth`.
@@ -147,12 +150,16 @@ fn a_code_for_another_device_and_the_apps_own_credentials_go_through_a_gateway()
 #[test]
 fn a_login_is_the_gateways_too() {
     let service = Service::start(|request| {
-        let json = |body: Value| answer(200, &[("Content-Type", "application/json"), ("X-Region", "north")], &body.to_string());
+        let json = |body: Value| {
+            answer(200, &[("Content-Type", "application/json"), ("X-Region", "north")], &body.to_string())
+        };
         match request.line.split(' ').nth(1).unwrap() {
             "/login" => {
                 let content = String::from_utf8_lossy(&request.body).into_owned();
                 assert!(content.contains(SECRET), "{content}");
-                json(json!({ "token": "login-token-5d41402a", "refresh": "login-refresh-bc4b2a76", "expires_in": 3600 }))
+                json(
+                    json!({ "token": "login-token-5d41402a", "refresh": "login-refresh-bc4b2a76", "expires_in": 3600 }),
+                )
             }
             "/refresh" => json(json!({ "token": "login-token-7c211433", "expires_in": 3600 })),
             _ => match request.header("authorization") {
@@ -182,7 +189,10 @@ fn a_login_is_the_gateways_too() {
     // Another host that is started on the same files goes on with what was sealed.
     plant.running = None;
     plant.run(&[&service.authority()]);
-    assert_eq!(plant.attache.call("signs-in", "send", &json!({ "url": format!("{}/later", service.base()) }))["status"], 200);
+    assert_eq!(
+        plant.attache.call("signs-in", "send", &json!({ "url": format!("{}/later", service.base()) }))["status"],
+        200
+    );
 }
 
 #[test]
@@ -198,7 +208,8 @@ fn tokens_client_secret_and_verifier_are_in_no_memory_store_log_or_line_but_the_
     attache.set("CANARY", canary_oauth::SECRET);
     let private = machine();
     let key = join(&private, &line.url, &enroll(&attache)).json()["fingerprint"].as_str().unwrap().to_owned();
-    let mut running = crate::gateway::Gateway(Some(private.begin(&["gateway", "run", "--allow", &provider.authority()])));
+    let mut running =
+        crate::gateway::Gateway(Some(private.begin(&["gateway", "run", "--allow", &provider.authority()])));
     running.said("Connected to");
     let base = provider.base();
     let to = ["--gateway", "plant", "--gateway-key", &key];
@@ -216,7 +227,8 @@ fn tokens_client_secret_and_verifier_are_in_no_memory_store_log_or_line_but_the_
         answers += &attache.call("oauth", "send", &json!({ "url": format!("{base}{path}") })).to_string();
     }
     assert!(answers.contains("*****"), "{answers}");
-    let verifiers: Vec<String> = provider.received().iter().filter_map(|it| canary_oauth::field(it, "code_verifier")).collect();
+    let verifiers: Vec<String> =
+        provider.received().iter().filter_map(|it| canary_oauth::field(it, "code_verifier")).collect();
     assert_eq!(verifiers.len(), 1);
     let secrets = [ACCESS, REFRESH, RENEWED, ROTATED, canary_oauth::SECRET, &verifiers[0]];
     for secret in secrets {
@@ -252,10 +264,14 @@ fn an_app_belongs_to_its_gateway_or_to_the_host() {
     // An app of the host's is not the gateway's.
     let name = ["--name", "own", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &story.base];
     story.plant.attache.run(&[&["app", "set", "oauth"][..], &name].concat()).done();
-    story.begin("discovered", &["--app", "own"]).ended().refused(4, "The app `own` is not sealed to the gateway `plant`.");
+    story
+        .begin("discovered", &["--app", "own"])
+        .ended()
+        .refused(4, "The app `own` is not sealed to the gateway `plant`.");
     // And nothing is sealed before somebody compared the key.
     let other = "0".repeat(64);
-    let wrong = ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &story.base];
+    let wrong =
+        ["app", "set", "oauth", "--client-id", "web", "--client-secret", "env:WEB_SECRET", "--origin", &story.base];
     let refused = story.plant.attache.run(&[&wrong[..], &["--gateway", "plant", "--gateway-key", &other]].concat());
     refused.refused(5, "which is another");
     story.plant.attache.run(&[&wrong[..], &["--gateway", "plant"]].concat()).refused(4, "`--gateway-key FINGERPRINT`");
@@ -270,4 +286,91 @@ fn a_provider_that_the_gateway_may_not_reach_is_not_reached() {
     story.app(&["--client-id", "web", "--client-secret", "env:WEB_SECRET"]).done();
     story.begin("discovered", &[]).ended().refused(5, "The gateway may not reach");
     assert!(oidc.asked().is_empty() && elsewhere.received().is_empty());
+}
+
+#[test]
+fn another_machine_of_the_gateway_goes_on_with_the_tokens_of_the_first() {
+    let oidc = oidc(&json!({}));
+    let mut story = Story::of(&oidc);
+    story.connect("discovered", &[]);
+    let (second, recovery) = another(&story.plant);
+    let code = story.plant.attache.run(&["gateway", "enroll", "plant", "--another"]).done();
+    join_with(&second, &story.plant.url, &code, &recovery).done();
+    story.plant.running = None;
+    story.plant.private = second;
+    story.plant.run(&[&oidc.peer.authority()]);
+    assert_eq!(story.send()["status"], 200);
+    oidc.forget_access_tokens();
+    assert_eq!(story.send()["status"], 200);
+    let renewed = oidc.tokens("refresh_token");
+    assert!(renewed.len() == 1 && renewed[0].0["status"] == 200, "{renewed:?}");
+}
+
+#[test]
+fn a_renewal_whose_answer_was_lost_with_the_gateway_is_never_asked_for_again() {
+    // The provider replaces the renewal token at once, and says so later.
+    let oidc = oidc(&json!({ "slow": 600_000 }));
+    let mut story = Story::of(&oidc);
+    story.connect("discovered", &[]);
+    oidc.forget_access_tokens();
+    let input = json!({ "url": format!("{}/api/me", story.base) }).to_string();
+    let calling = story.plant.attache.begin(&["call", "oauth", "send", "--input", &input]);
+    soon("nobody renews", || oidc.tokens("refresh_token").len() == 1);
+    story.plant.running = None;
+    let told = calling.ended().done();
+    assert!(told.contains("The last renewal was sent and its answer was lost"), "{told}");
+    story.plant.run(&[&oidc.peer.authority()]);
+    for _ in 0..3 {
+        let refused = story.send();
+        assert!(refused["sentence"].as_str().unwrap().contains("its answer was lost"), "{refused}");
+    }
+    assert_eq!(oidc.tokens("refresh_token").len(), 1);
+}
+
+#[test]
+fn a_renewal_that_never_reached_the_gateway_is_asked_for_once_it_is_back() {
+    let oidc = oidc(&json!({ "access": 2 }));
+    let mut story = Story::of(&oidc);
+    story.connect("discovered", &[]);
+    let renewed = oidc.tokens("refresh_token").len();
+    story.plant.running = None;
+    soon("its token does not run out", || {
+        let shown = story.plant.attache.run(&["connection", "show", "oauth", "--output", "json"]).json();
+        let expires: jiff::Timestamp = shown["expires"].as_str().unwrap().parse().unwrap();
+        expires < jiff::Timestamp::now()
+    });
+    let refused = story.send();
+    assert!(refused["sentence"].as_str().unwrap().contains("The gateway `plant` is not connected."), "{refused}");
+    story.plant.run(&[&oidc.peer.authority()]);
+    // Whoever failed is not asked again at once.
+    soon("it is not renewed", || story.send()["status"] == 200);
+    let all = oidc.tokens("refresh_token");
+    assert!(all.len() > renewed && all.iter().all(|it| it.0["status"] == 200), "none was presented twice: {all:?}");
+}
+
+#[test]
+fn an_application_sends_a_person_to_connect_through_a_gateway() {
+    let oidc = oidc(&json!({}));
+    let story = Story::of(&oidc);
+    let set = [format!("base={}", story.base), format!("issuer={}", story.base)];
+    let fixed = ["session", "create", "oauth", "--auth", "discovered", "--set", &set[0], "--set", &set[1]];
+    let who = ["--gateway", "plant", "--owner", "alice", "--return-url", serving::RETURN, "--state", "of the app"];
+    let link = story.plant.attache.run(&[&fixed[..], &who].concat()).done();
+    let browser = Browser::that_stops_at(serving::RETURN);
+    let page = browser.open(link.trim());
+    let provider = browser.submit(&page, &[]);
+    let back = browser.submit(&provider, &[("decision", "yes")]);
+    let code = back.url.query_pairs().find(|(name, _)| name == "attache_code").unwrap().1.into_owned();
+    story.plant.attache.run(&["session", "confirm", &code, "--owner", "alice"]).done();
+    assert_eq!(story.send()["status"], 200);
+    // What another comes back with is given up, and the provider told through the gateway.
+    let other = [&fixed[..], &who, &["--name", "other"]].concat();
+    let link = story.plant.attache.run(&other).done();
+    let page = browser.open(link.trim());
+    let provider = browser.submit(&page, &[]);
+    let back = browser.submit(&provider, &[("decision", "yes")]);
+    let code = back.url.query_pairs().find(|(name, _)| name == "attache_code").unwrap().1.into_owned();
+    story.plant.attache.run(&["session", "confirm", &code, "--owner", "mallory"]).refused(5, "nothing is connected");
+    let told = oidc.asked().into_iter().filter(|it| it.0["path"] == "/token/revocation").count();
+    assert_eq!(told, 2, "renewal and access token");
 }

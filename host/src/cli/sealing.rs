@@ -95,7 +95,12 @@ fn compare(gateway: &str, shown: Digest, expected: Option<Digest>) -> Result<()>
 }
 
 /// What the terms come to, which must be what was asked for.
-fn meant(asked: &NewConnection, gateway: &str, terms: &str, secrets: BTreeMap<String, Secret>) -> Result<(Meant, Vec<String>)> {
+fn meant(
+    asked: &NewConnection,
+    gateway: &str,
+    terms: &str,
+    secrets: BTreeMap<String, Secret>,
+) -> Result<(Meant, Vec<String>)> {
     let terms = Terms::parse(terms)?;
     let kept = asked.again;
     let same = terms.gateway == gateway

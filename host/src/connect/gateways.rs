@@ -106,13 +106,8 @@ impl Host {
     pub(super) fn gateway_for(&self, environment: &str, name: &str, option: &AuthOption) -> Result<Gateway> {
         let gateway = self.gateway(environment, name)?;
         let captured = option.scheme.captured();
-        let secret: BTreeSet<&str> = option
-            .parameters
-            .iter()
-            .chain(&captured)
-            .filter(|it| it.is_secret())
-            .map(|it| it.name.as_str())
-            .collect();
+        let secret: BTreeSet<&str> =
+            option.parameters.iter().chain(&captured).filter(|it| it.is_secret()).map(|it| it.name.as_str()).collect();
         let parts = option.audience.iter().flat_map(|origin| origin.names());
         if let Some(part) =
             parts.into_iter().find(|name| name.split_once('.').is_some_and(|(it, _)| secret.contains(it)))

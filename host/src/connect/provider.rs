@@ -239,7 +239,10 @@ impl Host {
             let app = book.app(&connection.connector, named)?;
             return match &app.gateway {
                 Some(gateway) => Err(Kind::Usage
-                    .error(format!("The secrets of the app `{}` are sealed to the gateway `{}`.", app.name, gateway.name))
+                    .error(format!(
+                        "The secrets of the app `{}` are sealed to the gateway `{}`.",
+                        app.name, gateway.name
+                    ))
                     .hint(format!("Connect with `--gateway {}`, or through another app with `--app`.", gateway.name))),
                 None => Ok(Some(app)),
             };

@@ -240,7 +240,10 @@ impl Session {
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
             let attach = destination == Destination::Audience && self.attaches(request.attach);
-            let answered = self.exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated)).instrument(span.clone()).await;
+            let answered = self
+                .exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated))
+                .instrument(span.clone())
+                .await;
             let Returned { answer, masked } = match answered {
                 Ok(returned) => returned,
                 Err(error) => {

@@ -1,6 +1,7 @@
 //! Services inside a private network, reached through an agent there that only dials out. The agent (the gateway) holds a key
 //! that nobody else has; the credential of its connections is sealed to that key where it is typed, so that the host, which
-//! relays their calls, cannot read it.
+//! relays their calls, cannot read it. What the gateway gets by signing in is sealed to the same key before it goes back: the host
+//! keeps it, and says when it is renewed.
 //!
 //! Both ends have an Ed25519 key of their own. What the agent dials is an HTTP connection that is upgraded to a channel: TLS 1.3
 //! in which both show these keys (RFC 7250), each knowing beforehand which to expect. In the channel the roles turn round: the

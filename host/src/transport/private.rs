@@ -8,8 +8,8 @@ use url::{Host, Url};
 use super::address::{Reach, judge};
 use crate::{
     error::{Error, Kind, Result},
-    text,
     origin::Origin,
+    text,
 };
 
 /// A host and a port, normalised by the URL parser like every URL that it is compared with: `LOCALHOST:8080`,

@@ -55,7 +55,8 @@ impl Opened {
         let (moment, discovered) = (Moment::now(), self.discovered());
         let declared = self.option.scheme.urls();
         // One that needs what was not captured yet leads nowhere yet.
-        let declared = declared.iter().filter_map(|(_, url)| Some(url.fill(&self.values, &moment).ok()?.expose().clone()));
+        let declared =
+            declared.iter().filter_map(|(_, url)| Some(url.fill(&self.values, &moment).ok()?.expose().clone()));
         declared.chain(discovered.endpoints().map(|(_, url)| url.clone())).collect()
     }
 
@@ -147,7 +148,11 @@ impl Boxes {
                 app.give(&option, &mut values)?;
                 Some(Arc::new(app))
             }
-            _ => return Err(Kind::Denied.error("The connection's terms and the app that the host names do not go together.")),
+            _ => {
+                return Err(
+                    Kind::Denied.error("The connection's terms and the app that the host names do not go together.")
+                );
+            }
         };
         if let Some(captured) = &captured {
             values = consent::with_captured(&option.scheme.captured(), values, captured)?;
@@ -169,5 +174,7 @@ fn name_of(sealed: &SealedBox, app: Option<&SealedBox>, captured: Option<&Sealed
     let whole = |it: &SealedBox| [it.encapsulated.clone(), it.sealed.clone(), it.terms.clone()];
     let app = app.map(whole).unwrap_or_default();
     let captured = captured.map(|it| [it.encapsulated.clone(), it.sealed.clone()]).unwrap_or_default();
-    Digest::of(whole(sealed).iter().chain(&app).chain(&captured).fold(String::new(), |all, it| all + it + "\0").as_bytes())
+    Digest::of(
+        whole(sealed).iter().chain(&app).chain(&captured).fold(String::new(), |all, it| all + it + "\0").as_bytes(),
+    )
 }

@@ -97,7 +97,9 @@ impl SigningIn<'_> {
             Errand::Revoke(_) => match self.client()?.revoke(way, &opened.values, self.before()?, subject).await {
                 Revoked::There => Brought::Revoked { there_is_a_way: true, failed: None },
                 Revoked::NoEndpoint => Brought::Revoked { there_is_a_way: false, failed: None },
-                Revoked::Failed(why) => Brought::Revoked { there_is_a_way: true, failed: Some(why.message().to_owned()) },
+                Revoked::Failed(why) => {
+                    Brought::Revoked { there_is_a_way: true, failed: Some(why.message().to_owned()) }
+                }
             },
             Errand::SendAway { redirect_uri } => {
                 if let Scheme::Login(login @ Login { visit: Some(visit), .. }) = &opened.option.scheme {
@@ -171,8 +173,9 @@ impl SigningIn<'_> {
 
     fn source(&self) -> Result<Source, Failure> {
         let Opened { option, app, .. } = &*self.opened;
-        Source::of(option, app.clone(), self.opened.discovered(), self.scopes.clone())
-            .ok_or_else(|| Failure::Unsent(Kind::Denied.error(format!("The auth option `{}` does not sign in.", option.id))))
+        Source::of(option, app.clone(), self.opened.discovered(), self.scopes.clone()).ok_or_else(|| {
+            Failure::Unsent(Kind::Denied.error(format!("The auth option `{}` does not sign in.", option.id)))
+        })
     }
 
     fn client(&self) -> Result<Client, Failure> {
@@ -199,7 +202,8 @@ impl SigningIn<'_> {
         let text = self.keep(Purpose::Captured, &captured)?;
         let sealed = Some(SealedCaptured { names: captured.values.keys().cloned().collect(), text });
         let readable = self.source()?.captured().into_iter().filter(|it| !it.is_secret());
-        let values = readable.filter_map(|it| Some((it.name.clone(), captured.values.get(&it.name)?.clone()))).collect();
+        let values =
+            readable.filter_map(|it| Some((it.name.clone(), captured.values.get(&it.name)?.clone()))).collect();
         Ok(Captured { values, sealed, ..captured })
     }
 

@@ -1,5 +1,7 @@
 //! What a host may have a gateway do, and what not, however it asks.
 
+mod sign_in;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},

@@ -13,7 +13,12 @@ use super::{
     problem::Answered,
     views::{AppView, SealingView},
 };
-use crate::{apps::AppRequest, callers::Permission, consent::{SealedBox, app::SecretAuth}, secret::Secret};
+use crate::{
+    apps::AppRequest,
+    callers::Permission,
+    consent::{SealedBox, app::SecretAuth},
+    secret::Secret,
+};
 
 /// What an app is to be; what is left out stays as it was.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]

@@ -1,0 +1,243 @@
+//! Signing in for a host that means ill: whatever it puts together, secrets go where they were sealed for.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::{
+    super::super::{
+        key::OpeningKey,
+        sealed::{self, AppTerms, Terms, Wanted},
+        wire::{Asked, Bounds, Errands},
+    },
+    Boxes, Story, story,
+};
+use crate::{
+    consent::{App, Captured, Discovered, Errand, Fruitless, SealedBox, SealedCaptured},
+    error::Kind,
+    manifest::{audience::OriginPattern, declared},
+    origin::Origin,
+    secret::Secret,
+    transport::{Limits, PrivateAllowed},
+};
+
+/// A connection that signs in through an app at a provider of the story's, and the gateway that it is sealed to.
+struct Signing {
+    story: Story,
+    terms: Terms,
+    app: SealedBox,
+}
+
+/// What the provider was asked with goes there alone.
+const CLIENT_SECRET: &str = "client-secret-5d41402a";
+
+fn declared_oauth2(base: &str) -> declared::AuthOption {
+    let token_url = declared::Oauth2Setting::TokenUrl(format!("{base}/token"));
+    let grants = declared::Oauth2Setting::Grants(vec![declared::Grant::ClientCredentials]);
+    declared::AuthOption {
+        id: "oauth2".into(),
+        title: "OAuth 2.0".into(),
+        parameters: Vec::new(),
+        scheme: declared::Scheme::Oauth2(vec![token_url, grants]),
+        jwts: Vec::new(),
+        attach: vec![declared::Attachment::Header("Authorization".into(), "Bearer {access_token}".into())],
+        audience: vec![base.to_owned()],
+    }
+}
+
+fn connector(option: declared::AuthOption) -> declared::Connector {
+    declared::Connector {
+        name: "echo".into(),
+        version: "1.0.0".into(),
+        title: "Echo".into(),
+        description: String::new(),
+        auth: vec![option],
+        open_hosts: Vec::new(),
+        operations: Vec::new(),
+    }
+}
+
+async fn signing() -> Signing {
+    let mut story = story().await;
+    let base = story.service.base();
+    let key = OpeningKey::generate().unwrap();
+    let option = declared_oauth2(&base);
+    let app = app_of(&base);
+    let terms: Terms = Wanted {
+        environment: "default",
+        gateway: "plant",
+        connection: Uuid::nil(),
+        generation: 1,
+        connector: "echo",
+        option: &option,
+        parameters: &BTreeMap::new(),
+        audience: &[OriginPattern::Exact(Origin::parse(&base).unwrap())],
+        app: Some(&app),
+        discovered: &Discovered::default(),
+        sign_in: &[],
+    }
+    .into();
+    let connector = connector(option);
+    let of_app = AppTerms::of(&app, "default", "plant", &connector).unwrap();
+    let secrets = [("client_secret".to_owned(), Secret::new(CLIENT_SECRET))].into();
+    let app = sealed::seal_app(&of_app.text().unwrap(), secrets, key.public()).unwrap();
+    story.sealed = sealed::seal(&terms.text().unwrap(), BTreeMap::new(), key.public()).unwrap();
+    story.answerer.boxes = Boxes::new(key, "default".into());
+    Signing { story, terms, app }
+}
+
+fn app_of(origin: &str) -> App {
+    App {
+        connector: "echo".into(),
+        name: "echo".into(),
+        client_id: "me".into(),
+        key_id: None,
+        client_auth: None,
+        origins: [Origin::parse(origin).unwrap()].into(),
+        redirect_uri: None,
+        parameters: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        gateway: None,
+        sealed: None,
+        registered_at: None,
+        created: String::new(),
+    }
+}
+
+impl Signing {
+    fn key(&self) -> &OpeningKey {
+        self.story.answerer.boxes.key()
+    }
+
+    fn asked(&self, errand: Errand) -> Errands {
+        Errands {
+            about: self.story.asked("http://x").about,
+            bounds: Bounds::from(&Limits::default()),
+            sealed: self.story.sealed.clone(),
+            app: Some(self.app.clone()),
+            scopes: Vec::new(),
+            errand,
+        }
+    }
+
+    async fn refused(&self, asked: Errands) -> (Kind, String) {
+        let missed = self.story.answerer.sign_in(asked).await.unwrap_err();
+        let error = Fruitless::from(missed).into_error();
+        (error.kind(), error.message().to_owned())
+    }
+
+    /// What the gateway would have kept with the host.
+    fn kept(&self, terms: &str) -> Captured {
+        let secret = |name: &str, value: &str| (name.to_owned(), Secret::new(value));
+        let values =
+            [secret("access_token", "the-token-itself-1b9d"), secret("refresh_token", "renews-it-7f0c")].into();
+        let captured = Captured { values, ..Captured::default() };
+        let names = captured.values.keys().cloned().collect();
+        let text = sealed::keep(sealed::Purpose::Captured, terms, &captured, self.key().public()).unwrap();
+        Captured { values: BTreeMap::new(), sealed: Some(SealedCaptured { names, text }), ..captured }
+    }
+}
+
+#[tokio::test]
+async fn an_apps_secret_is_used_for_the_connections_it_was_sealed_for_and_no_others() {
+    let it = signing().await;
+    let text = it.terms.text().unwrap();
+    // It asks the provider, which answers something else than a token.
+    assert_ne!(it.refused(it.asked(Errand::Begin)).await.0, Kind::Denied);
+    let received = it.story.service.received();
+    assert!(received[0].starts_with("POST /token") && received[0].contains(CLIENT_SECRET), "{received:?}");
+    let other = OpeningKey::generate().unwrap();
+    let renamed = |change: fn(&mut Terms)| {
+        let mut terms = it.terms.clone();
+        change(&mut terms);
+        sealed::seal(&terms.text().unwrap(), BTreeMap::new(), it.key().public()).unwrap()
+    };
+    let changes: [fn(&mut Terms); 6] = [
+        |it| it.gateway = "other".into(),
+        |it| it.connector = "other".into(),
+        |it| it.app.as_mut().unwrap().name = "other".into(),
+        |it| it.app.as_mut().unwrap().client_id = "other".into(),
+        |it| it.app = None,
+        // Anybody seals such terms: where the tokens would go is what its connector did not say.
+        |it| it.option.attach = vec![declared::Attachment::Query("token".into(), "{access_token}".into())],
+    ];
+    for change in changes {
+        let asked = Errands { sealed: renamed(change), ..it.asked(Errand::Begin) };
+        let (kind, sentence) = it.refused(asked).await;
+        assert_eq!(kind, Kind::Denied, "{sentence}");
+    }
+    let without = Errands { app: None, ..it.asked(Errand::Begin) };
+    assert_eq!(it.refused(without).await.0, Kind::Denied);
+    let foreign = sealed::seal_app(&it.app.terms, BTreeMap::new(), other.public()).unwrap();
+    assert_eq!(it.refused(Errands { app: Some(foreign), ..it.asked(Errand::Begin) }).await.0, Kind::ApprovalNeeded);
+    let widened = SealedBox { terms: it.app.terms.replace("127.0.0.1", "127.0.0.2"), ..it.app.clone() };
+    assert_eq!(it.refused(Errands { app: Some(widened), ..it.asked(Errand::Begin) }).await.0, Kind::ApprovalNeeded);
+    assert_eq!(it.story.service.received().len(), 1, "bound to {text}");
+}
+
+#[tokio::test]
+async fn tokens_are_used_under_the_very_terms_that_they_were_got_for() {
+    let it = signing().await;
+    let (text, base) = (it.terms.text().unwrap(), it.story.service.base());
+    let send = |sealed: &SealedBox, captured: &Captured| Asked {
+        sealed: sealed.clone(),
+        app: Some(it.app.clone()),
+        captured: captured.sealed.as_ref().map(|it| it.text.clone()),
+        ..it.story.asked(&format!("{base}/x"))
+    };
+    let (told, body) = it.story.answer(send(&it.story.sealed, &it.kept(&text))).await.unwrap();
+    assert_eq!(told.status, 200);
+    assert!(it.story.service.received()[0].contains("Bearer the-token-itself-1b9d"));
+    assert!(!String::from_utf8_lossy(&body).contains("the-token-itself"), "it is masked");
+    // Another connection's, which is sealed as well as this one.
+    let mut other = it.terms.clone();
+    other.connection = Uuid::max();
+    let other_text = other.text().unwrap();
+    let aimed = sealed::seal(&other_text, BTreeMap::new(), it.key().public()).unwrap();
+    assert_eq!(it.story.answer(send(&aimed, &it.kept(&text))).await.unwrap_err().kind(), Kind::ReconnectNeeded);
+    // What was kept for one purpose is not taken for another.
+    let trip = it.kept(&text).sealed.unwrap().text;
+    let come_back = Errand::ComeBack { trip, below: None, query: "code=x&state=y".into() };
+    assert_eq!(it.refused(it.asked(come_back)).await.0, Kind::ReconnectNeeded);
+    assert_eq!(it.story.service.received().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_host_says_was_captured_is_not_believed() {
+    let it = signing().await;
+    let mut captured = it.kept(&it.terms.text().unwrap());
+    captured.values.insert("refresh_token".into(), Secret::new("of-another-account"));
+    captured.itself = true;
+    it.refused(it.asked(Errand::Renew(captured))).await;
+    let received = it.story.service.received();
+    assert!(
+        received[0].contains("refresh_token=renews-it-7f0c") && !received[0].contains("of-another"),
+        "{received:?}"
+    );
+    let nothing =
+        Captured { values: [("refresh_token".to_owned(), Secret::new("of-another"))].into(), ..Captured::default() };
+    assert_eq!(it.refused(it.asked(Errand::Renew(nothing))).await.0, Kind::ReconnectNeeded);
+    assert_eq!(it.story.service.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_outside_the_gateways_list_or_the_apps_origins_is_not_asked() {
+    let mut it = signing().await;
+    let other = it.story.other.base();
+    it.story.answerer.allowed = PrivateAllowed::parse_reachable([other.trim_start_matches("http://")]).unwrap();
+    let (kind, sentence) = it.refused(it.asked(Errand::Begin)).await;
+    assert!(kind == Kind::Denied && sentence.contains("may not reach"), "{sentence}");
+    let it = signing().await;
+    // A host that has discovered something else than the provider said.
+    let mut terms = it.terms.clone();
+    let elsewhere = it.story.other.base();
+    terms.option = declared_oauth2(&elsewhere);
+    let connector = connector(terms.option.clone());
+    let of_app = AppTerms::of(&app_of(&it.story.service.base()), "default", "plant", &connector).unwrap();
+    let app = sealed::seal_app(&of_app.text().unwrap(), BTreeMap::new(), it.key().public()).unwrap();
+    terms.audience = vec![elsewhere];
+    let sealed = sealed::seal(&terms.text().unwrap(), BTreeMap::new(), it.key().public()).unwrap();
+    let (kind, sentence) = it.refused(Errands { sealed, app: Some(app), ..it.asked(Errand::Begin) }).await;
+    assert!(kind == Kind::Denied && sentence.contains("may not go to"), "{sentence}");
+    assert!(it.story.other.received().is_empty() && it.story.service.received().is_empty());
+}
