@@ -436,8 +436,7 @@ fn a_host_that_is_started_again_has_its_gateways_back() {
     plant.connect(&service.base());
     let port = plant.url.rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
     plant.host = None;
-    let mut again = plant.attache.command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
-    plant.host = Some(Host(again.stdout(Stdio::piped()).spawn().unwrap()));
+    plant.host = Some(serving::serve_at(&plant.attache, &port));
     plant.running.as_mut().unwrap().said("Connected to");
     assert!(plant.get("/x").ended().done().contains("here"));
 }

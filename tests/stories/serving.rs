@@ -74,6 +74,16 @@ pub fn serve(attache: &Attache, more: &[&str]) -> (Host, String) {
     (Host(host), url.trim().to_owned())
 }
 
+/// The same host again, on a port that it had.
+pub fn serve_at(attache: &Attache, port: &str) -> Host {
+    let mut again = attache.command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    let mut host = again.stdout(Stdio::piped()).spawn().unwrap();
+    let mut url = String::new();
+    BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    assert!(url.starts_with("http"), "it did not start: {url}");
+    Host(host)
+}
+
 impl Story {
     fn create(&self, more: &[&str]) -> attache_tests::Outcome {
         let (base, authority) = (self.oidc.peer.base(), self.oidc.peer.authority());

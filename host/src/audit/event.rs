@@ -337,6 +337,14 @@ impl Event {
         event
     }
 
+    /// A gateway has another key, and everything is sealed to that.
+    pub fn gateway_key_rotated(environment: &str, gateway: &str, before: Digest, key: Digest) -> Self {
+        let mut event = Self::of_gateway(Name::GatewayKeyRotated, environment, gateway, "gateway");
+        event.own.push(("before", before.to_string().into()));
+        event.own.push(("key", key.to_string().into()));
+        event
+    }
+
     /// An operator removed a machine of a gateway.
     pub fn gateway_removed(environment: &str, gateway: &str, member: &str, caller: &str) -> Self {
         let mut event = Self::of_gateway(Name::GatewayRemoved, environment, gateway, caller);

@@ -57,6 +57,7 @@ names! {
     WebhookDropped = "webhook-dropped",
     GatewayInvited = "gateway-invited",
     GatewayJoined = "gateway-joined",
+    GatewayKeyRotated = "gateway-key-rotated",
     GatewayRemoved = "gateway-removed",
     KeyRotation = "key-rotation",
     BackedUp = "backed-up",

@@ -45,6 +45,9 @@ pub(super) enum Gateway {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
+    /// On the private machine: get another key, to which everything is sealed anew
+    #[command(after_help = ROTATE)]
+    RotateKey,
     /// On the private machine: stay connected to the host, and do what it asks within what is allowed here
     #[command(after_help = RUN)]
     Run {
@@ -94,6 +97,15 @@ machine that joins with it takes the place of this one, or stands beside it, and
 Example:
   attache gateway recovery-key --to plant.recovery";
 
+const ROTATE: &str = "\
+While the gateway is stopped: it opens whatever is sealed to it and seals it to a new key, and the host puts all of it in place at
+once. Nobody types anything again. The fingerprint that is printed is what whoever connects compares from now on; a recovery key
+that was written before opens nothing of what the host has now, so write another. Other machines of the gateway are removed first,
+and join again with that.
+
+Example:
+  attache gateway rotate-key";
+
 const RUN: &str = "\
 It dials out, through the proxy that HTTPS_PROXY names if there is one, and listens nowhere. Private addresses are reached where
 their name and port are allowed; link-local and metadata addresses never. What it did is in gateway/audit.log of its data
@@ -106,7 +118,7 @@ Examples:
 impl Gateway {
     /// Whether it concerns this machine, and no host.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self, Self::Join { .. } | Self::RecoveryKey { .. } | Self::Run { .. })
+        matches!(self, Self::Join { .. } | Self::RecoveryKey { .. } | Self::RotateKey | Self::Run { .. })
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
@@ -127,6 +139,7 @@ impl Gateway {
                 let text = format!("What is in {} opens whatever is sealed to the key {key}.", to.display());
                 Ok(Answer::new(json!({ "file": to, "fingerprint": key }), text))
             }
+            Self::RotateKey => rotate_key(context).await,
             Self::Run { allow } => run(context, &allow).await,
             Self::List => {
                 let all: Vec<GatewayView> = context.client()?.list(&["gateways"]).await?;
@@ -217,6 +230,19 @@ async fn join(context: &Context, host: Url, code: Option<String>, recovery_key: 
         "This machine is the gateway `{name}`, in the host's environment `{environment}`. The fingerprint of its key:\n{key}"
     );
     Ok(Answer::new(json!({ "name": name, "environment": environment, "fingerprint": key }), text))
+}
+
+async fn rotate_key(context: &Context) -> Result<Answer> {
+    let settings = &context.settings;
+    let data_dir = settings.data_dir.value.clone();
+    let ca_file = settings.ca_file.as_ref().map(|it| it.value.clone());
+    let rotated = agent::rotate(agent::Rotate { data_dir, ca_file }).await?;
+    let (name, before, key, boxes) = (rotated.name, rotated.before, rotated.key, rotated.boxes);
+    let text = format!(
+        "The gateway `{name}` has another key, and {boxes} boxes are sealed to it. Its fingerprint:\n{key}\n\
+         Write its recovery key anew: `attache gateway recovery-key --to FILE`."
+    );
+    Ok(Answer::new(json!({ "name": name, "before": before, "fingerprint": key, "boxes": boxes }), text))
 }
 
 async fn run(context: &Context, allow: &[String]) -> Result<Answer> {

@@ -142,7 +142,12 @@ impl<'a> Book<'a> {
 
     /// Writes an app.
     pub fn put_app(&self, app: &App) -> Result<()> {
-        self.vault.commit(Changes::new().put(&self.app_place(app)?, app)?)
+        self.vault.commit(self.app_changes(app)?)
+    }
+
+    /// What keeps an app.
+    pub(crate) fn app_changes(&self, app: &App) -> Result<Changes> {
+        Changes::new().put(&self.app_place(app)?, app)
     }
 
     /// Removes an app with its secrets.
@@ -249,6 +254,27 @@ impl<'a> Book<'a> {
             Some(captured) => changes.put(&place, captured)?,
             None => changes.delete(&place),
         })
+    }
+
+    /// What keeps what there is of a connection in another form.
+    pub(crate) fn kept_anew(
+        &self,
+        connection: &Connection,
+        credential: Option<&Credential>,
+        captured: Option<&Captured>,
+        consent: &Consent,
+    ) -> Result<Changes> {
+        let id = connection.id.to_string();
+        let mut changes = Changes::new()
+            .put(&self.place("connection", Some(&connection.name))?, connection)?
+            .put(&self.place("consent", Some(&id))?, consent)?;
+        if let Some(credential) = credential {
+            changes = changes.put(&self.place("credential", Some(&id))?, credential)?;
+        }
+        match captured {
+            Some(captured) => changes.put(&self.captured_place(connection.id)?, captured),
+            None => Ok(changes),
+        }
     }
 
     /// Writes what is to be confirmed with this code.

@@ -42,15 +42,18 @@ pub(super) enum Purpose {
     Calls,
     /// The gateway shows a code, and is registered.
     Joining,
+    /// The gateway gets another key.
+    Rotating,
 }
 
 impl Purpose {
-    const ALL: [Self; 2] = [Self::Calls, Self::Joining];
+    const ALL: [Self; 3] = [Self::Calls, Self::Joining, Self::Rotating];
 
     fn name(self) -> &'static [u8] {
         match self {
             Self::Calls => b"attache-gateway/1",
             Self::Joining => b"attache-gateway-join/1",
+            Self::Rotating => b"attache-gateway-rotate/1",
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
     channel::{self, Purpose},
     code::Code,
     line::Line,
+    rotation,
     wire::{self, Failed},
 };
 use crate::{
@@ -44,6 +45,15 @@ pub(super) struct Joining {
 pub(super) struct Joined {
     pub(super) name: String,
     pub(super) environment: String,
+}
+
+/// What the host says to a gateway that it knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) name: String,
+    pub(super) environment: String,
+    /// The fingerprint of the key that the host has things sealed to.
+    pub(super) key: Digest,
 }
 
 /// Takes gateways in.
@@ -80,6 +90,7 @@ impl Door {
                 Purpose::Joining => {
                     timeout(JOINS_WITHIN, self.join(stream, who)).await.unwrap_or_else(|_| Err(silent()))
                 }
+                Purpose::Rotating => rotation::take(&self.host, stream, who).await,
                 Purpose::Calls => self.ask(stream, who, unknown).await,
             }
         };
@@ -127,8 +138,8 @@ impl Door {
             say(wire::REFUSED, wire::failure(&stranger)).await?;
             return Err(stranger);
         };
-        say(wire::HELLO, json!(Joined { name: member.gateway.clone(), environment: member.environment.clone() }))
-            .await?;
+        let (name, environment) = (member.gateway.clone(), member.environment.clone());
+        say(wire::HELLO, json!(Hello { name, environment, key: member.key.fingerprint() })).await?;
         drop(unknown);
         self.host.relay.add(line.clone());
         tracing::info!(gateway = member.gateway, environment = member.environment, "a gateway is connected");

@@ -269,7 +269,7 @@ impl Host {
     }
 }
 
-fn member_place(identity: Digest) -> Result<Place> {
+pub(super) fn member_place(identity: Digest) -> Result<Place> {
     Place::new([GATEWAYS, &identity.to_string()])
 }
 

@@ -15,6 +15,7 @@
 //! | `wire` | what is said in the channel |
 //! | `code` | what an operator hands over so that a gateway may join |
 //! | `members` | which gateways have joined |
+//! | `rotation` | another key for a gateway, and everything sealed to it anew |
 //! | `relay` | the host's side: which are connected, and sending through them |
 //! | `line` | one connected gateway |
 //! | `door` | who comes in: to join, or to be asked |
@@ -33,6 +34,7 @@ mod key;
 mod line;
 mod members;
 mod relay;
+mod rotation;
 mod sealed;
 mod wire;
 

@@ -339,6 +339,78 @@ pub(super) fn kept<T: DeserializeOwned>(
     serde_json::from_slice(opened.expose()).map_err(|_| unknown())
 }
 
+/// Something that is sealed to a gateway, with what it takes to open it beside the key.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Sealed {
+    what: What,
+    /// What it is bound to.
+    terms: String,
+    #[serde(flatten)]
+    text: Text,
+}
+
+/// See [`Sealed`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum What {
+    Connection,
+    App,
+    Captured,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Text {
+    encapsulated: String,
+    sealed: String,
+}
+
+impl Sealed {
+    pub(super) fn of_connection(sealed: &SealedBox) -> Self {
+        Self::of(What::Connection, &sealed.terms, &sealed.encapsulated, &sealed.sealed)
+    }
+
+    pub(super) fn of_app(sealed: &SealedBox) -> Self {
+        Self::of(What::App, &sealed.terms, &sealed.encapsulated, &sealed.sealed)
+    }
+
+    /// What was captured for the connection of these terms.
+    pub(super) fn of_captured(text: &SealedText, terms: &str) -> Self {
+        Self::of(What::Captured, terms, &text.encapsulated, &text.sealed)
+    }
+
+    fn of(what: What, terms: &str, encapsulated: &str, sealed: &str) -> Self {
+        let text = Text { encapsulated: encapsulated.to_owned(), sealed: sealed.to_owned() };
+        Self { what, terms: terms.to_owned(), text }
+    }
+
+    /// As a box is kept, under the terms that it was given with.
+    pub(super) fn into_box(self, terms: &str) -> SealedBox {
+        let Text { encapsulated, sealed } = self.text;
+        SealedBox { terms: terms.to_owned(), encapsulated, sealed }
+    }
+
+    /// As what was captured is kept.
+    pub(super) fn text(self) -> SealedText {
+        let Text { encapsulated, sealed } = self.text;
+        SealedText { encapsulated, sealed }
+    }
+}
+
+/// Seals something to another key, bound to the very same; none where the old one does not open it.
+pub(super) fn reseal(sealed: &Sealed, old: &OpeningKey, new: &SealingKey) -> Option<Sealed> {
+    let Sealed { what, terms, text } = sealed;
+    let (info, bound_to) = match what {
+        What::Connection => (INFO, terms.clone().into_bytes()),
+        What::App => (INFO_APP, terms.clone().into_bytes()),
+        What::Captured => (INFO_KEPT, Purpose::Captured.bound_to(terms)),
+    };
+    let text = SealedText { encapsulated: text.encapsulated.clone(), sealed: text.sealed.clone() };
+    let opened = open_text(info, &bound_to, &text, old)?;
+    let (encapsulated, content) = new.seal(info, &bound_to, opened.expose()).ok()?;
+    Some(Sealed::of(*what, terms, &BASE64_STANDARD.encode(encapsulated), &BASE64_STANDARD.encode(content)))
+}
+
 fn seal_text(info: &[u8], bound_to: &[u8], content: &impl Serialize, key: &SealingKey) -> Result<SealedText> {
     let content = serde_json::to_vec(content).map(Secret::new);
     let content = content.map_err(|_| Kind::Internal.error("What is to be sealed cannot be written."))?;

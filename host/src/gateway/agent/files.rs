@@ -48,6 +48,8 @@ pub(super) struct Keys {
     /// Of the Ed25519 key pair.
     seed: Secret,
     pub(super) opening: OpeningKey,
+    /// What takes its place once the host goes by it.
+    pub(super) next: Option<OpeningKey>,
     /// What its audit is chained with.
     pub(super) audit: Secret,
 }
@@ -62,7 +64,14 @@ impl Keys {
             Ok(Secret::new(bytes.to_vec()))
         };
         let opening = opening.map_or_else(OpeningKey::generate, Ok)?;
-        Ok(Self { seed: random()?, opening, audit: random()? })
+        Ok(Self { seed: random()?, opening, next: None, audit: random()? })
+    }
+
+    /// The host goes by the next one: the old one is forgotten.
+    pub(super) fn promote(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.opening = next;
+        }
     }
 
     pub(super) fn identity(&self) -> Result<Identity> {
@@ -82,7 +91,23 @@ struct Written {
     identity_seed: String,
     opening_key: String,
     sealing_key: SealingKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<Next>,
     audit_key: String,
+}
+
+/// Another key, while nobody knows yet which of both the host goes by.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Next {
+    opening_key: String,
+    sealing_key: SealingKey,
+}
+
+impl Drop for Next {
+    fn drop(&mut self) {
+        self.opening_key.zeroize();
+    }
 }
 
 impl Drop for Written {
@@ -129,6 +154,10 @@ impl Folder {
             keys: Keys {
                 seed: secret(&written.identity_seed)?,
                 opening: OpeningKey::of(&secret(&written.opening_key)?, written.sealing_key.clone()),
+                next: match &written.next {
+                    Some(next) => Some(OpeningKey::of(&secret(&next.opening_key)?, next.sealing_key.clone())),
+                    None => None,
+                },
                 audit: secret(&written.audit_key)?,
             },
         }))
@@ -161,6 +190,10 @@ impl Folder {
             identity_seed: shown(&keys.seed),
             opening_key: shown(&keys.opening.private()),
             sealing_key: keys.opening.public().clone(),
+            next: keys.next.as_ref().map(|next| Next {
+                opening_key: shown(&next.private()),
+                sealing_key: next.public().clone(),
+            }),
             audit_key: shown(&keys.audit),
         };
         let text = serde_json::to_vec_pretty(&written).map(Zeroizing::new);

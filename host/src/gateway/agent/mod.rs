@@ -7,6 +7,7 @@
 //! | `dial` | a channel to the host |
 //! | `join` | being let in, once |
 //! | `recovery` | standing in for another machine |
+//! | `rotate` | getting another key |
 //! | `run` | staying connected |
 //! | `answer` | the way of one request |
 //! | `sign_in` | the way of one errand |
@@ -18,6 +19,7 @@ mod files;
 mod join;
 mod opened;
 mod recovery;
+mod rotate;
 mod run;
 mod sign_in;
 #[cfg(test)]
@@ -25,4 +27,5 @@ mod tests;
 
 pub use join::{Join, join};
 pub use recovery::write_recovery_key;
+pub use rotate::{Rotate, Rotated, rotate};
 pub use run::{Run, run};

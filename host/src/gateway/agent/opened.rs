@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -68,20 +71,33 @@ impl Opened {
 
 /// Opens boxes.
 pub(super) struct Boxes {
-    key: OpeningKey,
+    /// One, or while nobody knows yet which of both the host goes by, two.
+    keys: Vec<OpeningKey>,
+    /// Which of them it goes by.
+    current: AtomicUsize,
     /// The only environment that boxes are opened for.
     environment: String,
     opened: Mutex<HashMap<Digest, (Arc<Opened>, Instant)>>,
 }
 
 impl Boxes {
-    pub(super) fn new(key: OpeningKey, environment: String) -> Self {
-        Self { key, environment, opened: Mutex::default() }
+    pub(super) fn new(key: OpeningKey, next: Option<OpeningKey>, environment: String) -> Self {
+        let keys = [key].into_iter().chain(next).collect();
+        Self { keys, current: AtomicUsize::new(0), environment, opened: Mutex::default() }
     }
 
     /// What opens and seals them.
     pub(super) fn key(&self) -> &OpeningKey {
-        &self.key
+        &self.keys[self.current.load(Ordering::Acquire)]
+    }
+
+    /// From now on it is that one, if it is one of them.
+    pub(super) fn go_by(&self, key: Digest) -> bool {
+        let found = self.keys.iter().position(|it| it.public().fingerprint() == key);
+        if let Some(found) = found {
+            self.current.store(found, Ordering::Release);
+        }
+        found.is_some()
     }
 
     /// What is in a connection's box, in its app's, and in what was captured for it.
@@ -100,8 +116,9 @@ impl Boxes {
             *used = Instant::now();
             return Ok(opened.clone());
         }
-        let (terms, meant) = sealed::open(sealed, &self.key)?;
-        let captured = captured.map(|it| sealed::kept(Purpose::Captured, &sealed.terms, it, &self.key)).transpose()?;
+        let key = self.key();
+        let (terms, meant) = sealed::open(sealed, key)?;
+        let captured = captured.map(|it| sealed::kept(Purpose::Captured, &sealed.terms, it, key)).transpose()?;
         let opened = Arc::new(self.together(terms, sealed.terms.clone(), meant, app, captured)?);
         let mut all = lock(&self.opened);
         if all.len() >= MOST {
@@ -143,7 +160,7 @@ impl Boxes {
         let app = match (app, &terms.app) {
             (None, None) => None,
             (Some(app), Some(_)) => {
-                let (whose, app) = sealed::open_app(app, &self.key)?;
+                let (whose, app) = sealed::open_app(app, self.key())?;
                 whose.permit(&terms)?;
                 app.give(&option, &mut values)?;
                 Some(Arc::new(app))

@@ -21,7 +21,7 @@ use super::{
     super::{
         Identity,
         channel::Purpose,
-        door::Joined,
+        door::{Hello, Joined},
         wire::{self, Asked, Errands, Failed, Message},
     },
     answer::Answerer,
@@ -77,7 +77,7 @@ pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMu
     let (me, host) = (membership.keys.identity()?, membership.host_key);
     let expected = Joined { name: membership.name, environment: membership.environment };
     let answerer = Arc::new(Answerer {
-        boxes: Boxes::new(membership.keys.opening, expected.environment.clone()),
+        boxes: Boxes::new(membership.keys.opening, membership.keys.next, expected.environment.clone()),
         allowed: run.allowed,
         transport: Arc::new(Transport::new(Arc::new(SystemResolver), run.ca_file)),
         limits: run.limits,
@@ -221,9 +221,15 @@ impl Line {
     async fn said(&self, path: &str, said: Bytes) -> Result<Message> {
         match path {
             wire::HELLO => {
-                let (hello, _): (Joined, Bytes) = wire::read(said)?;
-                if hello != self.expected {
+                let (Hello { name, environment, key }, _): (Hello, Bytes) = wire::read(said)?;
+                if (Joined { name, environment }) != self.expected {
                     return Err(Kind::Denied.error("The host takes this gateway for another."));
+                }
+                if !self.answerer.boxes.go_by(key) {
+                    // Nothing that is tried again helps.
+                    let other = other_key(key);
+                    *lock(&self.refused) = Some(other.clone());
+                    return Err(other);
                 }
                 self.greeted.send_replace(true);
                 Ok(Message::plain(Bytes::new()))
@@ -247,6 +253,12 @@ impl Line {
 async fn told_so(what: &mut watch::Receiver<bool>) {
     // Whoever tells lives as long as whoever waits.
     let _ = what.wait_for(|it| *it).await;
+}
+
+fn other_key(key: Digest) -> Error {
+    Kind::Denied
+        .error(format!("The host has things sealed to another key than this machine's, {key}."))
+        .hint("It is an older copy of the gateway's files: use those of now, or join anew with the recovery key.")
 }
 
 fn silent() -> Error {

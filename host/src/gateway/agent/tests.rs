@@ -120,7 +120,7 @@ async fn story() -> Story {
     let sealed = sealed::seal(&terms.text().unwrap(), secrets, key.public()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let answerer = Answerer {
-        boxes: Boxes::new(key, "default".into()),
+        boxes: Boxes::new(key, None, "default".into()),
         allowed: PrivateAllowed::parse_reachable([&service, &other].map(|it| format!("127.0.0.1:{}", it.port)))
             .unwrap(),
         transport: Arc::default(),
@@ -231,7 +231,7 @@ async fn a_box_of_another_environment_is_not_used() {
     let key = OpeningKey::generate().unwrap();
     let secrets = [("key".to_owned(), Secret::new(KEY))].into();
     story.sealed = sealed::seal(&story.sealed.terms, secrets, key.public()).unwrap();
-    story.answerer.boxes = Boxes::new(key, "other".into());
+    story.answerer.boxes = Boxes::new(key, None, "other".into());
     let error = story.answer(story.asked(&url)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Denied, "{error}");
     assert!(story.service.received().is_empty());

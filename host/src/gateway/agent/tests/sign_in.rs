@@ -82,7 +82,7 @@ async fn signing() -> Signing {
     let secrets = [("client_secret".to_owned(), Secret::new(CLIENT_SECRET))].into();
     let app = sealed::seal_app(&of_app.text().unwrap(), secrets, key.public()).unwrap();
     story.sealed = sealed::seal(&terms.text().unwrap(), BTreeMap::new(), key.public()).unwrap();
-    story.answerer.boxes = Boxes::new(key, "default".into());
+    story.answerer.boxes = Boxes::new(key, None, "default".into());
     Signing { story, terms, app }
 }
 

@@ -1,0 +1,227 @@
+//! A gateway gets another key: everything that is sealed to it is sealed anew by the gateway itself, box by box, and the host puts
+//! all of it in place at once. Nobody types anything again, and what was sealed to the old key is not kept.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    time::timeout,
+};
+
+use super::{
+    Gateway, Member, SealingKey,
+    members::member_place,
+    sealed::{Sealed, reseal},
+    key::OpeningKey,
+    wire::{self, Failed},
+};
+use crate::{
+    audit::Event,
+    consent::{AgreedGateway, App, Book, Connection, SealedBox},
+    digest::Digest,
+    error::{Error, Kind, Result},
+    host::Host,
+    store::Changes,
+};
+
+/// A box: the terms of a manifest's option, and what was typed or captured.
+const LONGEST_LINE: u64 = 4 << 20;
+/// How long either end may take for one box.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the gateway says first.
+#[derive(Serialize, Deserialize)]
+struct Wish {
+    key: SealingKey,
+}
+
+/// What the host says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Said {
+    /// Seal that anew.
+    Reseal(Sealed),
+    /// All of it is in place.
+    Rotated { boxes: usize },
+    Failed(Failed),
+}
+
+/// What the gateway answers.
+#[derive(Serialize, Deserialize)]
+struct Resealed {
+    /// None where the old key did not open it.
+    sealed: Option<Sealed>,
+}
+
+/// What is sealed to a gateway's key, and where that is kept.
+struct Held {
+    connections: Vec<(Connection, Option<SealedBox>)>,
+    apps: Vec<App>,
+}
+
+/// The host's end: gives every box to be sealed anew, and puts them in place.
+///
+/// # Errors
+/// `denied` for a stranger, and where other machines of the gateway would be left without the key.
+pub(super) async fn take<S>(host: &Host, stream: S, who: Digest) -> Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut line = Line(BufReader::new(stream));
+    let wish: Wish = line.read().await?;
+    let rotated = async {
+        let member = host.member(who)?.ok_or_else(stranger)?;
+        let gateway = host.gateway(&member.environment, &member.gateway)?;
+        if gateway.members.len() > 1 {
+            return Err(Kind::Denied
+                .error(format!("The gateway `{}` has other machines, which would be left with the old key.", gateway.name))
+                .hint(format!(
+                    "Remove them (`attache gateway remove {} --member ID`), and let them in again afterwards with the new \
+                     recovery key.",
+                    gateway.name
+                )));
+        }
+        loop {
+            // What is changed meanwhile is sealed anew once more.
+            let revision = host.vault.revision();
+            let (changes, boxes) = resealed(host, &gateway, &member, &wish.key, &mut line).await?;
+            if host.vault.revision() == revision {
+                let (old, new) = (gateway.key.fingerprint(), wish.key.fingerprint());
+                host.audit.write(&Event::gateway_key_rotated(&gateway.environment, &gateway.name, old, new))?;
+                host.vault.commit(changes)?;
+                return Ok((gateway.name, boxes));
+            }
+        }
+    };
+    match rotated.await {
+        Ok((name, boxes)) => {
+            tracing::info!(gateway = name, boxes, "a gateway has another key");
+            line.write(&Said::Rotated { boxes }).await
+        }
+        Err(error) => {
+            line.write(&Said::Failed((&error).into())).await?;
+            Err(error)
+        }
+    }
+}
+
+/// The gateway's end. Gives how many boxes there were.
+///
+/// # Errors
+/// Why the host does not want it; `unreachable` where the line broke, so that nobody here knows whether it is done.
+pub(super) async fn ask<S>(stream: S, old: &OpeningKey, new: &OpeningKey) -> Result<usize>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut line = Line(BufReader::new(stream));
+    line.write(&Wish { key: new.public().clone() }).await?;
+    loop {
+        match line.read().await? {
+            Said::Reseal(sealed) => line.write(&Resealed { sealed: reseal(&sealed, old, new.public()) }).await?,
+            Said::Rotated { boxes } => return Ok(boxes),
+            Said::Failed(failed) => return Err(failed.into()),
+        }
+    }
+}
+
+/// Everything that is kept for a gateway, sealed to its new key.
+async fn resealed<S>(
+    host: &Host,
+    gateway: &Gateway,
+    member: &Member,
+    key: &SealingKey,
+    line: &mut Line<S>,
+) -> Result<(Changes, usize)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let book = host.book(&gateway.environment)?;
+    let now = AgreedGateway { name: gateway.name.clone(), key: key.fingerprint() };
+    let Held { connections, apps } = held(&book, gateway)?;
+    let mut changes = Changes::new();
+    let mut boxes = 0;
+    for (connection, sealed) in connections {
+        let (mut credential, mut captured) = (book.credential(connection.id)?, book.captured(connection.id)?);
+        let Some(mut consent) = book.consent(connection.id)? else { continue };
+        if let (Some(credential), Some(sealed)) = (&mut credential, &sealed) {
+            boxes += 1;
+            match line.reseal(Sealed::of_connection(sealed)).await? {
+                Some(anew) => credential.sealed = Some(anew.into_box(&sealed.terms)),
+                // It opened nothing before, and says so when it is used.
+                None => continue,
+            }
+        }
+        if let (Some(of_captured), Some(sealed)) = (captured.as_mut().and_then(|it| it.sealed.as_mut()), &sealed) {
+            boxes += 1;
+            if let Some(anew) = line.reseal(Sealed::of_captured(&of_captured.text, &sealed.terms)).await? {
+                of_captured.text = anew.text();
+            }
+        }
+        consent.gateway = Some(now.clone());
+        let connection = Connection { gateway: Some(now.clone()), ..connection };
+        changes = changes.and(book.kept_anew(&connection, credential.as_ref(), captured.as_ref(), &consent)?);
+    }
+    for mut app in apps {
+        let Some(sealed) = app.sealed.take() else { continue };
+        boxes += 1;
+        let Some(anew) = line.reseal(Sealed::of_app(&sealed)).await? else { continue };
+        app.sealed = Some(anew.into_box(&sealed.terms));
+        app.gateway = Some(now.clone());
+        changes = changes.and(book.app_changes(&app)?);
+    }
+    let member = Member { key: key.clone(), ..member.clone() };
+    Ok((changes.put(&member_place(member.identity)?, &member)?, boxes))
+}
+
+fn held(book: &Book<'_>, gateway: &Gateway) -> Result<Held> {
+    let is_its = |it: &Option<AgreedGateway>| {
+        it.as_ref().is_some_and(|it| it.name == gateway.name && it.key == gateway.key.fingerprint())
+    };
+    let mut connections = Vec::new();
+    for connection in book.connections()?.into_iter().filter(|it| is_its(&it.gateway)) {
+        let sealed = book.credential(connection.id)?.and_then(|credential| credential.sealed);
+        connections.push((connection, sealed));
+    }
+    let mut apps = Vec::new();
+    for approval in book.approvals()? {
+        apps.extend(book.apps(&approval.connector)?.into_iter().filter(|it| is_its(&it.gateway)));
+    }
+    Ok(Held { connections, apps })
+}
+
+/// Lines of JSON, either way.
+struct Line<S>(BufReader<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line<S> {
+    async fn reseal(&mut self, sealed: Sealed) -> Result<Option<Sealed>> {
+        self.write(&Said::Reseal(sealed)).await?;
+        Ok(self.read::<Resealed>().await?.sealed)
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
+        let mut line = Vec::new();
+        let mut bounded = tokio::io::AsyncReadExt::take(&mut self.0, LONGEST_LINE);
+        let read = timeout(ANSWERS_WITHIN, bounded.read_until(b'\n', &mut line)).await;
+        match read {
+            Err(_) => Err(Kind::Timeout.error(format!("Nothing was said within {ANSWERS_WITHIN:?}."))),
+            Ok(Ok(_)) if line.last() == Some(&b'\n') => serde_json::from_slice(&line).map_err(|_| wire::garbled()),
+            Ok(_) => Err(broken()),
+        }
+    }
+
+    async fn write(&mut self, what: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(what).map_err(|_| wire::garbled())?;
+        line.push(b'\n');
+        self.0.write_all(&line).await.map_err(|_| broken())?;
+        self.0.flush().await.map_err(|_| broken())
+    }
+}
+
+fn stranger() -> Error {
+    Kind::Denied.error("The host does not know this gateway: it was removed, or never joined.")
+}
+
+fn broken() -> Error {
+    Kind::Unreachable.error("The line broke before everything was said.")
+}
