@@ -27,7 +27,7 @@ use crate::{
 /// Calls at a time.
 const AT_ONCE: usize = 32;
 /// How many calls there are, and how many times the gateway is killed meanwhile, unless `ATTACHE_TESTS_TROUBLE` says so many.
-const CALLS: usize = 1_000;
+const CALLS: usize = 10_000;
 const KILLS_PER_CALLS: usize = 500;
 /// Whoever waits for longer waits for nothing: a line that is silent is given up after 15 s, and a gateway that was there waited
 /// for another 10 s, twice.

@@ -46,7 +46,7 @@ mod tests {
     fn busy(status: u16, retry_after: Option<&str>) -> Incoming {
         let mut headers = HeaderMap::new();
         retry_after.map(|value| headers.insert(RETRY_AFTER, HeaderValue::from_str(value).unwrap()));
-        Incoming { status: StatusCode::from_u16(status).unwrap(), headers, body: bytes::Bytes::new() }
+        Incoming { status: StatusCode::from_u16(status).unwrap(), headers, body: bytes::Bytes::new(), place: None }
     }
 
     #[tokio::test]

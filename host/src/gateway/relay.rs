@@ -287,7 +287,7 @@ impl Through for Relayed {
         let (told, body): (Told, Bytes) = wire::read(body)?;
         let status = StatusCode::from_u16(told.status).map_err(|_| wire::garbled())?;
         let headers = HeaderMap::try_from(told.headers)?;
-        Ok(Returned { answer: Incoming { status, headers, body }, masked: told.masked })
+        Ok(Returned { answer: Incoming { status, headers, body, place: None }, masked: told.masked })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     audit::About,
     consent::{Captured, Errand, Failure, Fruitless, SealedBox, SealedText},
     error::{Error, Kind, Result},
-    transport::Limits,
+    transport::{Limits, Place},
 };
 
 /// The host says that it knows the gateway, which then is connected.
@@ -267,7 +267,11 @@ impl Bounds {
 
 /// A head and what follows it, on the way.
 #[derive(Debug)]
-pub(super) struct Message(VecDeque<Bytes>);
+pub(super) struct Message {
+    pieces: VecDeque<Bytes>,
+    /// Kept until all of it is on its way.
+    _place: Option<Place>,
+}
 
 impl Message {
     pub(super) fn of(head: &impl Serialize, body: Bytes) -> Result<Self> {
@@ -278,12 +282,21 @@ impl Message {
         let mut first = BytesMut::with_capacity(PREFIX + head.len());
         first.extend_from_slice(&length.to_be_bytes());
         first.extend_from_slice(&head);
-        Ok(Self([first.freeze(), body].into_iter().filter(|piece| !piece.is_empty()).collect()))
+        Ok(Self::made_of([first.freeze(), body]))
     }
 
     /// One that has no head.
     pub(super) fn plain(body: Bytes) -> Self {
-        Self([body].into_iter().filter(|piece| !piece.is_empty()).collect())
+        Self::made_of([body])
+    }
+
+    fn made_of<const PIECES: usize>(pieces: [Bytes; PIECES]) -> Self {
+        Self { pieces: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), _place: None }
+    }
+
+    /// With the place that it takes.
+    pub(super) fn keeping(self, place: Option<Place>) -> Self {
+        Self { _place: place, ..self }
     }
 }
 
@@ -292,20 +305,20 @@ impl Body for Message {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(mut whole) = self.0.pop_front() else { return Poll::Ready(None) };
+        let Some(mut whole) = self.pieces.pop_front() else { return Poll::Ready(None) };
         let piece = whole.split_to(whole.len().min(PIECE));
         if !whole.is_empty() {
-            self.0.push_front(whole);
+            self.pieces.push_front(whole);
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.pieces.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+        SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
     }
 }
 

@@ -121,14 +121,22 @@ impl Decoder {
         Ok(std::mem::take(&mut sink.bytes).into())
     }
 
+    /// How much came out so far.
+    pub(super) fn length(&self) -> usize {
+        self.sink().bytes.len()
+    }
+
     fn stop(&self) -> Stop {
-        let sink = match self {
+        if self.sink().full { Stop::TooLarge } else { Stop::Malformed }
+    }
+
+    fn sink(&self) -> &Capped {
+        match self {
             Decoder::Identity(sink) => sink,
             Decoder::Gzip(gzip) => gzip.get_ref(),
             Decoder::Brotli(brotli) => brotli.get_ref(),
             Decoder::Zstd(zstd) => &zstd.sink,
-        };
-        if sink.full { Stop::TooLarge } else { Stop::Malformed }
+        }
     }
 }
 

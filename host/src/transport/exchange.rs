@@ -15,6 +15,7 @@ use super::{
     limits::Limits,
     pool::Pooled,
     request::{Incoming, Outgoing, strip_hop_by_hop},
+    room::{self, Room},
     upload::{self, Progress},
 };
 use crate::origin::Origin;
@@ -24,6 +25,8 @@ pub(super) struct Exchange<'a> {
     pub(super) origin: &'a Origin,
     pub(super) limits: &'a Limits,
     pub(super) began: Instant,
+    /// Where large answers are held, if their number is bounded.
+    pub(super) room: Option<&'a Room>,
 }
 
 impl Exchange<'_> {
@@ -102,6 +105,7 @@ impl Exchange<'_> {
         // Made when there is something to decode: an answer to HEAD says how its body would be coded, and has none.
         let mut decoder = None;
         let mut on_wire = 0usize;
+        let mut place = None;
         while let Some(piece) = self.piece(&mut answer).await? {
             on_wire += piece.len();
             if on_wire > self.limits.body_on_wire {
@@ -115,6 +119,13 @@ impl Exchange<'_> {
                 none => none.insert(self.decoding(Decoder::new(coding, self.limits.body_decoded, expected))?),
             };
             self.decoding(decoder.push(&piece))?;
+            if let (Some(room), None) = (self.room, &place)
+                && decoder.length() > room::SMALL
+            {
+                let end = self.began + self.limits.total;
+                let late = || self.late(Ending { end, stage: Stage::Total, limit: self.limits.total });
+                place = Some(room.place(end).await.ok_or_else(late)?);
+            }
         }
         let status = answer.status();
         let mut headers = std::mem::take(answer.headers_mut());
@@ -130,7 +141,7 @@ impl Exchange<'_> {
             None => bytes::Bytes::new(),
         };
         tracing::trace!(%method, origin = %self.origin, status = status.as_u16(), bytes = body.len(), "answered");
-        Ok(Incoming { status, headers, body })
+        Ok(Incoming { status, headers, body, place })
     }
 
     async fn piece(&self, answer: &mut reqwest::Response) -> Result<Option<bytes::Bytes>, Fault> {
@@ -209,7 +220,7 @@ mod tests {
         });
         let (limits, allowed) = (Limits::default(), PrivateAllowed::parse([format!("service.test:{port}")]).unwrap());
         let origin = Origin::parse(&format!("http://service.test:{port}")).unwrap();
-        let exchange = Exchange { origin: &origin, limits: &limits, began: Instant::now() };
+        let exchange = Exchange { origin: &origin, limits: &limits, began: Instant::now(), room: None };
         let policy = Policy::of(&origin, &allowed).unwrap();
         let guard = Arc::new(Guard::new(
             origin.clone(),

@@ -38,6 +38,7 @@ mod pool;
 mod private;
 mod request;
 mod resolver;
+mod room;
 mod spare;
 mod tls;
 mod upload;
@@ -56,6 +57,7 @@ pub use self::{
     private::{HostPort, PrivateAllowed},
     request::{Before, Incoming, Outgoing},
     resolver::{Resolver, SystemResolver},
+    room::{Place, Room},
 };
 use self::{
     exchange::Exchange,
@@ -70,13 +72,20 @@ pub struct Transport {
     resolver: Arc<dyn Resolver>,
     tls: Tls,
     pools: Pools,
+    room: Option<Room>,
 }
 
 impl Transport {
     /// A transport that asks this resolver for addresses, and trusts the machine's certificate authorities and those in
     /// the PEM file `extra_authorities`. The file is read with the first https request.
     pub fn new(resolver: Arc<dyn Resolver>, extra_authorities: Option<PathBuf>) -> Self {
-        Self { resolver, tls: Tls::new(extra_authorities), pools: Pools::default() }
+        Self { resolver, tls: Tls::new(extra_authorities), pools: Pools::default(), room: None }
+    }
+
+    /// With room for so many large answers at a time. Whoever waits for a place does so within the time of the whole exchange.
+    #[must_use]
+    pub fn with_room(self, room: Room) -> Self {
+        Self { room: Some(room), ..self }
     }
 
     /// Sends a request once and reads its whole answer, over the connections of `pool`.
@@ -127,7 +136,7 @@ impl Transport {
         if sparing {
             pooled.standing.spare.judge().map_err(|wait| Fault::Spared { origin: origin.clone(), wait })?;
         }
-        let exchange = Exchange { origin: &origin, limits, began };
+        let exchange = Exchange { origin: &origin, limits, began, room: self.room.as_ref() };
         let outcome = tokio::select! {
             biased;
             () = pooled.standing.closed() => Err(Fault::Denied {

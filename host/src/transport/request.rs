@@ -12,7 +12,7 @@ use http::{
 };
 use url::Url;
 
-use super::{coding::ACCEPTED, fault::Fault, identity::Identity};
+use super::{coding::ACCEPTED, fault::Fault, identity::Identity, room::Place};
 use crate::{
     error::{Error, Kind},
     origin::Origin,
@@ -47,6 +47,8 @@ pub struct Incoming {
     pub headers: HeaderMap,
     /// The content, decoded.
     pub body: Bytes,
+    /// What is kept for as long as the body is, where large answers are bounded in number.
+    pub place: Option<Place>,
 }
 
 /// Fields that speak of the connection they came on.
@@ -180,7 +182,7 @@ mod tests {
         request.body = "canary".into();
         let text = format!("{request:?}");
         assert!(!text.contains("canary") && text.contains("https://a.example"), "{text}");
-        let answer = Incoming { status: StatusCode::OK, headers: request.headers, body: "canary".into() };
+        let answer = Incoming { status: StatusCode::OK, headers: request.headers, body: "canary".into(), place: None };
         assert!(!format!("{answer:?}").contains("canary"));
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     error::{Kind, Result},
     manifest::template::Moment,
     origin::Origin,
-    transport::{Incoming, Limits, Outgoing, PrivateAllowed, Transport},
+    transport::{Incoming, Limits, Outgoing, Place, PrivateAllowed, Transport},
 };
 
 /// A body that is looked through in less than a millisecond.
@@ -40,7 +40,7 @@ impl Answerer {
     ///
     /// # Errors
     /// Every kind of the way out. The sentence holds nothing of what was attached.
-    pub(super) async fn answer(&self, asked: Asked, body: Bytes) -> Result<(Told, Bytes)> {
+    pub(super) async fn answer(&self, asked: Asked, body: Bytes) -> Result<(Told, Content)> {
         let opened = self.boxes.open(&asked.sealed, asked.app.as_ref(), asked.captured.as_ref())?;
         let subject = Subject::new(asked.about.clone());
         let mut sent = Scrubber::default();
@@ -55,7 +55,7 @@ impl Answerer {
         opened: &Opened,
         subject: &Subject,
         sent: &mut Scrubber,
-    ) -> Result<(Told, Bytes)> {
+    ) -> Result<(Told, Content)> {
         let unreadable = |_| Kind::InvalidInput.error("The host asks for something that is no request.");
         let method = Method::from_bytes(asked.method.as_bytes()).map_err(|_| unreadable(()))?;
         let url = Url::parse(&asked.url).map_err(|_| unreadable(()))?;
@@ -114,8 +114,8 @@ impl Answerer {
         }
     }
 
-    async fn hand_over(&self, answer: Incoming, subject: &Subject, sent: &Scrubber) -> Result<(Told, Bytes)> {
-        let Incoming { status, headers, body } = answer;
+    async fn hand_over(&self, answer: Incoming, subject: &Subject, sent: &Scrubber) -> Result<(Told, Content)> {
+        let Incoming { status, headers, body, place } = answer;
         let (body, mut masked) = mask(sent, Vec::from(body)).await?;
         let mut clean = HeaderMap::with_capacity(headers.len());
         for (name, value) in &headers {
@@ -132,8 +132,14 @@ impl Answerer {
             }
         }
         self.audit.note(&Event::answer(subject, status.as_u16(), body.len(), masked))?;
-        Ok((Told { status: status.as_u16(), headers: (&clean).into(), masked }, body.into()))
+        Ok((Told { status: status.as_u16(), headers: (&clean).into(), masked }, Content { body: body.into(), place }))
     }
+}
+
+/// What is sent back: while it is, it takes the place that a large answer takes.
+pub(super) struct Content {
+    pub(super) body: Bytes,
+    pub(super) place: Option<Place>,
 }
 
 /// Masks in a body. In a large one that takes so long that it is done aside: whoever asks whether the gateway is still there is

@@ -36,7 +36,7 @@ use crate::{
     pause,
     store::lock::Lock,
     sync::lock,
-    transport::{Limits, PrivateAllowed, SystemResolver, Transport},
+    transport::{Limits, PrivateAllowed, Room, SystemResolver, Transport},
 };
 
 /// How long another process's lock is waited for: one that ends is gone within that.
@@ -49,6 +49,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long requests that are under way may take when the gateway stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(30);
+/// Large answers that are held at a time: each is held whole, to mask it, until the host has it.
+const LARGE: usize = 8;
 /// How often it is looked for what nobody uses.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -79,7 +81,7 @@ pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMu
     let answerer = Arc::new(Answerer {
         boxes: Boxes::new(membership.keys.opening, membership.keys.next, expected.environment.clone()),
         allowed: run.allowed,
-        transport: Arc::new(Transport::new(Arc::new(SystemResolver), run.ca_file)),
+        transport: Arc::new(Transport::new(Arc::new(SystemResolver), run.ca_file).with_room(Room::new(LARGE))),
         limits: run.limits,
         audit: Arc::new(Audit::open(folder.path(), membership.keys.audit, None)?),
     });
@@ -241,8 +243,8 @@ impl Line {
             }
             wire::SEND => {
                 let (asked, body): (Asked, Bytes) = wire::read(said)?;
-                let (told, body) = self.answerer.answer(asked, body).await?;
-                Message::of(&told, body)
+                let (told, content) = self.answerer.answer(asked, body).await?;
+                Ok(Message::of(&told, content.body)?.keeping(content.place))
             }
             _ => Err(wire::garbled()),
         }

@@ -157,7 +157,8 @@ impl Story {
     }
 
     async fn answer(&self, asked: Asked) -> Result<(Told, Bytes)> {
-        self.answerer.answer(asked, Bytes::new()).await
+        let (told, content) = self.answerer.answer(asked, Bytes::new()).await?;
+        Ok((told, content.body))
     }
 
     fn audit(&self) -> String {

@@ -200,3 +200,22 @@ async fn a_service_that_stops_taking_the_request_times_out() {
     let outcome = transport().send(&key(), &service.allowed(), put, &quick()).await;
     assert!(matches!(outcome, Err(Fault::Timeout { stage: Stage::Upload, .. })), "{outcome:?}");
 }
+
+#[tokio::test]
+async fn of_large_answers_so_many_are_held_and_the_next_waits_within_its_time() {
+    let large = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", 1 << 20, "x".repeat(1 << 20));
+    let (service, small) = (Service::answering(large).await, Service::answering(OK).await);
+    let transport = transport().with_room(Room::new(2));
+    let limits = Limits { body_on_wire: 2 << 20, body_decoded: 2 << 20, ..quick() };
+    let ask = async |service: &Service| {
+        transport.send(&key(), &service.allowed(), request(Method::GET, service.url("/")), &limits).await
+    };
+    let (first, _second) = (ask(&service).await.unwrap(), ask(&service).await.unwrap());
+    match ask(&service).await {
+        Err(Fault::Timeout { stage, limit, .. }) => assert_eq!((stage, limit), (Stage::Total, limits.total)),
+        other => panic!("it was held beside the others: {other:?}"),
+    }
+    assert_eq!(ask(&small).await.unwrap().body, "ok", "of small ones any number is held");
+    drop(first);
+    assert_eq!(ask(&service).await.unwrap().body.len(), 1 << 20);
+}
