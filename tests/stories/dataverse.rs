@@ -7,6 +7,11 @@ use attache_tests::{
 };
 use serde_json::{Value, json};
 
+use crate::{
+    gateway::{Gateway, enroll, join},
+    serving,
+};
+
 const ENVIRONMENT: &str = "contoso.crm4.dynamics.com";
 const NAMES: [&str; 2] = [ENVIRONMENT, "login.microsoftonline.com"];
 
@@ -220,5 +225,38 @@ fn what_the_service_refuses_is_told_in_its_words() {
         story.refused("delete", json!({ "table": "accounts", "id": "1) or (true" }), 2, "`id` is a GUID");
         story.double.let_it("limit");
         story.refused("list-tables", json!({}), 6, "wait 17 s");
+    });
+}
+
+#[test]
+fn a_gateway_reaches_the_environment_and_its_provider_for_a_host_that_reaches_neither() {
+    with_names(&NAMES, |world| {
+        let double = world.double("dataverse.mjs");
+        let mut attache = world.attache(env!("CARGO_BIN_EXE_attache-under-test"));
+        attache.add("dataverse");
+        let (_host, url) = serving::serve(&attache, &[]);
+        attache.set("ROBOT_SECRET", "robot-secret-of-the-test");
+        let private = world.attache(env!("CARGO_BIN_EXE_attache-under-test"));
+        let key = join(&private, &url, &enroll(&attache)).json()["fingerprint"].as_str().unwrap().to_owned();
+        let allowed = NAMES.map(|name| format!("{name}:443"));
+        let run = ["gateway", "run", "--allow", &allowed[0], "--allow", &allowed[1]];
+        let mut gateway = Gateway(Some(private.begin(&run)));
+        gateway.said("Connected to");
+        let to = ["--gateway", "plant", "--gateway-key", &key];
+        attache.run(&[&["app", "set", "dataverse"], &ROBOT[..], &to].concat()).done();
+        let environment = format!("environment={ENVIRONMENT}");
+        let fixed = ["connect", "dataverse", "--auth", "application", "--set", &environment, "--yes"];
+        let connect = [&fixed[..], &["--set", "tenant=contoso.example"], &to].concat();
+        // The host itself was allowed nothing private, and needs nothing.
+        assert!(attache.run(&connect).done().contains("Connected `dataverse`: # Robot."));
+        let story = Story { world, double, attache };
+        let row = story.create("Through the gateway", 7);
+        let read = story.call("read", json!({ "table": "accounts", "id": row }));
+        assert_eq!(read["row"]["name"], "Through the gateway", "{read}");
+        story.double.let_it("forget");
+        let query = json!({ "table": "accounts", "filter": "revenue eq 7", "select": ["name"] });
+        assert_eq!(story.call("query", query)["rows"].as_array().map(Vec::len), Some(1));
+        story.call("delete", json!({ "table": "accounts", "id": row }));
+        assert_eq!(story.tokens().len(), 2, "one more after the first was forgotten");
     });
 }

@@ -501,3 +501,28 @@ fn redirects_are_followed_by_the_same_rules_and_the_credential_stays_home() {
     let last = service.received().pop().unwrap();
     assert!(last.header("authorization").is_some_and(|it| it.starts_with("Basic ")), "{last:?}");
 }
+
+#[test]
+fn a_gateways_audit_that_was_altered_or_cut_is_told_where_it_is() {
+    let service = Service::plain();
+    let mut plant = Plant::reaching(&service.authority());
+    plant.connect(&service.base());
+    for _ in 0..3 {
+        assert!(plant.get("/x").ended().done().contains("hello"));
+    }
+    plant.private.run(&["gateway", "verify"]).refused(8, "");
+    let gateway = plant.running.take().unwrap();
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.ended().code, Some(0));
+    let file = plant.private.data().join("gateway/audit.log");
+    let whole = fs::read_to_string(&file).unwrap();
+    let lines = whole.lines().count();
+    assert_eq!(plant.private.run(&["gateway", "verify", "--output", "json"]).json()["lines"], lines);
+    fs::write(&file, whole.replacen("/x", "/y", 1)).unwrap();
+    plant.private.run(&["gateway", "verify"]).refused(8, "");
+    let cut: String = whole.lines().take(lines - 1).map(|line| format!("{line}\n")).collect();
+    fs::write(&file, cut).unwrap();
+    plant.private.run(&["gateway", "verify"]).refused(8, "");
+    fs::write(&file, whole).unwrap();
+    plant.private.run(&["gateway", "verify"]).done();
+}

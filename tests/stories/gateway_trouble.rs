@@ -114,6 +114,44 @@ fn every_call_ends_and_none_is_done_twice_that_must_not_be() {
     assert!(well > calls * 8 / 10 && broken > 0, "{well} were answered and {broken} were not");
 }
 
+/// An answer near the cap, since it is base64 in the output.
+const LARGE: usize = 4 << 20;
+/// A gateway that holds all of them would have twice as much.
+const MOST_MEMORY: usize = 200 << 20;
+
+#[test]
+fn sixty_four_answers_near_the_cap_pass_at_once_and_the_gateway_holds_few_of_them() {
+    let body = "x".repeat(LARGE);
+    let service = Service::start(move |_| ok(&body));
+    let mut plant = patient();
+    plant.run(&[&service.authority()]);
+    plant.connect(&service.base());
+    let key = plant.attache.run(&["caller", "create", "app", "--connection", "http"]).done().trim().to_owned();
+    let asking: Vec<_> = (0..64)
+        .map(|_| {
+            let (url, key) = (plant.url.clone(), key.clone());
+            thread::spawn(move || {
+                let client = Client::builder().timeout(LONGEST * 2).build().unwrap();
+                let asked = client.post(format!("{url}v1/connections/http/operations/get")).bearer_auth(key);
+                let input = json!({ "path": "/large" }).to_string();
+                let answer = asked.header("content-type", "application/json").body(input).send().unwrap();
+                assert!(answer.status().is_success(), "{}", answer.text().unwrap());
+                assert!(answer.bytes().unwrap().len() >= LARGE);
+            })
+        })
+        .collect();
+    let gateway = plant.running.as_ref().unwrap().id();
+    asking.into_iter().for_each(|asks| asks.join().unwrap());
+    assert!(most_memory(gateway) < MOST_MEMORY, "{} MiB", most_memory(gateway) >> 20);
+}
+
+/// The most that a process had since it began, in bytes.
+fn most_memory(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
 enum Ended {
     Answered(String),
     Failed(String, String),

@@ -48,6 +48,8 @@ pub(super) enum Gateway {
     /// On the private machine: get another key, to which everything is sealed anew
     #[command(after_help = ROTATE)]
     RotateKey,
+    /// On the private machine: check that no line of the gateway's audit was changed, dropped, swapped or cut off
+    Verify,
     /// On the private machine: stay connected to the host, and do what it asks within what is allowed here
     #[command(after_help = RUN)]
     Run {
@@ -118,7 +120,7 @@ Examples:
 impl Gateway {
     /// Whether it concerns this machine, and no host.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self, Self::Join { .. } | Self::RecoveryKey { .. } | Self::RotateKey | Self::Run { .. })
+        matches!(self, Self::Join { .. } | Self::RecoveryKey { .. } | Self::RotateKey | Self::Verify | Self::Run { .. })
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
@@ -140,6 +142,10 @@ impl Gateway {
                 Ok(Answer::new(json!({ "file": to, "fingerprint": key }), text))
             }
             Self::RotateKey => rotate_key(context).await,
+            Self::Verify => {
+                let lines = agent::verify(&context.settings.data_dir.value)?;
+                Ok(Answer::new(json!({ "lines": lines }), format!("The gateway's audit is whole: {lines} lines.")))
+            }
             Self::Run { allow } => run(context, &allow).await,
             Self::List => {
                 let all: Vec<GatewayView> = context.client()?.list(&["gateways"]).await?;

@@ -121,6 +121,14 @@ impl Decoder {
         Ok(std::mem::take(&mut sink.bytes).into())
     }
 
+    /// Makes room for so much at once, where that is known: growing takes twice as much.
+    pub(super) fn expect(&mut self, length: usize) {
+        if let Decoder::Identity(sink) = self {
+            let more = length.min(sink.cap).saturating_sub(sink.bytes.len());
+            sink.bytes.reserve_exact(more);
+        }
+    }
+
     /// How much came out so far.
     pub(super) fn length(&self) -> usize {
         self.sink().bytes.len()

@@ -125,6 +125,9 @@ impl Exchange<'_> {
                 let end = self.began + self.limits.total;
                 let late = || self.late(Ending { end, stage: Stage::Total, limit: self.limits.total });
                 place = Some(room.place(end).await.ok_or_else(late)?);
+                if coding == Coding::Identity {
+                    decoder.expect(expected);
+                }
             }
         }
         let status = answer.status();

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{
     super::wire::{Asked, Told},
+    generations::Generations,
     opened::{Boxes, Opened},
 };
 use crate::{
@@ -28,6 +29,7 @@ const QUICK: usize = 64 << 10;
 /// What every request is answered with.
 pub(super) struct Answerer {
     pub(super) boxes: Boxes,
+    pub(super) generations: Generations,
     /// What may be reached.
     pub(super) allowed: PrivateAllowed,
     pub(super) transport: Arc<Transport>,
@@ -42,6 +44,7 @@ impl Answerer {
     /// Every kind of the way out. The sentence holds nothing of what was attached.
     pub(super) async fn answer(&self, asked: Asked, body: Bytes) -> Result<(Told, Content)> {
         let opened = self.boxes.open(&asked.sealed, asked.app.as_ref(), asked.captured.as_ref())?;
+        self.generations.judge(&opened.terms, &asked.about.operation)?;
         let subject = Subject::new(asked.about.clone());
         let mut sent = Scrubber::default();
         let answered = self.send(asked, body, &opened, &subject, &mut sent).await;

@@ -178,7 +178,6 @@ impl Folder {
     /// Keeps it, in place of what was kept before: one or the other, whole.
     pub(super) fn write(&self, membership: &Membership) -> Result<()> {
         let path = self.0.join(FILE);
-        let fault = |error: io::Error| unusable(&path, &error);
         let shown = |secret: &Secret| BASE64_STANDARD.encode(secret.expose());
         let Membership { host, host_key, name, environment, keys } = membership;
         let written = Written {
@@ -198,12 +197,7 @@ impl Folder {
         };
         let text = serde_json::to_vec_pretty(&written).map(Zeroizing::new);
         let text = text.map_err(|_| Kind::Internal.error("The gateway's keys cannot be written."))?;
-        // Mode 0600 and O_EXCL are what this crate always uses.
-        let mut file = tempfile::NamedTempFile::new_in(&self.0).map_err(fault)?;
-        file.write_all(&text).map_err(fault)?;
-        file.as_file().sync_all().map_err(fault)?;
-        file.persist(&path).map_err(|error| fault(error.error))?;
-        dir::sync(&self.0)
+        replace(&path, &text)
     }
 
     /// Takes away what was kept of one whose joining came to nothing.
@@ -216,7 +210,20 @@ impl Folder {
     }
 }
 
-fn unusable(path: &Path, error: &io::Error) -> Error {
+/// Writes a file of the gateway's folder in place of what it was: one or the other, whole, and for its owner alone.
+pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    // Mode 0600 and O_EXCL are what this crate always uses.
+    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+        file.write_all(text)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)
+    });
+    written.map_err(|error| unusable(path, &error))?;
+    dir::sync(folder)
+}
+
+pub(super) fn unusable(path: &Path, error: &io::Error) -> Error {
     Kind::StoreUnavailable.error(format!("The file {} cannot be used: {error}.", path.display()))
 }
 

@@ -12,10 +12,14 @@
 //! | `answer` | the way of one request |
 //! | `sign_in` | the way of one errand |
 //! | `opened` | boxes that were opened |
+//! | `generations` | which credential of a connection is the newest |
+//! | `audited` | whether its audit is whole |
 
 mod answer;
+mod audited;
 mod dial;
 mod files;
+mod generations;
 mod join;
 mod opened;
 mod recovery;
@@ -25,6 +29,7 @@ mod sign_in;
 #[cfg(test)]
 mod tests;
 
+pub use audited::verify;
 pub use join::{Join, join};
 pub use recovery::write_recovery_key;
 pub use rotate::{Rotate, Rotated, rotate};

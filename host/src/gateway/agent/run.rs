@@ -25,8 +25,10 @@ use super::{
         wire::{self, Asked, Errands, Failed, Message},
     },
     answer::Answerer,
+    audited::note_head,
     dial::Way,
     files::Folder,
+    generations::Generations,
     opened::Boxes,
 };
 use crate::{
@@ -79,6 +81,7 @@ pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMu
     let (me, host) = (membership.keys.identity()?, membership.host_key);
     let expected = Joined { name: membership.name, environment: membership.environment };
     let answerer = Arc::new(Answerer {
+        generations: Generations::read(folder.path())?,
         boxes: Boxes::new(membership.keys.opening, membership.keys.next, expected.environment.clone()),
         allowed: run.allowed,
         transport: Arc::new(Transport::new(Arc::new(SystemResolver), run.ca_file).with_room(Room::new(LARGE))),
@@ -92,6 +95,9 @@ pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMu
         loop {
             sleep(SWEEP).await;
             dialler.answerer.boxes.sweep();
+            if let Err(error) = note_head(folder.path(), &dialler.answerer.audit) {
+                tracing::warn!(%error, "the audit's last line could not be noted");
+            }
         }
     };
     let mut staying = pin!(staying);
@@ -106,7 +112,7 @@ pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMu
             }
         }
     };
-    outcome.and_then(|()| dialler.answerer.audit.sync())
+    outcome.and_then(|()| note_head(folder.path(), &dialler.answerer.audit))
 }
 
 struct Dialler {

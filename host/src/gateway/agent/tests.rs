@@ -21,6 +21,7 @@ use super::{
         wire::{Asked, Bounds, Headers, Told},
     },
     answer::Answerer,
+    generations::Generations,
     opened::Boxes,
 };
 use crate::{
@@ -120,6 +121,7 @@ async fn story() -> Story {
     let sealed = sealed::seal(&terms.text().unwrap(), secrets, key.public()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let answerer = Answerer {
+        generations: Generations::read(folder.path()).unwrap(),
         boxes: Boxes::new(key, None, "default".into()),
         allowed: PrivateAllowed::parse_reachable([&service, &other].map(|it| format!("127.0.0.1:{}", it.port)))
             .unwrap(),
@@ -266,4 +268,35 @@ async fn what_nobody_uses_is_forgotten_and_opened_again() {
     assert!(Arc::ptr_eq(&opened, &story.answerer.boxes.open(&story.sealed, None, None).unwrap()));
     story.answerer.boxes.sweep();
     assert!(Arc::ptr_eq(&opened, &story.answerer.boxes.open(&story.sealed, None, None).unwrap()), "it was just used");
+}
+
+#[tokio::test]
+async fn a_credential_that_was_replaced_is_not_taken_again() {
+    let story = story().await;
+    let url = story.service.base();
+    let older = story.sealed.clone();
+    let key = story.answerer.boxes.key();
+    let mut terms = Terms::parse(&older.terms).unwrap();
+    terms.generation = 2;
+    let newer = sealed::seal(&terms.text().unwrap(), [("key".to_owned(), Secret::new(KEY))].into(), key.public()).unwrap();
+    let send = |sealed: &SealedBox, operation: &str| {
+        let mut asked = Asked { sealed: sealed.clone(), ..story.asked(&url) };
+        asked.about.operation = operation.into();
+        asked
+    };
+    story.answer(send(&older, "send")).await.unwrap();
+    // One that is tried may come to nothing, and then the older one stays.
+    story.answer(send(&newer, "check")).await.unwrap();
+    story.answer(send(&older, "send")).await.unwrap();
+    story.answer(send(&newer, "send")).await.unwrap();
+    for operation in ["send", "check"] {
+        let error = story.answer(send(&older, operation)).await.unwrap_err();
+        assert!(error.kind() == Kind::Denied && error.message().contains("was replaced"), "{error}");
+    }
+    // It is known after a start, too.
+    let again = Generations::read(story.folder.path()).unwrap();
+    assert_eq!(again.judge(&Terms::parse(&older.terms).unwrap(), "send").unwrap_err().kind(), Kind::Denied);
+    again.judge(&terms, "send").unwrap();
+    std::fs::write(story.folder.path().join("generations"), "[").unwrap();
+    assert_eq!(Generations::read(story.folder.path()).err().map(|it| it.kind()), Some(Kind::StoreDamaged));
 }
