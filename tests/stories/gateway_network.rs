@@ -101,8 +101,10 @@ fn a_private_network_is_reached_and_nothing_dials_in() {
             Command::new("sh").args(["-c", APART]).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let nginx = peers::nginx_basic("jo", SECRET);
+        let oidc = peers::oidc(&json!({}));
         let mut attache = machine();
         attache.add("http");
+        attache.add("oauth");
         let wired = attache.folder().join("wire.log");
         let mut watch = Command::new(peers::installed("python/bin/python", "the Python of the peers"));
         let watch = watch.args(["-c", WATCH]).stdout(fs::File::create(&wired).unwrap()).spawn().unwrap();
@@ -113,13 +115,14 @@ fn a_private_network_is_reached_and_nothing_dials_in() {
             &attache,
             &["serve", "--listen", "10.88.0.1:7070", "--public-url", "https://attache.example", "--insecure"],
         );
-        attache.set("SECRET", SECRET);
+        attache.set("SECRET", SECRET).set("MACHINE_SECRET", "machine-secret-of-the-test");
         let private = machine();
         // The host speaks plain http here, and the name of its certificate's owner is not what this story is about.
         let line = Line::to("http://10.88.0.1:7070");
         let key = join(&private, &line.url, &enroll(&attache)).json()["fingerprint"].as_str().unwrap().to_owned();
         let authority = format!("erp.internal:{}", nginx.port);
-        let mut gateway = Gateway(Some(private.begin(&["gateway", "run", "--allow", &authority])));
+        let mut gateway =
+            Gateway(Some(private.begin(&["gateway", "run", "--allow", &authority, "--allow", &oidc.peer.authority()])));
         gateway.said("Connected to");
         let base = format!("base-url=http://{authority}/");
         let fixed = ["connect", "http", "--auth", "basic", "--set", &base, "--set", "username=jo", "--yes"];
@@ -127,6 +130,16 @@ fn a_private_network_is_reached_and_nothing_dials_in() {
         attache.run(&[&fixed[..], &sealed].concat()).done();
         let answer = attache.call("http", "get", &json!({ "path": "/x" }));
         assert_eq!(answer["json"], json!({ "user": "jo" }), "{answer}");
+        // A provider that only the gateway can reach signs its connection in, and renews it.
+        let (provider, to) = (oidc.peer.base(), ["--gateway", "plant", "--gateway-key", &key]);
+        let app = ["app", "set", "oauth", "--client-id", "machine", "--client-secret", "env:MACHINE_SECRET"];
+        attache.run(&[&app[..], &["--origin", &provider], &to].concat()).done();
+        let set = [format!("base={provider}"), format!("issuer={provider}")];
+        let robot = ["connect", "oauth", "--auth", "machine", "--set", &set[0], "--set", &set[1], "--yes"];
+        attache.run(&[&robot[..], &["--client-credentials"], &to].concat()).done();
+        oidc.forget_access_tokens();
+        let input = json!({ "url": format!("{provider}/api/me") });
+        assert_eq!(attache.call("oauth", "send", &input)["status"], 200);
         // The host cannot reach it by itself.
         let direct = ["--name", "direct", "--secret", "password=env:SECRET", "--allow-private", &authority];
         attache.run(&[&fixed[..], &direct].concat()).refused(6, "refused the connection");

@@ -111,7 +111,12 @@ mod tests {
             all.append(name, value);
             all
         });
-        Answer::read(Incoming { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()), place: None })
+        Answer::read(Incoming {
+            status: StatusCode::OK,
+            headers,
+            body: Bytes::from_static(body.as_bytes()),
+            place: None,
+        })
     }
 
     fn at(answer: &Answer, pointer: &str) -> Option<String> {

@@ -39,7 +39,8 @@ pub fn verify(data_dir: &Path) -> Result<u64> {
     let path = folder.path().join(FILE);
     let head: Option<Head> = match fs::read(&path) {
         Ok(text) => Some(serde_json::from_slice(&text).map_err(|_| {
-            Kind::StoreDamaged.error(format!("The file {} is not what a gateway of this version keeps.", path.display()))
+            Kind::StoreDamaged
+                .error(format!("The file {} is not what a gateway of this version keeps.", path.display()))
         })?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(unusable(&path, &error)),

@@ -278,7 +278,8 @@ async fn a_credential_that_was_replaced_is_not_taken_again() {
     let key = story.answerer.boxes.key();
     let mut terms = Terms::parse(&older.terms).unwrap();
     terms.generation = 2;
-    let newer = sealed::seal(&terms.text().unwrap(), [("key".to_owned(), Secret::new(KEY))].into(), key.public()).unwrap();
+    let newer =
+        sealed::seal(&terms.text().unwrap(), [("key".to_owned(), Secret::new(KEY))].into(), key.public()).unwrap();
     let send = |sealed: &SealedBox, operation: &str| {
         let mut asked = Asked { sealed: sealed.clone(), ..story.asked(&url) };
         asked.about.operation = operation.into();
