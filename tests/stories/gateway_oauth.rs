@@ -1,11 +1,14 @@
 //! Signing in behind a gateway: consent runs at the host, and everything that it brings is the gateway's alone.
 
+use std::sync::Arc;
+
 use attache_tests::{
     Browser, Canary, Outcome, Running,
     line::Line,
     memory::found_in_memory,
     peers::{Oidc, oidc},
     service::{Service, answer},
+    simulate::{self, Simulated},
 };
 use serde_json::{Value, json};
 
@@ -16,7 +19,7 @@ use crate::{
     machine,
     mcp::soon,
     oauth::{self, allow_device, at_provider},
-    serving,
+    serving, visiting,
 };
 
 /// A plant whose gateway may reach a provider, and the connector `oauth`.
@@ -373,4 +376,58 @@ fn an_application_sends_a_person_to_connect_through_a_gateway() {
     story.plant.attache.run(&["session", "confirm", &code, "--owner", "mallory"]).refused(5, "nothing is connected");
     let told = oidc.asked().into_iter().filter(|it| it.0["path"] == "/token/revocation").count();
     assert_eq!(told, 2, "renewal and access token");
+}
+
+#[test]
+fn a_page_in_the_middle_of_a_login_leads_back_to_the_gateway() {
+    let service = visiting::service(&Arc::default());
+    let mut plant = Plant::reaching(&service.authority());
+    plant.attache.add("visits");
+    plant.attache.set("KEY_SECRET", visiting::CONSUMER_SECRET);
+    let base = format!("base={}", service.base());
+    for option in ["kept", "stateless"] {
+        let fixed =
+            ["connect", "visits", "--name", option, "--auth", option, "--set", &base, "--set", "key=me", "--yes"];
+        let sealed = ["--secret", "key-secret=env:KEY_SECRET", "--gateway", "plant", "--gateway-key", &plant.key];
+        let mut running = plant.attache.begin(&[&fixed[..], &sealed].concat());
+        let browser = Browser::new();
+        let page = browser.open(&link_of(&mut running));
+        let last = browser.submit(&page, &[]);
+        assert!(last.html.contains("Connected"), "{}", last.html);
+        running.ended().done();
+        let input = json!({ "url": format!("{}/thing", service.base()) });
+        assert_eq!(plant.attache.call(option, "send", &input)["status"], 200, "{option}");
+    }
+}
+
+#[test]
+fn what_the_operators_app_has_is_put_on_by_the_gateway_and_at_the_apps_origins_only() {
+    let simulated = Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &[]);
+    let elsewhere = Service::plain();
+    let mut plant = Plant::joined();
+    plant.run(&[simulated.authority(), &elsewhere.authority()]);
+    plant.attache.add("oauth");
+    plant.attache.set("API_KEY", "the-apps-own-api-key").set("CLIENT_SECRET", simulate::CLIENT.1);
+    let to = ["--gateway", "plant", "--gateway-key", &plant.key.clone()];
+    let app = ["app", "set", "oauth", "--client-id", simulate::CLIENT.0, "--client-secret", "env:CLIENT_SECRET"];
+    let own = ["--set", "tenant=acme", "--secret", "api-key=env:API_KEY", "--origin", simulated.url()];
+    plant.attache.run(&[&app[..], &own, &to].concat()).done();
+    let connect = |name: &str, base: &str| {
+        let set = [format!("base={base}"), format!("issuer={}", simulated.url())];
+        let fixed =
+            ["connect", "oauth", "--name", name, "--auth", "of-app", "--set", &set[0], "--set", &set[1], "--yes"];
+        let mut running = plant.attache.begin(&[&fixed[..], &to, &["--timeout", "60"]].concat());
+        let browser = Browser::new();
+        let page = browser.open(&link_of(&mut running));
+        let provider = browser.submit(&page, &[]);
+        browser.submit(&provider, &[("decision", "yes")]);
+        running.ended()
+    };
+    connect("me", simulated.url()).done();
+    let echoed =
+        plant.attache.call("me", "send", &json!({ "url": format!("{}/api/echo", simulated.url()) })).to_string();
+    let masked = "*".repeat("the-apps-own-api-key".len());
+    assert!(echoed.contains(&format!("acme/{masked}")), "{echoed}");
+    connect("away", &elsewhere.base()).refused(5, "may not go to");
+    assert!(elsewhere.received().is_empty());
 }

@@ -25,13 +25,13 @@ use url::Url;
 
 use crate::machine;
 
-const CONSUMER_SECRET: &str = "the-consumers-secret";
+pub(crate) const CONSUMER_SECRET: &str = "the-consumers-secret";
 /// What runs out after a second has run out by then.
 const WAIT: Duration = Duration::from_secs(20);
 
 /// A service of ours with a page that asks nobody: it sends back at once, as its double of a person decided.
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     issued: AtomicU64,
     expires_in: AtomicU64,
     /// The person says no.
@@ -42,7 +42,7 @@ struct State {
     reflects: AtomicBool,
 }
 
-fn service(state: &Arc<State>) -> Service {
+pub(crate) fn service(state: &Arc<State>) -> Service {
     let state = state.clone();
     Service::start(move |request| respond(&state, request))
 }
