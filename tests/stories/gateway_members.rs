@@ -87,10 +87,12 @@ fn a_gateway_gets_another_key_and_nothing_is_typed_again() {
     plant.attache.add("oauth");
     plant.attache.set("MACHINE_SECRET", "machine-secret-of-the-test");
     let (base, to) = (oidc.peer.base(), ["--gateway", "plant", "--gateway-key", &plant.key.clone()]);
-    let app = ["app", "set", "oauth", "--client-id", "machine", "--client-secret", "env:MACHINE_SECRET", "--origin", &base];
+    let app =
+        ["app", "set", "oauth", "--client-id", "machine", "--client-secret", "env:MACHINE_SECRET", "--origin", &base];
     plant.attache.run(&[&app[..], &to].concat()).done();
     let set = [format!("base={base}"), format!("issuer={base}")];
-    let robot = ["connect", "oauth", "--auth", "machine", "--set", &set[0], "--set", &set[1], "--client-credentials", "--yes"];
+    let robot =
+        ["connect", "oauth", "--auth", "machine", "--set", &set[0], "--set", &set[1], "--client-credentials", "--yes"];
     plant.attache.run(&[&robot[..], &to].concat()).done();
     let file = plant.private.data().join("gateway/gateway.key");
     let before = fs::read(&file).unwrap();
@@ -115,7 +117,10 @@ fn a_gateway_gets_another_key_and_nothing_is_typed_again() {
     for _ in 0..2 {
         plant.run(&[&service.authority(), &oidc.peer.authority()]);
         assert!(plant.get("/x").ended().done().contains("hello from GET /x"));
-        assert_eq!(service.received().last().unwrap().header("authorization").map(|it| it.starts_with("Basic ")), Some(true));
+        assert_eq!(
+            service.received().last().unwrap().header("authorization").map(|it| it.starts_with("Basic ")),
+            Some(true)
+        );
         oidc.forget_access_tokens();
         let input = json!({ "url": format!("{base}/api/me") });
         assert_eq!(plant.attache.call("oauth", "send", &input)["status"], 200);
@@ -140,7 +145,10 @@ fn other_machines_of_a_gateway_are_not_left_with_a_key_that_opens_nothing() {
     let code = plant.attache.run(&["gateway", "enroll", "plant", "--another"]).done();
     join_with(&second, &plant.url, &code, &recovery).done();
     plant.running = None;
-    plant.private.run(&["gateway", "rotate-key"]).refused(5, "has other machines, which would be left with the old key");
+    plant
+        .private
+        .run(&["gateway", "rotate-key"])
+        .refused(5, "has other machines, which would be left with the old key");
     plant.run(&[&service.authority()]);
     assert!(plant.get("/x").ended().done().contains("hello from GET /x"));
 }

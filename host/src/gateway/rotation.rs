@@ -11,9 +11,9 @@ use tokio::{
 
 use super::{
     Gateway, Member, SealingKey,
+    key::OpeningKey,
     members::member_place,
     sealed::{Sealed, reseal},
-    key::OpeningKey,
     wire::{self, Failed},
 };
 use crate::{
@@ -43,7 +43,9 @@ enum Said {
     /// Seal that anew.
     Reseal(Sealed),
     /// All of it is in place.
-    Rotated { boxes: usize },
+    Rotated {
+        boxes: usize,
+    },
     Failed(Failed),
 }
 

@@ -190,10 +190,10 @@ impl Folder {
             identity_seed: shown(&keys.seed),
             opening_key: shown(&keys.opening.private()),
             sealing_key: keys.opening.public().clone(),
-            next: keys.next.as_ref().map(|next| Next {
-                opening_key: shown(&next.private()),
-                sealing_key: next.public().clone(),
-            }),
+            next: keys
+                .next
+                .as_ref()
+                .map(|next| Next { opening_key: shown(&next.private()), sealing_key: next.public().clone() }),
             audit_key: shown(&keys.audit),
         };
         let text = serde_json::to_vec_pretty(&written).map(Zeroizing::new);
