@@ -19,7 +19,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     secret::Secret,
-    store::{dir, refuse_shared},
+    store::{dir, refuse_shared, unfinished},
 };
 
 /// In the data directory.
@@ -198,8 +198,7 @@ impl Folder {
         };
         let text = serde_json::to_vec_pretty(&written).map(Zeroizing::new);
         let text = text.map_err(|_| Kind::Internal.error("The gateway's keys cannot be written."))?;
-        // Mode 0600 and O_EXCL are what this crate always uses.
-        let mut file = tempfile::NamedTempFile::new_in(&self.0).map_err(fault)?;
+        let mut file = unfinished::begin_in(&self.0).map_err(fault)?;
         file.write_all(&text).map_err(fault)?;
         file.as_file().sync_all().map_err(fault)?;
         file.persist(&path).map_err(|error| fault(error.error))?;
