@@ -20,7 +20,7 @@ use crate::{
     gateway::{self, Member},
     host::Host,
     once, outbox,
-    store::{PROBE, Place},
+    store::{KeySource, PROBE, Place, unfinished},
 };
 
 /// The environment that needs no record.
@@ -66,7 +66,11 @@ impl Host {
                 None
             }
         };
-        looking.modes(self.data_dir());
+        looking.files(self.data_dir());
+        // A key file lies elsewhere, and is written there.
+        if let KeySource::File(path) = self.settings.key_source()? {
+            looking.unfinished(path.parent().unwrap_or(&path));
+        }
         Ok(Checked { records: places.len(), audit_lines, findings: looking.findings })
     }
 }
@@ -226,8 +230,19 @@ impl Looking<'_> {
         }
     }
 
-    /// Nobody but the owner reads or writes anything in the data directory.
-    fn modes(&mut self, directory: &Path) {
+    /// What somebody was killed over who wrote it. Nothing reads it; it may hold what the whole file would have held.
+    fn unfinished(&mut self, directory: &Path) {
+        for path in unfinished::left_in(directory) {
+            self.noted(
+                format!("{} is left over from somebody who was stopped while writing it.", path.display()),
+                format!("Nothing uses it: rm {}", path.display()),
+            );
+        }
+    }
+
+    /// Nobody but the owner reads or writes anything in the data directory, and all that is in it is finished.
+    fn files(&mut self, directory: &Path) {
+        self.unfinished(directory);
         let Ok(entries) = fs::read_dir(directory) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
             let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
@@ -238,7 +253,7 @@ impl Looking<'_> {
                 );
             }
             if metadata.is_dir() {
-                self.modes(&path);
+                self.files(&path);
             }
         }
     }

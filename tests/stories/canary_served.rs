@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 
-use attache_tests::{Attache, Browser, Canary, Outcome, canary::Seen, peers::free_port, service::Service};
+use attache_tests::{
+    Attache, Browser, Canary, Outcome, authority::Authority, canary::Seen, peers::free_port, service::Service,
+};
 use serde_json::{Value, json};
 
 use crate::{
     canary_oauth::{self, ACCESS, CODE, REFRESH, RENEWED, ROTATED, SECRET},
-    canary_schemes::{PLANTED, Scheme, carried, lacks_all, planting, received, reflecting, schemes, secrets},
+    canary_schemes::{Front, PLANTED, Scheme, carried, lacks_all, planting, received, reflecting, schemes, secrets},
     console_guard::session,
     machine,
     operating::{Running, start_logging},
@@ -144,49 +146,64 @@ impl Story {
     }
 }
 
-fn connect(story: &mut Story, scheme: &Scheme, name: &str, service: &Service, open: &Service) {
-    let (base, open_base) = (format!("base={}", service.base()), format!("open={}", open.base()));
+/// In which variable of the environment it is.
+fn variable(scheme: &Scheme, secret: &str) -> String {
+    format!("SECRET_OF_{}_{secret}", scheme.option)
+}
+
+fn connect(story: &mut Story, scheme: &Scheme, name: &str, service: &Front, open: &Front) {
+    let (base, open_base) = (format!("base={}", service.base), format!("open={}", open.base));
     let (allow, allow_open) = (service.authority(), open.authority());
-    let secret = format!("{}=env:SECRET_OF_{}", scheme.secret.0, scheme.option);
+    let secrets: Vec<String> =
+        scheme.typed.iter().map(|(secret, _)| format!("{secret}=env:{}", variable(scheme, secret))).collect();
     let more: Vec<String> = scheme.more.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut arguments = vec!["connect", scheme.guest, "--name", name, "--auth", scheme.option];
-    arguments.extend(["--set", &base, "--set", &open_base, "--secret", &secret]);
-    arguments.extend(["--allow-private", &allow, "--allow-private", &allow_open, "--yes"]);
+    arguments.extend(["--set", &base, "--set", &open_base]);
+    arguments.extend(["--allow-private", allow, "--allow-private", allow_open, "--yes"]);
+    secrets.iter().for_each(|secret| arguments.extend(["--secret", secret]));
     more.iter().for_each(|more| arguments.extend(["--set", more]));
     story.run(&arguments);
 }
 
 #[track_caller]
 fn no_schemes_secret_is_told(isolation: &str) {
-    let mut attache = machine();
-    for scheme in schemes() {
-        attache.set(&format!("SECRET_OF_{}", scheme.option), &scheme.secret.1);
+    let (mut attache, authority) = (machine(), Authority::new());
+    attache.configure(&format!("ca-file = \"{}\"\n", authority.certificate().display()));
+    let schemes = schemes(&authority);
+    for scheme in &schemes {
+        for (secret, value) in &scheme.typed {
+            attache.set(&variable(scheme, secret), value);
+        }
     }
     let mut story = Story::of(attache, &["echo", "signs-in"], isolation);
     let mut canaries = Vec::from(secrets().map(Canary::new));
-    let (mut names, last) = (Vec::new(), schemes().last().unwrap().option);
-    for scheme in schemes() {
+    let (mut names, mut fronts, last) = (Vec::new(), Vec::new(), schemes.last().unwrap().option);
+    for scheme in &schemes {
         let (open, other) = (Service::plain(), Service::plain());
-        let service = reflecting(&scheme, &open);
+        let open_front = Front::of(&open, scheme, &authority);
+        let service = reflecting(scheme, &open_front);
+        let front = Front::of(&service, scheme, &authority);
+        let (base, open_base) = (&*front.base, &*open_front.base);
         let name = if scheme.option == "header" { "planted-name-77c1" } else { scheme.option };
-        connect(&mut story, &scheme, name, &service, &open);
+        connect(&mut story, scheme, name, &front, &open_front);
         let to = |url: String, attach: bool| json!({ "url": url, "method": scheme.method, "attach": attach });
         for path in ["/x", "/refuse", "/expired", "/to-open", "/carry"] {
-            story.call(name, &to(format!("{}{path}", service.base()), true));
+            story.call(name, &to(format!("{base}{path}"), true));
         }
-        let shown = to(format!("{}/x", service.base()), true).to_string();
+        let shown = to(format!("{base}/x"), true).to_string();
         story.run(&["call", name, "send", "--input", &shown, "--dry-run"]);
         story.call(name, &to(format!("{}/loot", other.base()), true));
         // Of the last scheme, since what is looked at is mostly the newest.
         if scheme.option == last {
-            let planting =
-                [planting(&service.base(), &json!({})), planting(&open.base(), &json!({ "attach": false }))].concat();
+            let planting = [planting(base, &json!({})), planting(open_base, &json!({ "attach": false }))].concat();
             planting.iter().for_each(|input| story.call(name, input));
         }
         story.seen.note("the open host", received(&open));
-        canaries.extend(carried(&scheme, &service));
+        canaries.extend(carried(scheme, &service));
         assert!(open.received().iter().any(|it| it.line.contains("/public")) && other.received().is_empty());
         names.push(name);
+        // They are looked at later, too.
+        fronts.extend([front, open_front]);
     }
     story.look_around(&names, &["echo", "signs-in"]);
     story.end();

@@ -3,7 +3,11 @@
 
 use std::{fs, path::PathBuf};
 
-use attache_tests::{Attache, service::Service};
+use attache_tests::{
+    Attache, connector,
+    service::Service,
+    traced::{OF_A_DISK, moments},
+};
 use serde_json::{Value, json};
 
 use crate::{connect, connected};
@@ -13,7 +17,7 @@ fn machine(service: &Service) -> Attache {
     let attache = connected(service);
     connect(&attache, "header", service, &["--name", "second"]).done();
     attache.run(&["environment", "create", "other"]).done();
-    attache.run(&["--environment", "other", "connector", "add", &attache_tests::connector("echo"), "--yes"]).done();
+    attache.run(&["--environment", "other", "connector", "add", &connector("echo"), "--yes"]).done();
     connect(&attache, "header", service, &["--environment", "other", "--name", "third"]).done();
     assert_eq!(findings(&attache), json!([]));
     attache
@@ -21,6 +25,21 @@ fn machine(service: &Service) -> Attache {
 
 fn findings(attache: &Attache) -> Value {
     attache.run(&["store", "check", "--output", "json"]).json()["findings"].take()
+}
+
+/// Takes away what the check says is left over of files that were being written, and gives how many there were. Nothing else may
+/// be found.
+#[track_caller]
+pub(crate) fn tidied(attache: &Attache) -> usize {
+    let left = findings(attache);
+    for it in left.as_array().unwrap() {
+        let path = it["mend"].as_str().unwrap().strip_prefix("Nothing uses it: rm ").unwrap_or_else(|| panic!("{it}"));
+        let what = format!("{path} is left over from somebody who was stopped while writing it.");
+        assert_eq!((&it["what"], &it["damaged"]), (&json!(what), &json!(false)));
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(findings(attache), json!([]));
+    left.as_array().unwrap().len()
 }
 
 /// Reaches the records as somebody does who has the files and not the key, and puts everything back afterwards.
@@ -251,7 +270,7 @@ fn a_connectors_file_that_is_gone_cut_or_another_is_told_with_what_brings_it_bac
     let named = |why: &str| format!("The connector's file {} {why}", file.display());
     let is_found = |why: &str| {
         attache.run(&["store", "check"]).refused(8, &named(why)).refused(8, "attache connector add FILE");
-        attache.run(&["connector", "add", &attache_tests::connector("echo"), "--yes"]).done();
+        attache.run(&["connector", "add", &connector("echo"), "--yes"]).done();
         assert_eq!(findings(&attache), json!([]));
     };
     for bad in [&b"another"[..], b"", &good[..good.len() - 1], &flipped] {
@@ -288,4 +307,25 @@ fn a_check_finds_what_is_damaged_missing_and_left_over() {
     check().refused(8, "The audit is not what was written");
     fs::write(&audit, lines).unwrap();
     assert!(check().done().contains("are whole"));
+}
+
+#[test]
+fn what_a_killed_command_left_of_a_file_that_it_wrote_is_told_with_what_takes_it_away() {
+    let service = Service::plain();
+    let attache = connected(&service);
+    let greedy = connector("greedy");
+    // One writes into the data directory, the other where the key is.
+    for command in [&["connector", "add", &greedy, "--yes"][..], &["key", "rotate"]] {
+        let whole = attache.traced(OF_A_DISK, &[], command);
+        assert_eq!(whole.outcome.code, Some(0), "{:?}", whole.outcome);
+        let mut left = 0;
+        // Whoever waits for the disk has written and not yet renamed.
+        for moment in moments(&whole.seen).iter().filter(|moment| moment.starts_with("fsync:")) {
+            attache.traced(OF_A_DISK, &[moment], command);
+            left += tidied(&attache);
+        }
+        assert!(left > 0, "{command:?} left nothing at any moment");
+    }
+    let seen = attache.call("echo", "send", &json!({ "url": format!("{}/x", service.base()) }));
+    assert_eq!(seen["status"], 200);
 }

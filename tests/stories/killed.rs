@@ -16,7 +16,7 @@ use attache_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::{KEY, connect, connected, machine, with_echo};
+use crate::{KEY, checking::tidied, connect, connected, machine, with_echo};
 
 /// What a command had come to that was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +120,7 @@ fn at_moments(
         }
         let came = look(number + 1, !killed.out.is_empty());
         kills.count(came);
-        let checked = attache.run(&["store", "check", "--output", "json"]).json();
-        assert_eq!(checked["findings"], json!([]), "after a kill at {moment}");
+        tidied(attache);
     }
     // Threads take turns a little differently each time.
     assert!(missed.len() * 2 <= kills.all(), "too few moments were met: {missed:?} of {moments:?}");

@@ -17,7 +17,7 @@ pub(super) enum Store {
 
 const CHECK_HELP: &str = "\
 Opens every record, follows what records say of each other, compares the connectors' files with what was approved,
-walks the audit's chain, and looks at who may read the files. Exit code 8 where something was altered or lost.";
+walks the audit's chain, and looks at who may read the files and which were never finished. Exit code 8 where something was altered or lost.";
 
 impl Store {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {

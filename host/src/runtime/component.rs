@@ -10,8 +10,8 @@ use tokio::sync::SemaphorePermit;
 use wasmtime::component::types::ComponentItem;
 
 use super::{
-    GuestRequest, GuestResponse, Invoked, Limits, Resting, Runtime, SendError, Tenant, WayOut, bindings::v0_1,
-    instance::Instance,
+    GuestRequest, GuestResponse, Invoked, Resting, Runtime, SendError, Tenant, WayOut, bindings::v0_1,
+    instance::Instance, limits::Times,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -94,9 +94,9 @@ impl Component {
     /// Asks the connector what it is, in an instance that has no way out.
     async fn describe(&self) -> Result<declared::Connector> {
         let (tried, tries) = mpsc::channel();
-        let limits = Arc::new(self.runtime.limits.while_describing());
+        let times = self.runtime.limits.of_describing();
         let described = async {
-            self.woken("(being added)", limits, Box::new(NoWayOut { tried })).await?.describe(&self.linked).await
+            self.woken("(being added)", times, Box::new(NoWayOut { tried })).await?.describe(&self.linked).await
         }
         .await;
         // A try counts even where the connector trapped afterwards, or got over the refusal.
@@ -105,17 +105,7 @@ impl Component {
                 .error(format!("The connector tried to reach `{}` while describing itself.", text::foreign(&url, 200)))
                 .hint("A connector describes itself from what is in it; only its operations may send requests."));
         }
-        described.map_err(|error: Error| {
-            let error = error.context("The connector could not describe itself");
-            // Its time while describing is a setting of its own; every other limit is the one that it names.
-            let is_time = error.mend().is_some_and(|mend| mend.contains("-seconds"));
-            match error.kind() {
-                Kind::ConnectorLimit if is_time => {
-                    error.hint("Raise `limits.describe-seconds` in attache.toml if that is too little for it.")
-                }
-                _ => error,
-            }
-        })
+        described.map_err(|error: Error| error.context("The connector could not describe itself"))
     }
 
     /// Runs one operation in an instance of its own.
@@ -130,7 +120,7 @@ impl Component {
         input: String,
     ) -> Result<Invoked> {
         let _running = self.turn().await?;
-        self.woken(connector, self.runtime.limits.clone(), way_out).await?.invoke(operation, input).await
+        self.woken(connector, self.runtime.limits.of_a_call(), way_out).await?.invoke(operation, input).await
     }
 
     /// Runs one operation in an instance that rests from an earlier call of the same tenant, or in a new one. It rests
@@ -150,7 +140,7 @@ impl Component {
         let _running = self.turn().await?;
         let mut instance = match resting.take(tenant) {
             Some(instance) => instance,
-            None => Instance::new(&self.runtime, &self.linked, connector, self.runtime.limits.clone()).await?,
+            None => Instance::new(&self.runtime, &self.linked, connector, self.runtime.limits.of_a_call()).await?,
         };
         instance.wake(way_out);
         // A call that is dropped here drops its instance with it.
@@ -168,7 +158,7 @@ impl Component {
     /// As for [`Component::invoke`].
     pub async fn check(&self, connector: &str, way_out: Box<dyn WayOut>) -> Result<Invoked> {
         let _running = self.turn().await?;
-        self.woken(connector, self.runtime.limits.clone(), way_out).await?.check().await
+        self.woken(connector, self.runtime.limits.of_a_call(), way_out).await?.check().await
     }
 
     /// Waits until fewer calls run than may, for as long as a call may take.
@@ -185,8 +175,8 @@ impl Component {
         }
     }
 
-    async fn woken(&self, connector: &str, limits: Arc<Limits>, way_out: Box<dyn WayOut>) -> Result<Instance> {
-        let mut instance = Instance::new(&self.runtime, &self.linked, connector, limits).await?;
+    async fn woken(&self, connector: &str, times: Times, way_out: Box<dyn WayOut>) -> Result<Instance> {
+        let mut instance = Instance::new(&self.runtime, &self.linked, connector, times).await?;
         instance.wake(way_out);
         Ok(instance)
     }

@@ -9,7 +9,9 @@ use wasmtime::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::{GuestRequest, GuestResponse, Limits, Runtime, SendError, WayOut, bindings::v0_1, engine::TICK};
+use super::{
+    GuestRequest, GuestResponse, Limits, Runtime, SendError, WayOut, bindings::v0_1, engine::TICK, limits::Times,
+};
 use crate::{
     error::{Error, Kind, Result},
     text,
@@ -50,6 +52,7 @@ pub(super) struct Guest {
     way_out: Option<Box<dyn WayOut>>,
     connector: String,
     limits: Arc<Limits>,
+    times: Times,
     used: Used,
     exceeded: Option<Exceeded>,
     stopped: bool,
@@ -102,20 +105,16 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Makes an instance that rests.
-    pub(super) async fn new(
-        runtime: &Runtime,
-        linked: &v0_1::Linked,
-        connector: &str,
-        limits: Arc<Limits>,
-    ) -> Result<Self> {
+    /// Makes an instance that rests. Each of its runs may take this long.
+    pub(super) async fn new(runtime: &Runtime, linked: &v0_1::Linked, connector: &str, times: Times) -> Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        let compute_ticks = ticks(limits.compute_seconds);
+        let compute_ticks = ticks(times.compute.seconds);
         let guest = Guest {
             way_out: None,
             connector: connector.to_owned(),
-            limits,
+            limits: runtime.limits.clone(),
+            times,
             used: Used::default(),
             exceeded: None,
             stopped: false,
@@ -130,8 +129,8 @@ impl Instance {
             let guest = store.data_mut();
             guest.used.ticks += 1;
             if guest.used.ticks > compute_ticks {
-                let seconds = guest.limits.compute_seconds;
-                return Err(guest.exceed("compute-seconds", format!("it computed for more than {seconds} s")));
+                let time = guest.times.compute;
+                return Err(guest.exceed(time.setting, format!("it computed for more than {} s", time.seconds)));
             }
             // Yielding lets other calls run, and lets the wall-time limit end this one.
             Ok(UpdateDeadline::Yield(1))
@@ -165,7 +164,7 @@ impl Instance {
             Ok(manifest) => manifest,
             Err(error) => return Err(explain(self.store.data(), &error)),
         };
-        let wall = self.store.data().limits.wall();
+        let wall = self.store.data().times.wall.duration();
         let answer = tokio::time::timeout(wall, manifest.call_describe(self.store.as_context_mut())).await;
         match answer {
             Ok(Ok(connector)) => Ok(connector.into()),
@@ -176,7 +175,7 @@ impl Instance {
 
     /// Runs one operation. The wall time of the limits ends it.
     pub(super) async fn invoke(&mut self, operation: String, input: String) -> Result<Invoked> {
-        let wall = self.store.data().limits.wall();
+        let wall = self.store.data().times.wall.duration();
         let call = self.operations.call_invoke(self.store.as_context_mut(), &operation, &input);
         let answer = tokio::time::timeout(wall, call).await;
         self.ended(answer)
@@ -184,7 +183,7 @@ impl Instance {
 
     /// Asks whether the connection is good, and whose it is.
     pub(super) async fn check(&mut self) -> Result<Invoked> {
-        let wall = self.store.data().limits.wall();
+        let wall = self.store.data().times.wall.duration();
         let call = self.operations.call_check(self.store.as_context_mut());
         let answer = tokio::time::timeout(wall, call).await;
         self.ended(answer)
@@ -212,8 +211,8 @@ impl Instance {
     }
 
     fn too_slow(&self) -> Error {
-        let seconds = self.store.data().limits.wall_seconds;
-        Exceeded { what: format!("it took longer than {seconds} s"), setting: "wall-seconds" }.into_error()
+        let time = self.store.data().times.wall;
+        Exceeded { what: format!("it took longer than {} s", time.seconds), setting: time.setting }.into_error()
     }
 }
 

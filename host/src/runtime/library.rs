@@ -20,7 +20,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     secret::Secret,
-    store::dir::create_private,
+    store::{dir::create_private, unfinished},
 };
 
 const MAC_BYTES: usize = 32;
@@ -213,7 +213,7 @@ fn deserialize(runtime: &Runtime, code: &[u8]) -> Option<wasmtime::component::Co
 fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        let mut file = unfinished::begin_in(directory)?;
         for part in parts {
             file.write_all(part)?;
         }

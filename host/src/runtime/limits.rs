@@ -102,8 +102,39 @@ impl Limits {
         Duration::from_secs(self.wall_seconds)
     }
 
-    /// The limits under which a connector describes itself: less time, nothing else changed.
-    pub(super) fn while_describing(&self) -> Self {
-        Self { wall_seconds: self.describe_seconds, compute_seconds: self.describe_seconds, ..self.clone() }
+    /// How long a call may take.
+    pub(super) fn of_a_call(&self) -> Times {
+        Times {
+            wall: Time { seconds: self.wall_seconds, setting: "wall-seconds" },
+            compute: Time { seconds: self.compute_seconds, setting: "compute-seconds" },
+        }
+    }
+
+    /// How long a connector may take to describe itself. Every other limit is that of a call.
+    pub(super) fn of_describing(&self) -> Times {
+        let time = Time { seconds: self.describe_seconds, setting: "describe-seconds" };
+        Times { wall: time, compute: time }
+    }
+}
+
+/// How long one run of a guest may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// From its start to its end.
+    pub(super) wall: Time,
+    /// In which the guest itself computes.
+    pub(super) compute: Time,
+}
+
+/// A time, and the setting that it came from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time {
+    pub(super) seconds: u64,
+    pub(super) setting: &'static str,
+}
+
+impl Time {
+    pub(super) fn duration(self) -> Duration {
+        Duration::from_secs(self.seconds)
     }
 }

@@ -20,7 +20,7 @@ use base64::{
 use etcetera::BaseStrategy;
 use zeroize::Zeroizing;
 
-use super::{dir, fault, random};
+use super::{dir, fault, random, unfinished};
 use crate::error::{Error, Kind, Result};
 
 /// A key's text is at most 64 characters; what is longer than this is a mistake, such as a whole key ring.
@@ -270,8 +270,7 @@ pub(super) fn create_file(path: &Path, key: &Key) -> Result<()> {
     let mut text = Zeroizing::new([0; 2 * Key::LENGTH + 1]);
     hex::encode_to_slice(key.expose(), &mut text[..2 * Key::LENGTH]).expect("twice as many digits as bytes");
     text[2 * Key::LENGTH] = b'\n';
-    // Mode 0600 and O_EXCL are what this crate always uses.
-    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(fault)?;
+    let mut file = unfinished::begin_in(parent).map_err(fault)?;
     file.write_all(&*text).map_err(fault)?;
     file.as_file().sync_all().map_err(fault)?;
     match file.persist_noclobber(&path) {

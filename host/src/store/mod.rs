@@ -39,6 +39,7 @@ mod sled_store;
 mod stream;
 #[cfg(test)]
 pub(crate) mod trial;
+pub(crate) mod unfinished;
 mod vault;
 
 pub(crate) use envelope::{OpensWith, altered, open, unread, unwritten};

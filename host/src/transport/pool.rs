@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::Duration,
 };
 
@@ -134,6 +134,8 @@ struct Shelves {
     by_key: HashMap<PoolKey, Vec<Slot>>,
     clients: usize,
     clock: u64,
+    /// Whose place was given to another while requests were under way on them: as many as there are such requests, at most.
+    displaced: Vec<(PoolKey, Weak<Standing>)>,
 }
 
 struct Slot {
@@ -190,9 +192,11 @@ impl Pools {
         let mut shelves = self.lock();
         let closed = shelves.by_key.remove(key).unwrap_or_default();
         shelves.clients -= closed.len();
+        let displaced: Vec<_> = shelves.displaced.extract_if(.., |(of, _)| of == key).collect();
         drop(shelves);
-        for slot in closed {
-            slot.standing.closed.send_replace(true);
+        let displaced = displaced.into_iter().filter_map(|(_, standing)| standing.upgrade());
+        for standing in closed.into_iter().map(|slot| slot.standing).chain(displaced) {
+            standing.closed.send_replace(true);
         }
     }
 
@@ -216,21 +220,21 @@ impl Shelves {
         self.by_key.get_mut(key)?.iter_mut().find(|slot| slot.origin == *origin)
     }
 
-    fn remove(&mut self, key: &PoolKey, which: impl Fn(&Slot) -> bool) {
-        let Some(slots) = self.by_key.get_mut(key) else { return };
-        let before = slots.len();
-        slots.retain(|slot| !which(slot));
-        self.clients -= before - slots.len();
-        if slots.is_empty() {
-            self.by_key.remove(key);
-        }
-    }
-
     fn drop_least_recent(&mut self) {
         let slots = self.by_key.iter().flat_map(|(key, slots)| slots.iter().map(move |slot| (slot.used, key)));
-        if let Some((used, key)) = slots.min_by_key(|(used, _)| *used).map(|(used, key)| (used, key.clone())) {
-            self.remove(&key, |slot| slot.used == used);
+        let Some((used, key)) = slots.min_by_key(|(used, _)| *used).map(|(used, key)| (used, key.clone())) else {
+            return;
+        };
+        let Some(slots) = self.by_key.get_mut(&key) else { return };
+        let dropped: Vec<_> = slots.extract_if(.., |slot| slot.used == used).collect();
+        if slots.is_empty() {
+            self.by_key.remove(&key);
         }
+        self.clients -= dropped.len();
+        let standings: Vec<_> = dropped.into_iter().map(|slot| Arc::downgrade(&slot.standing)).collect();
+        // Without their places, only requests that are under way hold them.
+        self.displaced.extend(standings.into_iter().map(|standing| (key.clone(), standing)));
+        self.displaced.retain(|(_, standing)| standing.strong_count() > 0);
     }
 }
 
@@ -252,6 +256,22 @@ mod tests {
 
     fn origin(number: usize) -> Origin {
         Origin::parse(&format!("https://{number}.example.com")).unwrap()
+    }
+
+    /// Gives each number a place on which nothing is under way. One client stands for all of them; making 512 takes a second.
+    fn fill(pools: &Pools, client: &Arc<Pooled>, numbers: std::ops::Range<usize>) {
+        let mut shelves = pools.lock();
+        for number in numbers {
+            shelves.clock += 1;
+            let slot = Slot {
+                origin: origin(number),
+                used: shelves.clock,
+                standing: Arc::new(Standing { spare: Spare::default(), closed: watch::Sender::new(false) }),
+                pooled: Some(client.clone()),
+            };
+            shelves.by_key.entry(PoolKey::new(number.to_string())).or_default().push(slot);
+            shelves.clients += 1;
+        }
     }
 
     #[tokio::test]
@@ -277,19 +297,7 @@ mod tests {
         let key = PoolKey::new("a");
         let first = pools.keep(&key, &origin(0), pooled(&origin(0), &limits));
         let terms = first.terms.clone();
-        for number in 1..CLIENTS {
-            // One client stands for all of them here; making 512 takes a second.
-            let mut shelves = pools.lock();
-            shelves.clock += 1;
-            let used = shelves.clock;
-            shelves.by_key.entry(PoolKey::new(number.to_string())).or_default().push(Slot {
-                origin: origin(number),
-                used,
-                standing: first.standing.clone(),
-                pooled: Some(first.clone()),
-            });
-            shelves.clients += 1;
-        }
+        fill(&pools, &first, 1..CLIENTS);
         assert!(pools.find(&key, &origin(0), &terms).is_some());
         pools.keep(&key, &origin(CLIENTS), pooled(&origin(CLIENTS), &limits));
         assert_eq!(pools.lock().clients, CLIENTS);
@@ -317,5 +325,41 @@ mod tests {
         assert!(pools.lock().by_key.is_empty());
         assert_eq!(pools.lock().clients, 0);
         pools.close(&key);
+    }
+
+    #[tokio::test]
+    async fn closing_a_pool_ends_what_is_under_way_on_a_client_that_had_to_make_room() {
+        let (pools, limits) = (Pools::default(), Limits::default());
+        let (key, other) = (PoolKey::new("a"), PoolKey::new("b"));
+        // Whoever holds a client has a request under way on it.
+        let under_way = pools.keep(&key, &origin(0), pooled(&origin(0), &limits));
+        let of_other = pools.keep(&other, &origin(0), pooled(&origin(0), &limits));
+        let filler = Arc::new(pooled(&origin(1), &limits));
+        fill(&pools, &filler, 2..CLIENTS);
+        for number in [CLIENTS, CLIENTS + 1] {
+            pools.keep(&PoolKey::new("c"), &origin(number), pooled(&origin(number), &limits));
+        }
+        assert!(pools.find(&key, &origin(0), &under_way.terms).is_none(), "it still has its place");
+        let again = pools.keep(&key, &origin(0), pooled(&origin(0), &limits));
+        pools.close(&key);
+        for standing in [&under_way.standing, &again.standing] {
+            let ended = tokio::time::timeout(Duration::from_secs(5), standing.closed()).await;
+            assert!(ended.is_ok(), "what is under way on it goes on");
+        }
+        assert!(!*of_other.standing.closed.borrow(), "another pool's request was ended");
+    }
+
+    #[tokio::test]
+    async fn clients_that_had_to_make_room_are_remembered_only_while_something_is_under_way_on_them() {
+        let (pools, limits) = (Pools::default(), Limits::default());
+        let key = PoolKey::new("a");
+        let under_way = pools.keep(&key, &origin(0), pooled(&origin(0), &limits));
+        fill(&pools, &Arc::new(pooled(&origin(1), &limits)), 1..CLIENTS);
+        pools.keep(&key, &origin(CLIENTS), pooled(&origin(CLIENTS), &limits));
+        assert_eq!(pools.lock().displaced.len(), 1);
+        drop(under_way);
+        pools.keep(&key, &origin(CLIENTS + 1), pooled(&origin(CLIENTS + 1), &limits));
+        assert!(pools.lock().displaced.is_empty(), "nothing is under way on any of them");
+        assert_eq!(pools.lock().clients, CLIENTS);
     }
 }

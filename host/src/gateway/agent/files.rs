@@ -19,7 +19,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     secret::Secret,
-    store::{dir, refuse_shared},
+    store::{dir, refuse_shared, unfinished},
 };
 
 /// In the data directory.
@@ -213,8 +213,7 @@ impl Folder {
 /// Writes a file of the gateway's folder in place of what it was: one or the other, whole, and for its owner alone.
 pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
-    // Mode 0600 and O_EXCL are what this crate always uses.
-    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+    let written = unfinished::begin_in(folder).and_then(|mut file| {
         file.write_all(text)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)
