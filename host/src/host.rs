@@ -10,10 +10,12 @@ use std::{
 
 use tokio::sync::OnceCell as AsyncOnce;
 use url::Url;
+use uuid::Uuid;
 
 use crate::{
     audit::{Audit, Event, Head},
     call,
+    callers::CallerKey,
     connect::find_option,
     consent::{
         self, App, Approval, Book, Connection, Consent, Environment, Isolation, Kept, LEAVING, Leaving, SignIn, Source,
@@ -29,7 +31,7 @@ use crate::{
     outbox::{EventType, Outbox, Reason},
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
-    store::{Changes, KeySource, Place, Rotated, Vault},
+    store::{AtHand, Changes, KeySource, Place, Rotated, Vault},
     sync::lock,
     traffic::Traffic,
     transport::{SystemResolver, Transport},
@@ -90,6 +92,8 @@ impl Ready {
 
 /// Connections that are kept ready: more than are busy at a time; making one ready again costs some reads of the store.
 const READY: usize = 1_024;
+/// The same of caller keys, and of what callers call connections.
+const AT_HAND: usize = 4_096;
 
 /// How long another process's lock is waited for: longer than any command holds it.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -103,6 +107,10 @@ pub struct Host {
     loaded: Mutex<HashMap<Digest, Arc<Loaded>>>,
     /// By environment and name.
     ready: Mutex<HashMap<(String, String), Arc<Ready>>>,
+    /// Caller keys that were shown, by id.
+    pub(crate) shown: AtHand<Uuid, Arc<CallerKey>>,
+    /// By environment, and by the name or id that a caller calls it: its id and name.
+    pub(crate) called: AtHand<(String, String), (Uuid, String)>,
     pub(crate) resting: Resting,
     pub(crate) turns: Turns,
     pub(crate) outbox: Arc<Outbox>,
@@ -138,6 +146,8 @@ impl Host {
             settings: settings.clone(),
             loaded: Mutex::default(),
             ready: Mutex::default(),
+            shown: AtHand::new(AT_HAND),
+            called: AtHand::new(AT_HAND),
             turns: Turns::default(),
             underway: Arc::default(),
             ledger: Mutex::default(),

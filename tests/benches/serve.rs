@@ -30,7 +30,7 @@ use attache::{
     transport::PrivateAllowed,
 };
 use attache_tests::{
-    Attache,
+    Attache, connector,
     measure::{self, Forecasts, beside, median, resident, started, with_input},
 };
 use axum::{Json, Router, extract::State, routing::post};
@@ -105,9 +105,26 @@ impl Running {
         Self { attache, process, url, key }
     }
 
+    /// The same connection in an environment of its own, where instances are used again; gives its key.
+    fn again(&self, authority: &str) -> String {
+        let run = |command: &[&str]| self.attache.run(command).done();
+        let within = |command: &[&str]| run(&[&["--environment", "again"], command].concat());
+        run(&["environment", "create", "again"]);
+        within(&["connector", "add", &connector("weather"), "--yes", "--isolation", "connection"]);
+        let base = format!("base-url=http://{authority}");
+        let connect =
+            ["connect", "weather", "--set", &base, "--secret", "key=env:KEY", "--allow-private", authority, "--yes"];
+        within(&connect);
+        within(&["caller", "create", "bench"]).trim().to_owned()
+    }
+
     fn request(&self, client: &Client, city: &str) -> reqwest::RequestBuilder {
+        self.request_with(client, &self.key, city)
+    }
+
+    fn request_with(&self, client: &Client, key: &str, city: &str) -> reqwest::RequestBuilder {
         let url = format!("{}v1/connections/weather/operations/forecast", self.url);
-        with_input(client.post(url).bearer_auth(&self.key), &json!({ "city": city }))
+        with_input(client.post(url).bearer_auth(key), &json!({ "city": city }))
     }
 }
 
@@ -123,19 +140,25 @@ const UNLIMITED: &str =
 
 async fn beside_a_handler(authority: &str) {
     let running = Running::start(authority, UNLIMITED);
+    let again = running.again(authority);
     let (mut handler, handler_authority) = measure::again_with(IS_HANDLER, authority);
     let client = Client::builder().no_proxy().build().unwrap();
-    println!("concurrency  bare handler/s    calls/s   ratio   p50 bare / call   p99 bare / call");
+    println!("concurrency                    a second   ratio       p50       p99   CPU of it");
     for concurrency in [1, 16, 64] {
         let bare = with_input(client.post(format!("http://{handler_authority}/call")), &json!({ "city": "oslo" }));
-        let requests = [bare, running.request(&client, "oslo")];
-        let [bare, call] = beside(concurrency, ROUNDS, ROUND, requests).await;
-        let (bare_p50, call_p50, bare_p99, call_p99) = (bare.p50, call.p50, bare.p99, call.p99);
-        let (bare, call) = (bare.per_second, call.per_second);
-        println!(
-            "{concurrency:>11}  {bare:>14.0} {call:>10.0}   {:>5.2}   {bare_p50:>7.1?} / {call_p50:.1?}   {bare_p99:>7.1?} / {call_p99:.1?}",
-            call / bare
-        );
+        let calls = [&running.key, &again].map(|key| running.request_with(&client, key, "oslo"));
+        let [fresh, again] = calls.map(|request| (request, running.process.id()));
+        let measured = beside(concurrency, ROUNDS, ROUND, [(bare, handler.id()), fresh, again]).await;
+        for (what, one) in ["bare handler", "fresh instance", "instance again"].into_iter().zip(measured) {
+            println!(
+                "{concurrency:>11}  {what:<15} {:>11.0}   {:>5.2}  {:>8.1?}  {:>8.1?}  {:>9.1?}",
+                one.per_second,
+                one.per_second / measured[0].per_second,
+                one.p50,
+                one.p99,
+                one.cpu
+            );
+        }
     }
     handler.kill().unwrap();
     handler.wait().unwrap();

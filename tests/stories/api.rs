@@ -280,6 +280,21 @@ fn a_long_list_comes_in_parts() {
         path = format!("/v1/connections?limit=2&after={next}");
     }
     assert_eq!(names, ["a", "b", "c", "d", "echo"]);
+    let of = |key: &str, path: &str| {
+        let part = story.get(key, path);
+        assert_eq!(part.status, 200, "{path}: {}", part.json);
+        let names = part.json["items"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>().join(" "), part.json["next"].clone())
+    };
+    // A cursor that nobody was given is a place in the list all the same.
+    for (after, left) in [("bb", "c d"), ("%00", "a b"), ("a%00%00%00%00%01", "b c"), ("b/x", "c d"), ("zz", ""), ("%F0%90%80%80", "")] {
+        assert_eq!(of(&key, &format!("/v1/connections?limit=2&after={after}")).0, left, "{after}");
+    }
+    let some = story.key("some", &["--connection", "d", "--connection", "a", "--connection", "c", "--may", "connect"]);
+    for list in ["connections", "consents"] {
+        assert_eq!(of(&some, &format!("/v1/{list}?limit=2")), ("a c".into(), json!("c")), "{list}");
+        assert_eq!(of(&some, &format!("/v1/{list}?limit=2&after=c")), ("d".into(), Value::Null), "{list}");
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What a host says of its work to programs: log lines as JSON, and spans for a collector of OpenTelemetry's.
 
-use attache_tests::service::{Service, ok};
+use attache_tests::{
+    mcp::{McpClient, Sdk},
+    service::{Service, ok},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,6 +24,27 @@ fn log_lines_are_json_where_a_program_reads_them() {
     attache.run(&["--log-format", "xml", "config", "show"]).refused(2, "--log-format");
 }
 
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+/// The caller's own span, in which a call is asked for.
+fn parent() -> String {
+    format!("00-{TRACE}-{PARENT}-01")
+}
+
+/// Demands that a collector was told of so many calls in the caller's trace, each of three spans, and gives what it was told.
+#[track_caller]
+fn told_in_trace(collector: &Service, calls: usize) -> Vec<u8> {
+    let sent = collector.received();
+    assert!(sent.iter().all(|it| it.line.starts_with("POST /v1/traces")) && !sent.is_empty(), "{sent:?}");
+    let all: Vec<u8> = sent.iter().flat_map(|it| it.body.clone()).collect();
+    let spans = times(&hex::decode(TRACE).unwrap(), &all);
+    assert_eq!(spans, 3 * calls, "what was asked, the call, and its request");
+    let children = times(&hex::decode(PARENT).unwrap(), &all);
+    assert_eq!(children, calls, "the first of them is the caller's child");
+    all
+}
+
 fn times(needle: &[u8], hay: &[u8]) -> usize {
     hay.windows(needle.len()).filter(|window| *window == needle).count()
 }
@@ -32,22 +56,70 @@ fn a_collector_is_told_of_calls_and_requests_in_the_callers_own_trace() {
     attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
     let mut running = start(attache, &[]);
     let key = running.key("the-app", &[]);
-    let trace = "0af7651916cd43dd8448eb211c80319c";
-    let parent = format!("00-{trace}-b7ad6b7169203331-01");
     let input = json!({ "url": format!("{}/letters?canary=1", service.base()) });
-    assert_eq!(running.call(&key, "look", &[("traceparent", &parent)], &input).status, 200);
+    assert_eq!(running.call(&key, "look", &[("traceparent", &parent())], &input).status, 200);
     // One that is none makes no difference.
     assert_eq!(running.call(&key, "look", &[("traceparent", "00-x")], &input).status, 200);
     running.stop();
-    let sent = collector.received();
-    assert!(sent.iter().all(|it| it.line.starts_with("POST /v1/traces")) && !sent.is_empty(), "{sent:?}");
-    let all: Vec<u8> = sent.iter().flat_map(|it| it.body.clone()).collect();
-    assert_eq!(times(&hex::decode(trace).unwrap(), &all), 3, "what was asked, the call, and its request");
-    assert_eq!(times(&hex::decode("b7ad6b7169203331").unwrap(), &all), 1, "the first of them is the caller's child");
+    let all = told_in_trace(&collector, 1);
     for word in ["ask", "call", "request", "look", "tools", "done", "127.0.0.1", "http.response.status_code"] {
         assert!(times(word.as_bytes(), &all) >= 2, "{word}");
     }
     for word in [KEY, "canary", "letters", "the-app", "work", &key] {
         assert_eq!(times(word.as_bytes(), &all), 0, "{word}");
     }
+}
+
+#[test]
+fn an_agents_call_is_in_the_trace_that_its_message_names_over_standard_input_and_output() {
+    let (service, collector) = (Service::plain(), Service::start(|_| ok("")));
+    let mut attache = with_tools(&service);
+    attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
+    let input = json!({ "url": service.base() });
+    for sdk in [Sdk::Python, Sdk::Npm] {
+        let mut client = McpClient::stdio(sdk, &attache, &[]);
+        let seen = client.call_with("work_look", input.clone(), json!({ "traceparent": parent() }));
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+        // What is none makes no difference.
+        for none in [json!("00-x"), json!(7), json!({ "traceparent": parent() })] {
+            let seen = client.call_with("work_look", input.clone(), json!({ "traceparent": none }));
+            assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+        }
+    }
+    told_in_trace(&collector, 2);
+}
+
+#[test]
+fn an_agents_call_over_http_is_in_the_trace_of_its_message_else_in_that_of_its_request() {
+    let (service, collector) = (Service::plain(), Service::start(|_| ok("")));
+    let mut attache = with_tools(&service);
+    attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
+    let mut running = start(attache, &[]);
+    let key = running.key("agent", &[]);
+    let url = format!("{}/mcp", running.url);
+    let input = json!({ "url": service.base() });
+    for sdk in Sdk::ALL {
+        let mut client = McpClient::http(sdk, &url, &key);
+        let seen = client.call_with("work_look", input.clone(), json!({ "traceparent": parent() }));
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+    }
+    let bearer = format!("Bearer {key}");
+    let asked = |headers: &[(&str, &str)], method: &str, params: &Value| {
+        let all = [("authorization", &*bearer), ("accept", "application/json, text/event-stream")];
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        running.asked("POST", "/mcp", &[&all[..], headers].concat(), Some(&message))
+    };
+    let about = json!({ "name": "story", "version": "1" });
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": about });
+    let session = asked(&[], "initialize", &hello).header("mcp-session-id").to_owned();
+    let other = format!("00-{}-{}-01", "1".repeat(32), "2".repeat(16));
+    let call = json!({ "name": "work_look", "arguments": input });
+    let call_in_trace = json!({ "name": "work_look", "arguments": input, "_meta": { "traceparent": parent() } });
+    for (of_request, call) in [(&parent(), &call), (&other, &call_in_trace)] {
+        let headers = [("mcp-session-id", &*session), ("traceparent", of_request)];
+        let seen = asked(&headers, "tools/call", call);
+        assert!(seen.status == 200 && seen.text.contains("structuredContent"), "{seen:?}");
+    }
+    running.stop();
+    told_in_trace(&collector, 5);
 }
