@@ -32,6 +32,7 @@ use crate::{
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
     store::{AtHand, Changes, KeySource, Place, Rotated, Vault},
+    survey::Surveys,
     sync::lock,
     traffic::Traffic,
     transport::{SystemResolver, Transport},
@@ -120,6 +121,7 @@ pub struct Host {
     pub(crate) backing_up: Mutex<()>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) metrics: Metrics,
+    pub(crate) surveys: Surveys,
     /// Where providers send people back to this host, where others than this machine's browsers find it.
     pub(crate) people_return: OnceLock<Url>,
     pub(crate) relay: Arc<Relay>,
@@ -154,6 +156,7 @@ impl Host {
             backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
+            surveys: Surveys::default(),
             relay: Arc::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             people_return: OnceLock::new(),

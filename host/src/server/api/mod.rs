@@ -169,6 +169,7 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(webhooks::list, webhooks::add))
         .routes(routes!(webhooks::show, webhooks::remove))
         .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::enable))
         .routes(routes!(webhooks::rotate))
         .routes(routes!(gateways::list, gateways::invite))
         .routes(routes!(gateways::show, gateways::remove))
