@@ -23,10 +23,8 @@ use std::{
 };
 
 use attache::{
-    Host,
     connect::{ConnectRequest, SignedIn},
     secret::Secret,
-    settings::{Given, Settings, Source, Sourced},
     transport::PrivateAllowed,
 };
 use attache_tests::{
@@ -201,23 +199,14 @@ async fn in_flight(authority: &str) {
 
 async fn many(authority: &str) {
     let running = Running::start(authority, UNLIMITED);
-    let Running { attache, .. } = &running;
     // What follows is done in this process, which takes the store over.
     let key = running.key.clone();
-    let folder = attache.data();
     let mut process = running;
     process.process.kill().unwrap();
     process.process.wait().unwrap();
     let began = Instant::now();
     {
-        let source = format!("file:{}", process.attache.key_file().display());
-        let settings = Settings::load(Given {
-            data_dir: Some(Sourced { value: folder, source: Source::Flag }),
-            key: Some(Sourced { value: source, source: Source::Flag }),
-            environment: None,
-        })
-        .unwrap();
-        let host = Arc::new(Host::open(&settings).unwrap());
+        let host = Arc::new(process.attache.host());
         let turns = Arc::new(tokio::sync::Semaphore::new(64));
         let mut making = tokio::task::JoinSet::new();
         for number in 0..MANY {

@@ -114,6 +114,31 @@ fn a_key_that_opens_nothing_is_answered_alike_whatever_is_wrong_with_it() {
 }
 
 #[test]
+fn what_ends_a_key_or_a_connection_ends_it_for_whoever_used_it_a_moment_ago() {
+    let story = story();
+    let service = &story.service;
+    let key = story.key("reports", &["--allow", "write"]);
+    let call = |named: &str| story.call(&key, named, "send", &story.input()).status;
+    let id = || story.get(&key, "/v1/connections/echo").json["connection"]["id"].as_str().unwrap().to_owned();
+    let first = id();
+    assert_eq!((call("echo"), call(&first)), (200, 200));
+    story.attache.run(&["connection", "remove", "echo", "--yes"]).done();
+    assert_eq!((call("echo"), call(&first)), (404, 404));
+    // Another of its name is called by it, and not by the id of the one before.
+    connect(&story.attache, "header", service, &[]).done();
+    assert_eq!((call("echo"), call(&first), call(&id())), (200, 404, 200));
+    story.attache.run(&["caller", "revoke", "reports"]).done();
+    assert_eq!((call("echo"), story.get(&key, "/v1/connections").status), (401, 401));
+    // So it is with one that runs out.
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let key = story.key("brief", &["--allow", "write", "--expires", &soon.to_string()]);
+    while story.call(&key, "echo", "send", &story.input()).status == 200 {
+        assert!(jiff::Timestamp::now() < soon + jiff::SignedDuration::from_secs(60), "it never runs out");
+    }
+    assert_eq!(story.get(&key, "/v1/connections").status, 401);
+}
+
+#[test]
 fn a_key_is_shown_once_and_kept_as_a_hash() {
     let story = story();
     let key = story.key("reports", &[]);
