@@ -96,6 +96,9 @@ const READY: usize = 1_024;
 /// The same of caller keys, and of what callers call connections.
 const AT_HAND: usize = 4_096;
 
+/// Connections that are looked at in a row while others wait.
+const SOME: usize = 100;
+
 /// How long another process's lock is waited for: longer than any command holds it.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
@@ -478,26 +481,36 @@ impl Host {
     /// Those of the store.
     pub async fn keep_alive(&self, idle: Duration) -> Result<usize> {
         let mut renewed = 0;
-        let environments = self.environments()?.into_iter().map(|environment| environment.name);
-        for environment in environments {
-            let connections = match self.book(&environment).and_then(|book| book.connections()) {
-                Ok(connections) => connections,
-                Err(error) => {
-                    tracing::error!(%environment, %error, "its connections cannot be read");
+        for environment in self.environments()?.into_iter().map(|environment| environment.name) {
+            match self.keep_alive_in(&environment, idle).await {
+                Ok(some) => renewed += some,
+                Err(error) => tracing::error!(%environment, %error, "its connections cannot be read"),
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// The same in one environment, some connections at a time: others are served in between.
+    async fn keep_alive_in(&self, environment: &str, idle: Duration) -> Result<usize> {
+        let (mut renewed, mut after) = (0, String::new());
+        loop {
+            let some = self.book(environment)?.connections_after(&after, SOME)?;
+            let Some(last) = some.last() else { return Ok(renewed) };
+            after.clone_from(&last.name);
+            for connection in some {
+                // What never signed in holds nothing, and one without a live consent has nothing to keep.
+                if !matches!(self.book(environment)?.captured(connection.id), Ok(Some(_))) {
                     continue;
                 }
-            };
-            for connection in connections {
-                // One without a live consent has nothing to keep.
-                let Ok(ready) = self.ready(&environment, &connection.name) else { continue };
-                let subject = call::subject(&environment, &connection, ready.digest, "keep-alive", "host");
+                let Ok(ready) = self.ready(environment, &connection.name) else { continue };
+                let subject = call::subject(environment, &connection, ready.digest, "keep-alive", "host");
                 match ready.access.credentials.keep_alive(idle, &subject).await {
                     Ok(done) => renewed += usize::from(done),
                     Err(error) => tracing::warn!(%environment, connection = connection.name, %error, "not kept alive"),
                 }
             }
+            tokio::task::yield_now().await;
         }
-        Ok(renewed)
     }
 
     /// The data directory.

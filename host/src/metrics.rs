@@ -3,11 +3,7 @@
 //!
 //! What must never happen here: a secret, a URL, or the name of a caller, an account or a connection.
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},

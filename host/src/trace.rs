@@ -55,12 +55,14 @@ pub(crate) fn request(call: &Span, method: &Method, url: &Url) -> Span {
 
 /// Where the caller's own span is named.
 const PARENT: &str = "traceparent";
+/// As much as others pass on of `tracestate` (W3C Trace Context, 3.3.1.5). It stands in each span that is told, and callers write it.
+const LONGEST: usize = 512;
 
 struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
+        self.0.get(key).and_then(|value| value.to_str().ok()).filter(|value| value.len() <= LONGEST)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -72,7 +74,7 @@ struct Meta<'a>(&'a Map<String, Value>);
 
 impl Extractor for Meta<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(Value::as_str)
+        self.0.get(key).and_then(Value::as_str).filter(|value| value.len() <= LONGEST)
     }
 
     fn keys(&self) -> Vec<&str> {

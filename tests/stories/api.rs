@@ -199,6 +199,12 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
         ["webhook", "add", &story.service.base(), "--name", "ours", "--allow-private", &story.service.authority()];
     story.attache.run(&ours).done();
     let document = story.get(&key, "/v1/openapi.json").json;
+    // It was called a moment ago, by its name and by its id.
+    let own = story.key("own", &["--allow", "write"]);
+    let id = story.get(&own, "/v1/connections/echo").json["connection"]["id"].as_str().unwrap().to_owned();
+    for named in ["echo", &id] {
+        assert_eq!(story.call(&own, named, "connection", &json!({})).status, 200);
+    }
     let mut asked = 0;
     let paths = document["paths"].as_object().unwrap().iter();
     // What is not below it is told to anybody.
@@ -217,8 +223,11 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
             let theirs = ask(&fill("echo", "echo", "ours"));
             let nobodys = ask(&fill("none", "none", "none"));
             assert_eq!(theirs.status, nobodys.status, "{method} {path}: {} {}", theirs.json, nobodys.json);
-            let same = |json: &Value| json.to_string().replace("echo", "none").replace("ours", "none");
+            let same =
+                |json: &Value| json.to_string().replace("echo", "none").replace("ours", "none").replace(&id, "none");
             assert_eq!(same(&theirs.json), same(&nobodys.json), "{method} {path}");
+            let by_id = ask(&fill("echo", &id, "ours"));
+            assert_eq!((by_id.status, same(&by_id.json)), (nobodys.status, same(&nobodys.json)), "{method} {path}");
             // Naming the environment finds nothing either.
             let named = ask(&format!("{}?environment=default", fill("echo", "echo", "ours")));
             assert!([403, 404].contains(&named.status), "{method} {path}: {} {}", named.status, named.json);
@@ -228,9 +237,9 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
     assert!(asked > 25, "{asked}");
     let ours = story.attache.run(&["connection", "list", "--output", "json"]).json();
     assert_eq!((ours.as_array().unwrap().len(), &ours[0]["state"]), (1, &json!("connected")));
-    for list in [["caller", "list"], ["webhook", "list"]] {
+    for (list, there) in [(["caller", "list"], 2), (["webhook", "list"], 1)] {
         let listed = story.attache.run(&[&list[..], &["--output", "json"]].concat()).json();
-        assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+        assert_eq!(listed.as_array().unwrap().len(), there, "{listed}");
     }
 }
 
@@ -312,7 +321,9 @@ fn a_long_list_comes_in_parts() {
         (names.collect::<Vec<_>>().join(" "), part.json["next"].clone())
     };
     // A cursor that nobody was given is a place in the list all the same.
-    for (after, left) in [("bb", "c d"), ("%00", "a b"), ("a%00%00%00%00%01", "b c"), ("b/x", "c d"), ("zz", ""), ("%F0%90%80%80", "")] {
+    for (after, left) in
+        [("bb", "c d"), ("%00", "a b"), ("a%00%00%00%00%01", "b c"), ("b/x", "c d"), ("zz", ""), ("%F0%90%80%80", "")]
+    {
         assert_eq!(of(&key, &format!("/v1/connections?limit=2&after={after}")).0, left, "{after}");
     }
     let some = story.key("some", &["--connection", "d", "--connection", "a", "--connection", "c", "--may", "connect"]);

@@ -79,7 +79,10 @@ fn what_the_container_runs_is_understood() {
     for place in [key, data] {
         assert!(file.lines().any(|line| line.starts_with("COPY ") && line.ends_with(&format!(" {place}"))), "{place}");
     }
-    assert!(file.contains(&format!("attache-key,target={key},")) && file.contains(&format!("-v attache:{data} ")), "{file}");
+    assert!(
+        file.contains(&format!("attache-key,target={key},")) && file.contains(&format!("-v attache:{data} ")),
+        "{file}"
+    );
     let told = file.lines().find_map(|line| line.strip_prefix("#     attache ")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

@@ -76,9 +76,12 @@ fn an_agents_call_is_in_the_trace_that_its_message_names_over_standard_input_and
     let mut attache = with_tools(&service);
     attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
     let input = json!({ "url": service.base() });
-    for sdk in [Sdk::Python, Sdk::Npm] {
+    for (sdk, state) in
+        [(Sdk::Python, "vendor=kept".to_owned()), (Sdk::Npm, format!("vendor=long{}", ",a=b".repeat(200)))]
+    {
         let mut client = McpClient::stdio(sdk, &attache, &[]);
-        let seen = client.call_with("work_look", input.clone(), json!({ "traceparent": parent() }));
+        let meta = json!({ "traceparent": parent(), "tracestate": state });
+        let seen = client.call_with("work_look", input.clone(), meta);
         assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
         // What is none makes no difference.
         for none in [json!("00-x"), json!(7), json!({ "traceparent": parent() })] {
@@ -86,7 +89,9 @@ fn an_agents_call_is_in_the_trace_that_its_message_names_over_standard_input_and
             assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
         }
     }
-    told_in_trace(&collector, 2);
+    let all = told_in_trace(&collector, 2);
+    // What callers keep in a trace is theirs, as much of it as anybody passes on.
+    assert_eq!((times(b"vendor=kept", &all), times(b"vendor=long", &all)), (3, 0));
 }
 
 #[test]

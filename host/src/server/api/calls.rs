@@ -165,13 +165,8 @@ async fn asked(
     let (id, connection) = asker.callee(&api.host, named)?;
     let admitted = asker.admit(&api.host, id)?;
     let Body(input) = Body::<Value>::from_request(request, &()).await?;
-    let call = Call {
-        environment: asker.environment.clone(),
-        connection,
-        operation,
-        input,
-        caller: asker.caller.clone(),
-    };
+    let call =
+        Call { environment: asker.environment.clone(), connection, operation, input, caller: asker.caller.clone() };
     Ok((call, id, admitted))
 }
 

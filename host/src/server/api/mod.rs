@@ -169,10 +169,11 @@ const PARTS: [(&str, fn(usize) -> Routes); 14] = [
             .routes(routes!(connectors::show, connectors::isolate, connectors::remove))
     }),
     ("apps", |_| {
-        part()
-            .routes(routes!(apps::list))
-            .routes(routes!(apps::only))
-            .routes(routes!(apps::show, apps::set, apps::remove))
+        part().routes(routes!(apps::list)).routes(routes!(apps::only)).routes(routes!(
+            apps::show,
+            apps::set,
+            apps::remove
+        ))
     }),
     ("connections", |_| {
         part()
