@@ -1,6 +1,9 @@
 //! What a host says of its work to programs: log lines as JSON, and spans for a collector of OpenTelemetry's.
 
+use std::fs;
+
 use attache_tests::{
+    Canary,
     mcp::{McpClient, Sdk},
     service::{Service, ok},
 };
@@ -8,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     KEY, machine,
-    operating::{start, with_tools},
+    operating::{self, start, with_tools},
 };
 
 #[test]
@@ -35,14 +38,21 @@ fn parent() -> String {
 /// Demands that a collector was told of so many calls in the caller's trace, each of three spans, and gives what it was told.
 #[track_caller]
 fn told_in_trace(collector: &Service, calls: usize) -> Vec<u8> {
-    let sent = collector.received();
-    assert!(sent.iter().all(|it| it.line.starts_with("POST /v1/traces")) && !sent.is_empty(), "{sent:?}");
-    let all: Vec<u8> = sent.iter().flat_map(|it| it.body.clone()).collect();
+    let all = told(collector, "traces");
     let spans = times(&hex::decode(TRACE).unwrap(), &all);
     assert_eq!(spans, 3 * calls, "what was asked, the call, and its request");
     let children = times(&hex::decode(PARENT).unwrap(), &all);
     assert_eq!(children, calls, "the first of them is the caller's child");
     all
+}
+
+/// What a collector was told by one signal; it is told nothing else but the two.
+#[track_caller]
+fn told(collector: &Service, signal: &str) -> Vec<u8> {
+    let sent = collector.received();
+    let is = |line: &str, signal: &str| line.starts_with(&format!("POST /v1/{signal} "));
+    assert!(sent.iter().all(|it| is(&it.line, "traces") || is(&it.line, "logs")) && !sent.is_empty(), "{sent:?}");
+    sent.iter().filter(|it| is(&it.line, signal)).flat_map(|it| it.body.clone()).collect()
 }
 
 fn times(needle: &[u8], hay: &[u8]) -> usize {
@@ -127,4 +137,48 @@ fn an_agents_call_over_http_is_in_the_trace_of_its_message_else_in_that_of_its_r
     }
     running.stop();
     told_in_trace(&collector, 5);
+}
+
+#[test]
+fn a_collector_is_told_the_lines_of_the_log_with_the_trace_that_they_are_of() {
+    let canary = Canary::new("canary-5d41402abc4b2a76");
+    let (service, collector) = (Service::plain(), Service::start(|_| ok("")));
+    let mut attache = machine();
+    attache.set("STORY_KEY", &canary.secret);
+    attache.add("tools");
+    operating::connect(&attache, "work", &service);
+    attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
+    attache.set("ATTACHE_LOG", "trace");
+    let log = attache.folder().join("log");
+    let mut running = operating::start_logging(attache, &[], &log);
+    let key = running.key("the-app", &[]);
+    let input = json!({ "url": format!("{}/letters?canary=1", service.base()) });
+    assert_eq!(running.call(&key, "look", &[("traceparent", &parent())], &input).status, 200);
+    running.stop();
+    let lines = told(&collector, "logs");
+    assert!(times(b"attache::", &lines) > 0, "{}", String::from_utf8_lossy(&lines));
+    assert!(times(&hex::decode(TRACE).unwrap(), &lines) > 0, "lines name the trace that they are of");
+    for (what, said) in [("lines", &lines), ("the log", &fs::read(&log).unwrap())] {
+        canary.is_not_in(what, said);
+        for word in ["canary=1", &key] {
+            assert_eq!(times(word.as_bytes(), said), 0, "{word} is in {what}");
+        }
+    }
+}
+
+#[test]
+fn a_collector_is_told_what_it_was_said_to_collect() {
+    let service = Service::plain();
+    for (variable, value, signal, other) in
+        [("OTEL_LOGS_EXPORTER", "none", "traces", "logs"), ("OTEL_TRACES_EXPORTER", "none", "logs", "traces")]
+    {
+        let collector = Service::start(|_| ok(""));
+        let mut attache = with_tools(&service);
+        attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base()).set(variable, value).set("ATTACHE_LOG", "debug");
+        let mut running = start(attache, &[]);
+        let key = running.key("the-app", &[]);
+        assert_eq!(running.call(&key, "look", &[], &json!({ "url": service.base() })).status, 200);
+        running.stop();
+        assert!(!told(&collector, signal).is_empty() && told(&collector, other).is_empty(), "{variable}");
+    }
 }
