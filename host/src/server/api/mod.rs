@@ -151,6 +151,8 @@ impl Api {
 
 /// Routes and their description, of one and the same list.
 type Routes = OpenApiRouter<Arc<Api>>;
+/// Some of them, with what their paths have behind `/v1`; nothing, where that is not in them.
+type Part = (&'static str, fn(usize) -> Routes);
 
 /// All of them. A connector may have so many bytes.
 fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
@@ -158,8 +160,7 @@ fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
     PARTS.iter().fold(all, |all, (_, part)| all.merge(part(component))).split_for_parts()
 }
 
-/// By what their paths have behind `/v1`; those without it by what has no name.
-const PARTS: [(&str, fn(usize) -> Routes); 14] = [
+const PARTS: [Part; 14] = [
     ("", |_| part().routes(routes!(health::alive)).routes(routes!(health::ready))),
     ("connectors", |component| {
         part()
