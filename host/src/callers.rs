@@ -1,7 +1,7 @@
 //! Caller keys: what applications and agents show that call through HTTP or MCP. A key belongs to one environment, says what
 //! may be done with it, is shown once, and is kept as a hash.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -261,9 +261,10 @@ impl Host {
     ///
     /// # Errors
     /// `denied`, with one and the same sentence for one that never was, was revoked, or is over.
-    pub fn key_shown(&self, text: &str) -> Result<CallerKey> {
+    pub fn key_shown(&self, text: &str) -> Result<Arc<CallerKey>> {
         let shown: Shown = text.parse()?;
-        let key = self.vault.get::<CallerKey>(&key_place(shown.id)?)?.ok_or_else(not_a_key)?;
+        let read = || Ok(self.vault.get::<CallerKey>(&key_place(shown.id)?)?.map(Arc::new));
+        let key = self.shown.find(&self.vault, shown.id, read)?.ok_or_else(not_a_key)?;
         let given = Digest::of(shown.secret.expose());
         if verify_slices_are_equal(given.as_bytes(), key.hash.as_bytes()).is_err() || key.is_over(Timestamp::now()) {
             return Err(not_a_key());

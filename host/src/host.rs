@@ -10,10 +10,12 @@ use std::{
 
 use tokio::sync::OnceCell as AsyncOnce;
 use url::Url;
+use uuid::Uuid;
 
 use crate::{
     audit::{Audit, Event, Head},
     call,
+    callers::CallerKey,
     connect::find_option,
     consent::{
         self, App, Approval, Book, Connection, Consent, Elsewhere, Environment, Isolation, Kept, LEAVING, Leaving,
@@ -29,7 +31,8 @@ use crate::{
     outbox::{EventType, Outbox, Reason},
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
-    store::{Changes, KeySource, Place, Rotated, Vault},
+    store::{AtHand, Changes, KeySource, Place, Rotated, Vault},
+    survey::Surveys,
     sync::lock,
     traffic::Traffic,
     transport::{SystemResolver, Transport},
@@ -90,6 +93,11 @@ impl Ready {
 
 /// Connections that are kept ready: more than are busy at a time; making one ready again costs some reads of the store.
 const READY: usize = 1_024;
+/// The same of caller keys, and of what callers call connections.
+const AT_HAND: usize = 4_096;
+
+/// Connections that are looked at in a row while others wait.
+const SOME: usize = 100;
 
 /// How long another process's lock is waited for: longer than any command holds it.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -103,6 +111,10 @@ pub struct Host {
     loaded: Mutex<HashMap<Digest, Arc<Loaded>>>,
     /// By environment and name.
     ready: Mutex<HashMap<(String, String), Arc<Ready>>>,
+    /// Caller keys that were shown, by id.
+    pub(crate) shown: AtHand<Uuid, Arc<CallerKey>>,
+    /// By environment, and by the name or id that a caller calls it: its id and name.
+    pub(crate) called: AtHand<(String, String), (Uuid, String)>,
     pub(crate) resting: Resting,
     pub(crate) turns: Turns,
     pub(crate) outbox: Arc<Outbox>,
@@ -112,6 +124,7 @@ pub struct Host {
     pub(crate) backing_up: Mutex<()>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) metrics: Metrics,
+    pub(crate) surveys: Surveys,
     /// Where providers send people back to this host, where others than this machine's browsers find it.
     pub(crate) people_return: OnceLock<Url>,
     pub(crate) relay: Arc<Relay>,
@@ -138,12 +151,15 @@ impl Host {
             settings: settings.clone(),
             loaded: Mutex::default(),
             ready: Mutex::default(),
+            shown: AtHand::new(AT_HAND),
+            called: AtHand::new(AT_HAND),
             turns: Turns::default(),
             underway: Arc::default(),
             ledger: Mutex::default(),
             backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
+            surveys: Surveys::default(),
             relay: Arc::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             people_return: OnceLock::new(),
@@ -464,26 +480,36 @@ impl Host {
     /// Those of the store.
     pub async fn keep_alive(&self, idle: Duration) -> Result<usize> {
         let mut renewed = 0;
-        let environments = self.environments()?.into_iter().map(|environment| environment.name);
-        for environment in environments {
-            let connections = match self.book(&environment).and_then(|book| book.connections()) {
-                Ok(connections) => connections,
-                Err(error) => {
-                    tracing::error!(%environment, %error, "its connections cannot be read");
+        for environment in self.environments()?.into_iter().map(|environment| environment.name) {
+            match self.keep_alive_in(&environment, idle).await {
+                Ok(some) => renewed += some,
+                Err(error) => tracing::error!(%environment, %error, "its connections cannot be read"),
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// The same in one environment, some connections at a time: others are served in between.
+    async fn keep_alive_in(&self, environment: &str, idle: Duration) -> Result<usize> {
+        let (mut renewed, mut after) = (0, String::new());
+        loop {
+            let some = self.book(environment)?.connections_after(&after, SOME)?;
+            let Some(last) = some.last() else { return Ok(renewed) };
+            after.clone_from(&last.name);
+            for connection in some {
+                // What never signed in holds nothing, and one without a live consent has nothing to keep.
+                if !matches!(self.book(environment)?.captured(connection.id), Ok(Some(_))) {
                     continue;
                 }
-            };
-            for connection in connections {
-                // One without a live consent has nothing to keep.
-                let Ok(ready) = self.ready(&environment, &connection.name) else { continue };
-                let subject = call::subject(&environment, &connection, ready.digest, "keep-alive", "host");
+                let Ok(ready) = self.ready(environment, &connection.name) else { continue };
+                let subject = call::subject(environment, &connection, ready.digest, "keep-alive", "host");
                 match ready.access.credentials.keep_alive(idle, &subject).await {
                     Ok(done) => renewed += usize::from(done),
                     Err(error) => tracing::warn!(%environment, connection = connection.name, %error, "not kept alive"),
                 }
             }
+            tokio::task::yield_now().await;
         }
-        Ok(renewed)
     }
 
     /// The data directory.

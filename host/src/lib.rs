@@ -67,6 +67,7 @@ pub mod server;
 pub mod settings;
 pub mod simulate;
 pub mod store;
+mod survey;
 mod sync;
 pub mod text;
 mod trace;

@@ -3,11 +3,7 @@
 //!
 //! What must never happen here: a secret, a URL, or the name of a caller, an account or a connection.
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -28,15 +24,12 @@ const OPERATIONS: usize = 500;
 const OTHER: &str = "other";
 /// In seconds: from a call that reads a cache to one that takes all the time it may.
 const DURATIONS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
-/// Counting connections reads all of them.
-const RECOUNT: Duration = Duration::from_secs(15);
 
 /// What becomes of calls.
 pub(crate) struct Metrics {
     calls: Family<CallLabels, Counter>,
     durations: Family<ConnectorLabels, Histogram, fn() -> Histogram>,
     told: Mutex<Told>,
-    connections: Mutex<Option<Connections>>,
 }
 
 /// Connectors and operations that are told apart, at hand: every call comes here when it is over.
@@ -65,22 +58,12 @@ struct ConnectorLabels {
     connector: String,
 }
 
-/// How many there are, as they were counted.
-#[derive(Debug, Clone, Copy)]
-struct Connections {
-    at: Instant,
-    revision: u64,
-    connected: i64,
-    needs_reconnect: i64,
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         Self {
             calls: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             told: Mutex::default(),
-            connections: Mutex::default(),
         }
     }
 }
@@ -138,8 +121,8 @@ impl Host {
         let metrics = &self.metrics;
         all.register("calls", "Calls that are over, by what came of them", metrics.calls.clone());
         all.register("call_duration_seconds", "How long calls took", metrics.durations.clone());
-        let under_way = i64::try_from(self.underway.calls()).unwrap_or(i64::MAX);
-        all.register("calls_under_way", "Calls that run or wait for their turn", gauge(under_way));
+        let under_way = gauge(gauged(self.underway.calls()));
+        all.register("calls_under_way", "Calls that run or wait for their turn", under_way);
 
         let counts = self.audit.counts();
         all.register("requests", "Requests to services that left", counter(counts.of(Counted::Sent)));
@@ -162,10 +145,15 @@ impl Host {
 
         let refused = counters("limit", self.traffic.refused());
         all.register("refused", "Calls and attempts that a limit refused", refused);
-        let connections = self.connections()?;
+        let (mut connected, mut need_reconnect) = (0, 0);
+        for environment in self.environments()? {
+            let survey = self.survey(&environment.name)?;
+            connected += survey.connections - survey.need_reconnect;
+            need_reconnect += survey.need_reconnect;
+        }
         let states = Family::<Labels, Gauge>::default();
-        states.get_or_create(&vec![("state", "connected")]).set(connections.connected);
-        states.get_or_create(&vec![("state", "needs-reconnect")]).set(connections.needs_reconnect);
+        states.get_or_create(&vec![("state", "connected")]).set(gauged(connected));
+        states.get_or_create(&vec![("state", "needs-reconnect")]).set(gauged(need_reconnect));
         all.register("connections", "Connections, by how they stand", states);
         let lag = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
         lag.set(self.audit.lag().as_secs_f64());
@@ -175,31 +163,13 @@ impl Host {
         text::encode(&mut written, &all).map_err(|_| Kind::Internal.error("The metrics could not be written."))?;
         Ok(written)
     }
-
-    fn connections(&self) -> Result<Connections> {
-        // Before anything is read, so that what changes meanwhile is counted the next time.
-        let revision = self.vault.revision();
-        let mut kept = lock(&self.metrics.connections);
-        if let Some(counted) = *kept
-            && (counted.revision == revision || counted.at.elapsed() < RECOUNT)
-        {
-            return Ok(counted);
-        }
-        let mut counted = Connections { at: Instant::now(), revision, connected: 0, needs_reconnect: 0 };
-        for environment in self.environments()? {
-            let book = self.book(&environment.name)?;
-            for connection in book.connections()? {
-                let refused = book.captured(connection.id)?.is_some_and(|captured| captured.refused.is_some());
-                let stands = book.consent(connection.id)?.is_some_and(|consent| consent.is_live());
-                *if stands && !refused { &mut counted.connected } else { &mut counted.needs_reconnect } += 1;
-            }
-        }
-        *kept = Some(counted);
-        Ok(counted)
-    }
 }
 
 type Labels = Vec<(&'static str, &'static str)>;
+
+fn gauged(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
 
 fn gauge(value: i64) -> Gauge {
     let gauge = Gauge::default();

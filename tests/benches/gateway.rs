@@ -106,7 +106,8 @@ impl Plant {
         println!("concurrency   direct/s  through/s   ratio   p50 direct / through   p99 direct / through");
         for concurrency in [1, 16, 64] {
             let input = json!({ "city": "oslo" });
-            let requests = ["weather", "weather-through"].map(|connection| self.call(connection, "forecast", &input));
+            let requests = ["weather", "weather-through"]
+                .map(|connection| (self.call(connection, "forecast", &input), self.host.id()));
             let [direct, through] = beside(concurrency, ROUNDS, ROUND, requests).await;
             println!(
                 "{concurrency:>11} {:>10.0} {:>10.0}   {:>5.2}   {:>8.1?} / {:.1?}   {:>8.1?} / {:.1?}",

@@ -36,10 +36,10 @@ const transport = config.stdio
           requestInit: { headers: { Authorization: "Bearer " + config.http.key } },
       });
 
-const call = async ({ tool, arguments: input = {} }, signal) => {
+const call = async ({ tool, arguments: input = {}, meta: _meta }, signal) => {
     const onprogress = ({ progress, message }) => notice({ progress, message });
     try {
-        return await client.callTool({ name: tool, arguments: input }, undefined, { signal, onprogress });
+        return await client.callTool({ name: tool, arguments: input, _meta }, undefined, { signal, onprogress });
     } catch (error) {
         if (!(error instanceof McpError)) return { failed: String(error) };
         return { "protocol-error": { code: error.code, message: error.message } };

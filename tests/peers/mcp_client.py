@@ -50,7 +50,8 @@ def server():
 
 async def call(client, asked):
     try:
-        return plain(await client.call_tool(asked["tool"], asked.get("arguments", {}), progress_callback=progress))
+        given = {"progress_callback": progress, "meta": asked.get("meta")}
+        return plain(await client.call_tool(asked["tool"], asked.get("arguments", {}), **given))
     except mcp.MCPError as error:
         return {"protocol-error": {"code": error.error.code, "message": error.error.message}}
 

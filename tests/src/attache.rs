@@ -12,6 +12,10 @@ use std::{
     thread,
 };
 
+use attache::{
+    Host,
+    settings::{Given, Settings, Source, Sourced},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -81,6 +85,17 @@ impl Attache {
     /// The folder that everything of it is in.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The machine's host in this process, which owns the data directory until it is dropped.
+    pub fn host(&self) -> Host {
+        let given = |value| Some(Sourced { value, source: Source::Flag });
+        let settings = Settings::load(Given {
+            data_dir: given(self.data()),
+            key: Some(Sourced { value: format!("file:{}", self.key_file().display()), source: Source::Flag }),
+            environment: None,
+        });
+        Host::open(&settings.unwrap()).unwrap()
     }
 
     /// The data directory.

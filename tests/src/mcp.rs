@@ -119,6 +119,12 @@ impl McpClient {
         self.does(&json!({ "do": "call", "tool": tool, "arguments": arguments }))
     }
 
+    /// The same, with what goes along in `_meta`.
+    #[track_caller]
+    pub fn call_with(&mut self, tool: &str, arguments: Value, meta: Value) -> Value {
+        self.does(&json!({ "do": "call", "tool": tool, "arguments": arguments, "meta": meta }))
+    }
+
     /// Begins a call.
     #[track_caller]
     pub fn begin(&mut self, tool: &str, arguments: Value) {

@@ -89,7 +89,7 @@ pub struct Round {
     pub p50: Duration,
     /// The same at the 99th percentile.
     pub p99: Duration,
-    /// This process's CPU time for one.
+    /// CPU time for one, of this process unless another one is named.
     pub cpu: Duration,
 }
 
@@ -129,20 +129,20 @@ pub async fn round<F: Future<Output = ()> + Send>(
     }
 }
 
-/// What each of two requests gives, in rounds that take turns, since a machine is busy with other things now and then: the
-/// medians. The first round of each warms up.
+/// What each of these requests gives, in rounds that take turns, since a machine is busy with other things now and then: the
+/// medians. The first round of each warms up. Each is named with the process that answers it, whose CPU time is told.
 ///
 /// # Panics
 /// Where one is not answered with 200.
-pub async fn beside(
+pub async fn beside<const N: usize>(
     concurrency: usize,
     rounds: usize,
     length: Duration,
-    requests: [reqwest::RequestBuilder; 2],
-) -> [Round; 2] {
-    let mut measured: [Vec<Round>; 2] = Default::default();
+    requests: [(reqwest::RequestBuilder, u32); N],
+) -> [Round; N] {
+    let mut measured = [const { Vec::new() }; N];
     for number in 0..=rounds {
-        for (request, measured) in requests.iter().zip(&mut measured) {
+        for ((request, process), measured) in requests.iter().zip(&mut measured) {
             let request = Arc::new(request.try_clone().unwrap());
             let once = move || {
                 let request = request.try_clone().unwrap();
@@ -152,13 +152,15 @@ pub async fn beside(
                     answer.bytes().await.unwrap();
                 }
             };
-            let one = round(concurrency, length, once).await;
+            let before = cpu_time_of(*process);
+            let mut one = round(concurrency, length, once).await;
+            one.cpu = (cpu_time_of(*process) - before).div_f64(one.per_second * length.as_secs_f64());
             if number > 0 {
                 measured.push(one);
             }
         }
     }
-    measured.map(|rounds| Round {
+    measured.map(|rounds: Vec<Round>| Round {
         per_second: median(rounds.iter().map(|it| it.per_second)),
         p50: median(rounds.iter().map(|it| it.p50)),
         p99: median(rounds.iter().map(|it| it.p99)),
@@ -187,6 +189,14 @@ pub fn started(attache: &Attache) -> (Child, String) {
 pub fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The same of another process, to 10 ms (proc_pid_stat(5), fields 14 and 15).
+fn cpu_time_of(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, behind_name) = stat.rsplit_once(')').unwrap();
+    let ticks = behind_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+    Duration::from_secs(ticks.sum()) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
 }
 
 /// Bytes of memory that a process has; this one unless named.

@@ -114,6 +114,31 @@ fn a_key_that_opens_nothing_is_answered_alike_whatever_is_wrong_with_it() {
 }
 
 #[test]
+fn what_ends_a_key_or_a_connection_ends_it_for_whoever_used_it_a_moment_ago() {
+    let story = story();
+    let service = &story.service;
+    let key = story.key("reports", &["--allow", "write"]);
+    let call = |named: &str| story.call(&key, named, "send", &story.input()).status;
+    let id = || story.get(&key, "/v1/connections/echo").json["connection"]["id"].as_str().unwrap().to_owned();
+    let first = id();
+    assert_eq!((call("echo"), call(&first)), (200, 200));
+    story.attache.run(&["connection", "remove", "echo", "--yes"]).done();
+    assert_eq!((call("echo"), call(&first)), (404, 404));
+    // Another of its name is called by it, and not by the id of the one before.
+    connect(&story.attache, "header", service, &[]).done();
+    assert_eq!((call("echo"), call(&first), call(&id())), (200, 404, 200));
+    story.attache.run(&["caller", "revoke", "reports"]).done();
+    assert_eq!((call("echo"), story.get(&key, "/v1/connections").status), (401, 401));
+    // So it is with one that runs out.
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let key = story.key("brief", &["--allow", "write", "--expires", &soon.to_string()]);
+    while story.call(&key, "echo", "send", &story.input()).status == 200 {
+        assert!(jiff::Timestamp::now() < soon + jiff::SignedDuration::from_secs(60), "it never runs out");
+    }
+    assert_eq!(story.get(&key, "/v1/connections").status, 401);
+}
+
+#[test]
 fn a_key_is_shown_once_and_kept_as_a_hash() {
     let story = story();
     let key = story.key("reports", &[]);
@@ -174,6 +199,12 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
         ["webhook", "add", &story.service.base(), "--name", "ours", "--allow-private", &story.service.authority()];
     story.attache.run(&ours).done();
     let document = story.get(&key, "/v1/openapi.json").json;
+    // It was called a moment ago, by its name and by its id.
+    let own = story.key("own", &["--allow", "write"]);
+    let id = story.get(&own, "/v1/connections/echo").json["connection"]["id"].as_str().unwrap().to_owned();
+    for named in ["echo", &id] {
+        assert_eq!(story.call(&own, named, "connection", &json!({})).status, 200);
+    }
     let mut asked = 0;
     let paths = document["paths"].as_object().unwrap().iter();
     // What is not below it is told to anybody.
@@ -192,8 +223,11 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
             let theirs = ask(&fill("echo", "echo", "ours"));
             let nobodys = ask(&fill("none", "none", "none"));
             assert_eq!(theirs.status, nobodys.status, "{method} {path}: {} {}", theirs.json, nobodys.json);
-            let same = |json: &Value| json.to_string().replace("echo", "none").replace("ours", "none");
+            let same =
+                |json: &Value| json.to_string().replace("echo", "none").replace("ours", "none").replace(&id, "none");
             assert_eq!(same(&theirs.json), same(&nobodys.json), "{method} {path}");
+            let by_id = ask(&fill("echo", &id, "ours"));
+            assert_eq!((by_id.status, same(&by_id.json)), (nobodys.status, same(&nobodys.json)), "{method} {path}");
             // Naming the environment finds nothing either.
             let named = ask(&format!("{}?environment=default", fill("echo", "echo", "ours")));
             assert!([403, 404].contains(&named.status), "{method} {path}: {} {}", named.status, named.json);
@@ -203,9 +237,9 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
     assert!(asked > 25, "{asked}");
     let ours = story.attache.run(&["connection", "list", "--output", "json"]).json();
     assert_eq!((ours.as_array().unwrap().len(), &ours[0]["state"]), (1, &json!("connected")));
-    for list in [["caller", "list"], ["webhook", "list"]] {
+    for (list, there) in [(["caller", "list"], 2), (["webhook", "list"], 1)] {
         let listed = story.attache.run(&[&list[..], &["--output", "json"]].concat()).json();
-        assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+        assert_eq!(listed.as_array().unwrap().len(), there, "{listed}");
     }
 }
 
@@ -280,6 +314,23 @@ fn a_long_list_comes_in_parts() {
         path = format!("/v1/connections?limit=2&after={next}");
     }
     assert_eq!(names, ["a", "b", "c", "d", "echo"]);
+    let of = |key: &str, path: &str| {
+        let part = story.get(key, path);
+        assert_eq!(part.status, 200, "{path}: {}", part.json);
+        let names = part.json["items"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>().join(" "), part.json["next"].clone())
+    };
+    // A cursor that nobody was given is a place in the list all the same.
+    for (after, left) in
+        [("bb", "c d"), ("%00", "a b"), ("a%00%00%00%00%01", "b c"), ("b/x", "c d"), ("zz", ""), ("%F0%90%80%80", "")]
+    {
+        assert_eq!(of(&key, &format!("/v1/connections?limit=2&after={after}")).0, left, "{after}");
+    }
+    let some = story.key("some", &["--connection", "d", "--connection", "a", "--connection", "c", "--may", "connect"]);
+    for list in ["connections", "consents"] {
+        assert_eq!(of(&some, &format!("/v1/{list}?limit=2")), ("a c".into(), json!("c")), "{list}");
+        assert_eq!(of(&some, &format!("/v1/{list}?limit=2&after=c")), ("d".into(), Value::Null), "{list}");
+    }
 }
 
 #[test]

@@ -364,4 +364,15 @@ fn the_overview_tells_of_webhooks_and_of_what_came_of_the_last_message() {
     webhooks::until(&console.attache, "hooks", |it| it["disabled"].is_string());
     let seen = console.go("webhooks", true, &[json!({ "look": "overview" })]);
     shows(&seen, "overview", &["disabled hooks", &receiver.url("/hooks"), "status 410", "1 were given up"]);
+    // Once the receiver is there again, the operator says so.
+    let steps = [
+        json!({ "press": "Enable hooks" }),
+        json!({ "see": "hooks is told again" }),
+        json!({ "follow": "To the overview" }),
+        json!({ "look": "enabled" }),
+    ];
+    let seen = console.go("webhooks", false, &steps);
+    assert!(!page(&seen, "enabled")["text"].as_str().unwrap().contains("disabled"));
+    connect(&console.attache, "header", &service, &["--name", "again"]).done();
+    assert_eq!(receiver.sent(2)[1].body["data"]["connection"], "again");
 }

@@ -5,8 +5,13 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
+use attache::{
+    connect::{ConnectRequest, SignedIn},
+    transport::PrivateAllowed,
+};
 use attache_tests::{Attache, Canary, connector, peers::free_port, service::Service};
 use reqwest::{blocking::Client, redirect::Policy};
 use serde_json::json;
@@ -536,4 +541,48 @@ fn the_audit_is_filtered_and_turned_page_by_page() {
     }
     refused(&operator.get(""), 200, "55 done");
     refused(&operator.get("?span=fortnight"), 200, "1 failed");
+}
+
+#[test]
+fn the_overview_counts_more_connections_than_a_page_of_a_list_has() {
+    let (attache, service) = (with_echo(), Service::plain());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    {
+        let host = attache.host();
+        for number in 0..1_030 {
+            let request = ConnectRequest {
+                environment: "default".into(),
+                connector: "echo".into(),
+                name: format!("c{number:04}"),
+                option: "none".into(),
+                parameters: [("base".to_owned(), service.base())].into(),
+                private: PrivateAllowed::parse([service.authority()]).unwrap(),
+                caller: "tester".into(),
+                ..ConnectRequest::default()
+            };
+            let proposal = runtime.block_on(host.propose_connection(request)).unwrap();
+            runtime.block_on(host.connect(&proposal, SignedIn::Agreed)).unwrap();
+        }
+        for number in 1_005..1_030 {
+            runtime.block_on(host.revoke_consent("default", &format!("c{number:04}"), "tester")).unwrap();
+        }
+        host.close().unwrap();
+    }
+    let watched = format!("127.0.0.1:{}", free_port());
+    let (host, url) = serve(&attache, &["--metrics-listen", &watched]);
+    let story = Story { attache, service, _host: host, origin: url.trim_end_matches('/').to_owned() };
+    let operator = story.operator(&[]);
+    let overview = operator.get("").html;
+    assert!(overview.contains("<strong>1030</strong> connections"), "{overview}");
+    let named = |number: usize| overview.contains(&format!("/connections/c{number:04}"));
+    assert!((1_005..1_025).all(named) && !named(1_004) && !named(1_025), "{overview}");
+    assert!(overview.contains("5 more <a"), "{overview}");
+    // What changes is seen, whoever looked a moment before.
+    story.attache.run(&["connection", "remove", "c1005", "--yes"]).done();
+    let began = Instant::now();
+    while !operator.get("").html.contains("4 more <a") {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is never seen");
+    }
+    let metrics = reqwest::blocking::get(format!("http://{watched}/metrics")).unwrap().text().unwrap();
+    assert!(metrics.contains("attache_connections{state=\"needs-reconnect\"} 24\n"), "{metrics}");
 }

@@ -72,6 +72,17 @@ fn what_the_container_runs_is_understood() {
     assert_eq!(entry("ENTRYPOINT "), ["/usr/bin/attache"]);
     let shown = Command::new(BINARY).args(entry("CMD ")).output().unwrap();
     assert!(shown.status.success() && !shown.stdout.is_empty());
+    // What is to be mounted is mounted where the image has room for it and the host looks for it.
+    let env = file.lines().find_map(|line| line.strip_prefix("ENV ")).unwrap();
+    let of = |name: &str| env.split(' ').find_map(|it| it.strip_prefix(name)).unwrap();
+    let (key, data) = (of("ATTACHE_KEY=file:"), of("ATTACHE_DATA_DIR="));
+    for place in [key, data] {
+        assert!(file.lines().any(|line| line.starts_with("COPY ") && line.ends_with(&format!(" {place}"))), "{place}");
+    }
+    assert!(
+        file.contains(&format!("attache-key,target={key},")) && file.contains(&format!("-v attache:{data} ")),
+        "{file}"
+    );
     let told = file.lines().find_map(|line| line.strip_prefix("#     attache ")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

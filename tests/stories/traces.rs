@@ -1,11 +1,17 @@
 //! What a host says of its work to programs: log lines as JSON, and spans for a collector of OpenTelemetry's.
 
-use attache_tests::service::{Service, ok};
+use std::fs;
+
+use attache_tests::{
+    Canary,
+    mcp::{McpClient, Sdk},
+    service::{Service, ok},
+};
 use serde_json::{Value, json};
 
 use crate::{
     KEY, machine,
-    operating::{start, with_tools},
+    operating::{self, start, with_tools},
 };
 
 #[test]
@@ -21,6 +27,34 @@ fn log_lines_are_json_where_a_program_reads_them() {
     attache.run(&["--log-format", "xml", "config", "show"]).refused(2, "--log-format");
 }
 
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+/// The caller's own span, in which a call is asked for.
+fn parent() -> String {
+    format!("00-{TRACE}-{PARENT}-01")
+}
+
+/// Demands that a collector was told of so many calls in the caller's trace, each of three spans, and gives what it was told.
+#[track_caller]
+fn told_in_trace(collector: &Service, calls: usize) -> Vec<u8> {
+    let all = told(collector, "traces");
+    let spans = times(&hex::decode(TRACE).unwrap(), &all);
+    assert_eq!(spans, 3 * calls, "what was asked, the call, and its request");
+    let children = times(&hex::decode(PARENT).unwrap(), &all);
+    assert_eq!(children, calls, "the first of them is the caller's child");
+    all
+}
+
+/// What a collector was told by one signal; it is told nothing else but the two.
+#[track_caller]
+fn told(collector: &Service, signal: &str) -> Vec<u8> {
+    let sent = collector.received();
+    let is = |line: &str, signal: &str| line.starts_with(&format!("POST /v1/{signal} "));
+    assert!(sent.iter().all(|it| is(&it.line, "traces") || is(&it.line, "logs")) && !sent.is_empty(), "{sent:?}");
+    sent.iter().filter(|it| is(&it.line, signal)).flat_map(|it| it.body.clone()).collect()
+}
+
 fn times(needle: &[u8], hay: &[u8]) -> usize {
     hay.windows(needle.len()).filter(|window| *window == needle).count()
 }
@@ -32,22 +66,119 @@ fn a_collector_is_told_of_calls_and_requests_in_the_callers_own_trace() {
     attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
     let mut running = start(attache, &[]);
     let key = running.key("the-app", &[]);
-    let trace = "0af7651916cd43dd8448eb211c80319c";
-    let parent = format!("00-{trace}-b7ad6b7169203331-01");
     let input = json!({ "url": format!("{}/letters?canary=1", service.base()) });
-    assert_eq!(running.call(&key, "look", &[("traceparent", &parent)], &input).status, 200);
+    assert_eq!(running.call(&key, "look", &[("traceparent", &parent())], &input).status, 200);
     // One that is none makes no difference.
     assert_eq!(running.call(&key, "look", &[("traceparent", "00-x")], &input).status, 200);
     running.stop();
-    let sent = collector.received();
-    assert!(sent.iter().all(|it| it.line.starts_with("POST /v1/traces")) && !sent.is_empty(), "{sent:?}");
-    let all: Vec<u8> = sent.iter().flat_map(|it| it.body.clone()).collect();
-    assert_eq!(times(&hex::decode(trace).unwrap(), &all), 3, "what was asked, the call, and its request");
-    assert_eq!(times(&hex::decode("b7ad6b7169203331").unwrap(), &all), 1, "the first of them is the caller's child");
+    let all = told_in_trace(&collector, 1);
     for word in ["ask", "call", "request", "look", "tools", "done", "127.0.0.1", "http.response.status_code"] {
         assert!(times(word.as_bytes(), &all) >= 2, "{word}");
     }
     for word in [KEY, "canary", "letters", "the-app", "work", &key] {
         assert_eq!(times(word.as_bytes(), &all), 0, "{word}");
+    }
+}
+
+#[test]
+fn an_agents_call_is_in_the_trace_that_its_message_names_over_standard_input_and_output() {
+    let (service, collector) = (Service::plain(), Service::start(|_| ok("")));
+    let mut attache = with_tools(&service);
+    attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
+    let input = json!({ "url": service.base() });
+    for (sdk, state) in
+        [(Sdk::Python, "vendor=kept".to_owned()), (Sdk::Npm, format!("vendor=long{}", ",a=b".repeat(200)))]
+    {
+        let mut client = McpClient::stdio(sdk, &attache, &[]);
+        let meta = json!({ "traceparent": parent(), "tracestate": state });
+        let seen = client.call_with("work_look", input.clone(), meta);
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+        // What is none makes no difference.
+        for none in [json!("00-x"), json!(7), json!({ "traceparent": parent() })] {
+            let seen = client.call_with("work_look", input.clone(), json!({ "traceparent": none }));
+            assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+        }
+    }
+    let all = told_in_trace(&collector, 2);
+    // What callers keep in a trace is theirs, as much of it as anybody passes on.
+    assert_eq!((times(b"vendor=kept", &all), times(b"vendor=long", &all)), (3, 0));
+}
+
+#[test]
+fn an_agents_call_over_http_is_in_the_trace_of_its_message_else_in_that_of_its_request() {
+    let (service, collector) = (Service::plain(), Service::start(|_| ok("")));
+    let mut attache = with_tools(&service);
+    attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
+    let mut running = start(attache, &[]);
+    let key = running.key("agent", &[]);
+    let url = format!("{}/mcp", running.url);
+    let input = json!({ "url": service.base() });
+    for sdk in Sdk::ALL {
+        let mut client = McpClient::http(sdk, &url, &key);
+        let seen = client.call_with("work_look", input.clone(), json!({ "traceparent": parent() }));
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+    }
+    let bearer = format!("Bearer {key}");
+    let asked = |headers: &[(&str, &str)], method: &str, params: &Value| {
+        let all = [("authorization", &*bearer), ("accept", "application/json, text/event-stream")];
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        running.asked("POST", "/mcp", &[&all[..], headers].concat(), Some(&message))
+    };
+    let about = json!({ "name": "story", "version": "1" });
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": about });
+    let session = asked(&[], "initialize", &hello).header("mcp-session-id").to_owned();
+    let other = format!("00-{}-{}-01", "1".repeat(32), "2".repeat(16));
+    let call = json!({ "name": "work_look", "arguments": input });
+    let call_in_trace = json!({ "name": "work_look", "arguments": input, "_meta": { "traceparent": parent() } });
+    for (of_request, call) in [(&parent(), &call), (&other, &call_in_trace)] {
+        let headers = [("mcp-session-id", &*session), ("traceparent", of_request)];
+        let seen = asked(&headers, "tools/call", call);
+        assert!(seen.status == 200 && seen.text.contains("structuredContent"), "{seen:?}");
+    }
+    running.stop();
+    told_in_trace(&collector, 5);
+}
+
+#[test]
+fn a_collector_is_told_the_lines_of_the_log_with_the_trace_that_they_are_of() {
+    let canary = Canary::new("canary-5d41402abc4b2a76");
+    let (service, collector) = (Service::plain(), Service::start(|_| ok("")));
+    let mut attache = machine();
+    attache.set("STORY_KEY", &canary.secret);
+    attache.add("tools");
+    operating::connect(&attache, "work", &service);
+    attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base());
+    attache.set("ATTACHE_LOG", "trace");
+    let log = attache.folder().join("log");
+    let mut running = operating::start_logging(attache, &[], &log);
+    let key = running.key("the-app", &[]);
+    let input = json!({ "url": format!("{}/letters?canary=1", service.base()) });
+    assert_eq!(running.call(&key, "look", &[("traceparent", &parent())], &input).status, 200);
+    running.stop();
+    let lines = told(&collector, "logs");
+    assert!(times(b"attache::", &lines) > 0, "{}", String::from_utf8_lossy(&lines));
+    assert!(times(&hex::decode(TRACE).unwrap(), &lines) > 0, "lines name the trace that they are of");
+    for (what, said) in [("lines", &lines), ("the log", &fs::read(&log).unwrap())] {
+        canary.is_not_in(what, said);
+        for word in ["canary=1", &key] {
+            assert_eq!(times(word.as_bytes(), said), 0, "{word} is in {what}");
+        }
+    }
+}
+
+#[test]
+fn a_collector_is_told_what_it_was_said_to_collect() {
+    let service = Service::plain();
+    for (variable, value, signal, other) in
+        [("OTEL_LOGS_EXPORTER", "none", "traces", "logs"), ("OTEL_TRACES_EXPORTER", "none", "logs", "traces")]
+    {
+        let collector = Service::start(|_| ok(""));
+        let mut attache = with_tools(&service);
+        attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base()).set(variable, value).set("ATTACHE_LOG", "debug");
+        let mut running = start(attache, &[]);
+        let key = running.key("the-app", &[]);
+        assert_eq!(running.call(&key, "look", &[], &json!({ "url": service.base() })).status, 200);
+        running.stop();
+        assert!(!told(&collector, signal).is_empty() && told(&collector, other).is_empty(), "{variable}");
     }
 }

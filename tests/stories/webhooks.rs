@@ -3,7 +3,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
     process::Stdio,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -354,11 +355,18 @@ fn a_receiver_that_says_it_is_gone_is_told_nothing_more() {
     let lines = attache.run(&["audit", "list", "--output", "json", "--event", "webhook-disabled"]).json();
     assert_eq!((&lines[0]["webhook"], &lines[0]["dropped"]), (&json!("app"), &json!(2)), "{lines}");
     assert!(attache.run(&["webhook", "list"]).done().contains("disabled"));
-    // Who is there again is added again.
-    attache.run(&["webhook", "remove", "app"]).done();
-    add(&attache, "app", &receiver, &[]);
+    // Who is there again is told again, of what happens from then on.
+    assert!(attache.run(&["webhook", "show", "app"]).done().contains("attache webhook enable app"));
+    for _ in 0..2 {
+        attache.run(&["webhook", "enable", "app"]).done();
+    }
+    let enabled = shown(&attache, "app");
+    assert_eq!((&enabled["disabled"], &enabled["dropped"]), (&Value::Null, &json!(2)), "{enabled}");
     connected(&attache, &service, "four");
     assert_eq!(receiver.sent(2)[1].body["data"]["connection"], "four");
+    let lines = attache.run(&["audit", "list", "--output", "json", "--event", "webhook-enabled"]).json();
+    assert_eq!(lines.as_array().unwrap().len(), 1, "who is told already is not enabled: {lines}");
+    attache.run(&["webhook", "enable", "none"]).refused(3, "no webhook `none`");
 }
 
 #[test]
@@ -422,6 +430,28 @@ fn an_endpoint_that_is_removed_while_it_is_told_is_told_no_more() {
     connected(&attache, &service, "three");
     other.sent(1);
     assert_eq!(receiver.messages().len(), 1);
+}
+
+#[test]
+fn a_message_on_its_way_to_an_endpoint_that_is_removed_is_ended() {
+    let (attache, service) = story();
+    let receiver = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let authority = receiver.local_addr().unwrap().to_string();
+    let url = format!("http://{authority}/hooks");
+    attache.run(&["webhook", "add", &url, "--name", "app", "--allow-private", &authority]).done();
+    let _host = serve(&attache);
+    connected(&attache, &service, "one");
+    let (mut told, _) = receiver.accept().unwrap();
+    let mut head = [0; 5];
+    told.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"POST ");
+    attache.run(&["webhook", "remove", "app"]).done();
+    // Well before the receiver would be given up.
+    told.set_read_timeout(Some(GIVEN_UP / 2)).unwrap();
+    let mut rest = Vec::new();
+    told.read_to_end(&mut rest).expect("the host lets go of who was removed");
+    receiver.set_nonblocking(true).unwrap();
+    assert!(receiver.accept().is_err(), "and does not come again");
 }
 
 #[test]

@@ -319,6 +319,11 @@ impl Event {
         Self::of_webhook(Name::WebhookDisabled, environment, webhook, more)
     }
 
+    /// An operator says that the receiver is there again.
+    pub fn webhook_enabled(environment: &str, webhook: &str, caller: &str) -> Self {
+        Self::of_webhook(Name::WebhookEnabled, environment, webhook, [("caller", caller.into())])
+    }
+
     /// A message was given up.
     pub fn webhook_dropped(environment: &str, webhook: &str, kind: &str, message: &str, reason: &str) -> Self {
         let more = [("type", kind.into()), ("message", message.into()), ("reason", reason.into())];

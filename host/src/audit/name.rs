@@ -54,6 +54,7 @@ names! {
     WebhookSecretRotated = "webhook-secret-rotated",
     WebhookTested = "webhook-tested",
     WebhookDisabled = "webhook-disabled",
+    WebhookEnabled = "webhook-enabled",
     WebhookDropped = "webhook-dropped",
     GatewayInvited = "gateway-invited",
     GatewayJoined = "gateway-joined",

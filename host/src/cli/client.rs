@@ -241,7 +241,7 @@ impl Client {
         let host = Arc::new(Host::open(settings)?);
         let api = Api::new(host.clone(), proposals.clone(), None);
         let operator = Extension(Operator { caller: self.caller.clone() });
-        let routes = api.routes().layer(operator);
+        let routes = api.routes_for(request.uri()).layer(operator);
         let Ok(response) = routes.oneshot(request.map(Body::from)).await;
         let status = response.status();
         let bytes = to_bytes(response.into_body(), usize::MAX).await;

@@ -1,4 +1,4 @@
-//! `attache webhook add|list|show|test|rotate|remove`: the endpoints that are told what happens to connections.
+//! `attache webhook add|list|show|test|enable|rotate|remove`: the endpoints that are told what happens to connections.
 
 use serde_json::json;
 
@@ -24,6 +24,11 @@ pub(super) enum Webhook {
     },
     /// Send a message of type `ping` now, and tell what the receiver made of it
     Test {
+        /// Its name
+        name: String,
+    },
+    /// Send messages again to an endpoint that said that it is gone; what was given up stays so
+    Enable {
         /// Its name
         name: String,
     },
@@ -91,6 +96,10 @@ impl Webhook {
             }
             Webhook::Show { name } => Ok(shown(&client.get(&["webhooks", &name], &[]).await?)),
             Webhook::Test { name } => tested(&name, client.post(&["webhooks", &name, "test"], &json!({})).await?),
+            Webhook::Enable { name } => {
+                let it: WebhookView = client.post(&["webhooks", &name, "enable"], &json!({})).await?;
+                Ok(Answer::new(json!(it), format!("The webhook `{name}` is told what happens from now on.")))
+            }
             Webhook::Rotate { name, secret: source } => {
                 let asked = NewSecret { secret: secret(source)? };
                 let path = ["webhooks", &name, "secret"];
@@ -135,7 +144,10 @@ fn shown(it: &WebhookView) -> Answer {
     text += &print::section("it is told of", it.events.iter().map(|event| event.name()));
     text += &print::section("it may be at", it.private.as_array().into_iter().flatten().filter_map(|it| it.as_str()));
     text += &print::section(
-        "nothing is sent there, since the receiver said that it is gone; remove it and add it again once it is not",
+        &format!(
+            "nothing is sent there, since the receiver said that it is gone; `attache webhook enable {}` once it is not",
+            it.name
+        ),
         &it.disabled,
     );
     text += &print::section("the last attempt", it.last.as_ref().map(|last| format!("{} {}", last.at, last.what)));

@@ -195,10 +195,9 @@ impl<'a> Book<'a> {
         self.all("connection")
     }
 
-    /// The names of all connections, in order; nothing is unsealed for them.
-    pub fn connection_names(&self) -> Result<Vec<String>> {
-        let places = self.vault.places_below(&self.place("connection", None)?)?;
-        Ok(places.into_iter().map(|place| place.name().to_owned()).collect())
+    /// So many connections at most, by name, of those whose names come behind this one. No others are read.
+    pub fn connections_after(&self, name: &str, most: usize) -> Result<Vec<Connection>> {
+        self.vault.page(&self.place("connection", None)?, name, most)
     }
 
     /// The secrets of a connection; none where they were taken away by a revocation.
@@ -219,11 +218,6 @@ impl<'a> Book<'a> {
     /// The consent of a connection.
     pub fn consent(&self, connection: Uuid) -> Result<Option<Consent>> {
         self.vault.get(&self.place("consent", Some(&connection.to_string()))?)
-    }
-
-    /// All consents, the revoked ones too.
-    pub fn consents(&self) -> Result<Vec<Consent>> {
-        self.all("consent")
     }
 
     /// Writes an approval.

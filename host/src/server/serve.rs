@@ -104,16 +104,17 @@ pub async fn serve(
     let return_urls = [how.return_urls, vec![console::return_url(&base)]].concat();
     let api =
         Api::new(host.clone(), Arc::default(), Some(Pages::new(consent.clone(), return_urls, how.confirm_within)));
-    let console = Console::new(&base, host.clone(), api.routes());
+    let routes = api.routes();
+    let console = Console::new(&base, host.clone(), routes.clone());
     let mcp = Door::new(host.clone(), host.clone(), Some(console.clone()), &base);
-    let public = consent.routes().merge(api.routes()).merge(mcp.routes()).merge(console.routes());
+    let public = consent.routes().merge(routes.clone()).merge(mcp.routes()).merge(console.routes());
     let public = public.merge(gateway::routes(host.clone()));
     let public = public.fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
     let public = remote::noted(public, behind_proxy).into_make_service_with_connect_info::<Remote>();
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
-    let by_operator = api.routes().merge(console.link_routes()).merge(metrics::routes(host.clone()));
+    let by_operator = routes.merge(console.link_routes()).merge(metrics::routes(host.clone()));
     let by_operator = by_operator.merge(stdio::routes(&mcp)).merge(backup::routes(host.clone()));
     let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
     let public = match &shown {

@@ -22,6 +22,7 @@
 //! audit.log         kept by `audit`
 //! ```
 
+mod at_hand;
 pub(crate) mod dir;
 mod envelope;
 pub(crate) mod fault;
@@ -42,6 +43,7 @@ pub(crate) mod trial;
 pub(crate) mod unfinished;
 mod vault;
 
+pub(crate) use at_hand::AtHand;
 pub(crate) use envelope::{OpensWith, altered, open, unread, unwritten};
 pub use key::KeySource;
 pub(crate) use key::refuse_shared;
@@ -72,6 +74,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`Kind::StoreDamaged`] or [`Kind::StoreUnavailable`] if they cannot be read.
     fn list(&self, below: &Place) -> Result<Vec<(Place, Vec<u8>)>>;
+
+    /// The first records below this place, at any depth and in order, as they are at one moment: those whose place comes
+    /// behind `{below}/{after}`, and so many at most. However many there are, no more than these are read.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn page(&self, below: &Place, after: &str, most: usize) -> Result<Records>;
 
     /// Every record there is, as they are at one moment.
     ///

@@ -168,6 +168,29 @@ impl Store for SledStore {
         pieces::join(self.read(|db| db.scan_prefix(format!("{below}/")).collect::<sled::Result<Vec<_>>>())?)
     }
 
+    fn page(&self, below: &Place, after: &str, most: usize) -> Result<Records> {
+        let prefix = format!("{below}/");
+        // The other pieces of the record that it names begin with it as well; no other name goes on with such a byte.
+        let begin = format!("{prefix}{after}{}", if after.is_empty() { "" } else { "\u{1}" });
+        let pieces = self.read(|db| {
+            let mut firsts = 0;
+            let mut pieces = Vec::new();
+            for piece in db.range(begin.as_bytes()..) {
+                let (key, value) = piece?;
+                firsts += usize::from(pieces::is_first(&key));
+                if !key.starts_with(prefix.as_bytes()) || firsts > most {
+                    break;
+                }
+                // Whoever makes a cursor up may point into the middle of a record.
+                if firsts > 0 {
+                    pieces.push((key, value));
+                }
+            }
+            Ok(pieces)
+        })?;
+        pieces::join(pieces)
+    }
+
     fn all(&self) -> Result<Vec<(Place, Vec<u8>)>> {
         pieces::join(self.read(|db| db.range(FIRST..).collect::<sled::Result<Vec<_>>>())?)
     }

@@ -99,6 +99,15 @@ impl Vault {
         records.into_iter().map(|(place, sealed)| Ok((place.clone(), self.unseal(&place, &sealed)?))).collect()
     }
 
+    /// The first records below this place that come behind `after`, as [`Store::page`] has them.
+    ///
+    /// # Errors
+    /// As [`Vault::list`].
+    pub fn page<T: DeserializeOwned>(&self, below: &Place, after: &str, most: usize) -> Result<Vec<T>> {
+        let records = self.store.page(below, after, most)?;
+        records.iter().map(|(place, sealed)| self.unseal(place, sealed)).collect()
+    }
+
     /// Where there are records, in order.
     ///
     /// # Errors

@@ -60,8 +60,36 @@ pub(super) fn limits() -> Limits {
 }
 
 impl Host {
-    /// Sends a message once. A redirect is an answer that is no success.
+    /// Sends a message once, to an endpoint that is there until it was answered. A redirect is an answer that is no success.
     pub(super) async fn send_message(&self, endpoint: &Endpoint, id: &str, payload: &str) -> Result<Answer, Fault> {
+        tokio::select! {
+            // Who removed it is sure from then on that nothing is sent.
+            biased;
+            () = self.removed(endpoint) => Err(Fault::Denied {
+                what: "The webhook was removed.".into(),
+                allow: "Add it again with `attache webhook add`.".into(),
+            }),
+            answer = self.send_signed(endpoint, id, payload) => answer,
+        }
+    }
+
+    /// Returns once an endpoint is not there any longer, though another may have its name.
+    async fn removed(&self, endpoint: &Endpoint) {
+        // Before it is looked at: one that is removed in between is looked at again.
+        let mut changes = self.outbox.endpoint_changes();
+        loop {
+            match self.outbox.endpoint(&endpoint.environment, &endpoint.name) {
+                Ok(there) if there.as_ref().is_none_or(|there| there.id != endpoint.id) => return,
+                // What cannot be read now was read a moment ago.
+                _ => {}
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn send_signed(&self, endpoint: &Endpoint, id: &str, payload: &str) -> Result<Answer, Fault> {
         let headers = headers(endpoint, id, payload)
             .map_err(|_| Fault::Unready(Kind::Internal.error("A message has an id that no header takes.")))?;
         let body = Bytes::copy_from_slice(payload.as_bytes());
@@ -82,4 +110,45 @@ fn headers(endpoint: &Endpoint, id: &str, payload: &str) -> Result<HeaderMap, In
         headers.insert(name, HeaderValue::from_str(value)?);
     }
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        settings::{Given, Settings, Source, Sourced},
+        transport::PrivateAllowed,
+        webhooks::NewEndpoint,
+    };
+
+    #[tokio::test]
+    async fn nothing_is_sent_to_an_endpoint_that_was_removed_since_its_message_was_taken_up() {
+        let home = tempfile::tempdir().unwrap();
+        let key = format!("file:{}", home.path().join("key").display());
+        let settings = Settings::load(Given {
+            data_dir: Some(Sourced { value: home.path().join("data"), source: Source::Flag }),
+            key: Some(Sourced { value: key, source: Source::Flag }),
+            environment: None,
+        });
+        let host = Host::open(&settings.unwrap()).unwrap();
+        let receiver = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let authority = receiver.local_addr().unwrap().to_string();
+        let new = || NewEndpoint {
+            environment: "default".into(),
+            url: format!("http://{authority}/hooks"),
+            name: Some("app".into()),
+            private: PrivateAllowed::parse([&authority]).unwrap(),
+            ..NewEndpoint::default()
+        };
+        let (taken_up, _) = host.add_webhook(new()).await.unwrap();
+        host.remove_webhook("default", "app", "tester").unwrap();
+        // Another of its name is not the one that was.
+        host.add_webhook(new()).await.unwrap();
+        let answer = host.send_message(&taken_up, "msg_1", "{}").await;
+        assert!(matches!(answer, Err(Fault::Denied { .. })), "nobody answers there");
+        receiver.set_nonblocking(true).unwrap();
+        assert!(receiver.accept().is_err(), "nobody came");
+    }
 }

@@ -167,6 +167,21 @@ impl Host {
         Ok(())
     }
 
+    /// Has an endpoint told again that said that it is gone. What was given up stays so. One that is told already stays as it is.
+    ///
+    /// # Errors
+    /// `not-found`; those of the store.
+    pub fn enable_webhook(&self, environment: &str, name: &str, caller: &str) -> Result<Endpoint> {
+        self.outbox.change(|| {
+            let mut endpoint = self.webhook(environment, name)?;
+            if endpoint.disabled.take().is_some() {
+                self.audit.write(&Event::webhook_enabled(environment, name, caller))?;
+                self.outbox.put(&endpoint)?;
+            }
+            Ok(endpoint)
+        })
+    }
+
     /// Gives an endpoint another secret, which is given as it is written, this once. For a day the one before signs too.
     ///
     /// # Errors

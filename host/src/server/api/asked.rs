@@ -112,6 +112,21 @@ impl Page {
         Ok(List { items, next })
     }
 
+    /// The same of a list that is read from there: `read` is told after which name, and how much at most.
+    pub(super) fn read<T>(
+        &self,
+        name: impl Fn(&T) -> String,
+        read: impl FnOnce(&str, usize) -> Result<Vec<T>>,
+    ) -> Result<List<T>> {
+        let limit = self.limit()?;
+        // One more tells whether there is another page.
+        let mut items = read(self.after.as_deref().unwrap_or_default(), limit + 1)?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(name);
+        Ok(List { items, next })
+    }
+
     pub(super) fn limit(&self) -> Result<usize> {
         match self.limit {
             None => Ok(PAGE),

@@ -9,10 +9,13 @@ use axum::{
 
 use uuid::Uuid;
 
-use super::{Api, Problem};
+use super::{
+    Api, Problem,
+    asked::{List, Page},
+};
 use crate::{
     callers::{CallerKey, Permission},
-    consent::Connection,
+    consent::{Book, Connection},
     error::{Error, Kind, Result},
     host::Host,
     manifest::Effects,
@@ -34,7 +37,7 @@ pub(super) struct Asker {
     /// What everything that is asked for is in.
     pub(super) environment: String,
     /// None for the operator.
-    key: Option<CallerKey>,
+    key: Option<Arc<CallerKey>>,
 }
 
 impl Asker {
@@ -57,7 +60,7 @@ impl Asker {
 
     /// What operations that are called may do.
     pub(super) fn allowed(&self) -> Effects {
-        self.key.as_ref().map_or_else(Effects::all, CallerKey::allowed)
+        self.key.as_ref().map_or_else(Effects::all, |key| key.allowed())
     }
 
     /// Whether it is the operator, who alone sees what is of no environment.
@@ -103,17 +106,42 @@ impl Asker {
         self.key.as_ref().is_some_and(|key| key.connections.is_some())
     }
 
+    /// The id and name of a connection that is called by its name or id. One that is foreign is not there.
+    pub(super) fn callee(&self, host: &Host, named: &str) -> Result<(Uuid, String)> {
+        let called = (self.environment.clone(), named.to_owned());
+        let read = || {
+            let book = host.book(&self.environment)?;
+            Ok(Self::named(&book, named)?.map(|connection| (connection.id, connection.name)))
+        };
+        let found = host.called.find(&host.vault, called, read)?.filter(|(id, _)| self.reaches_id(*id));
+        found.map_or_else(|| Err(host.book(&self.environment)?.no_connection(named)), Ok)
+    }
+
     /// A connection by its name or id. One that is foreign is not there.
     pub(super) fn connection(&self, host: &Host, named: &str) -> Result<Connection> {
         let book = host.book(&self.environment)?;
-        let found = match book.find_connection(named)? {
-            Some(connection) => Some(connection),
-            None => match named.parse() {
-                Ok(id) => book.connection_of_id(id)?,
-                Err(_) => None,
-            },
-        };
+        let found = Self::named(&book, named)?;
         found.filter(|connection| self.reaches(connection)).ok_or_else(|| book.no_connection(named))
+    }
+
+    /// A page of the connections that may be known of.
+    pub(super) fn connections(&self, book: &Book<'_>, page: &Page) -> Result<List<Connection>> {
+        let name = |connection: &Connection| connection.name.clone();
+        match self.key.as_ref().and_then(|key| key.connections.as_ref()) {
+            None => page.read(name, |after, most| book.connections_after(after, most)),
+            Some(only) => {
+                let found = only.iter().filter_map(|id| book.connection_of_id(*id).transpose());
+                page.of(found.collect::<Result<_>>()?, name)
+            }
+        }
+    }
+
+    /// A connection by its name or id, whoever may know of it.
+    fn named(book: &Book<'_>, named: &str) -> Result<Option<Connection>> {
+        match (book.find_connection(named)?, named.parse()) {
+            (None, Ok(id)) => book.connection_of_id(id),
+            (found, _) => Ok(found),
+        }
     }
 }
 

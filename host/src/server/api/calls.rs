@@ -162,17 +162,12 @@ async fn asked(
     request: Request,
 ) -> Answered<(Call, Uuid, Admitted)> {
     asker.may(Permission::Call)?;
-    let connection = asker.connection(&api.host, named)?;
-    let admitted = asker.admit(&api.host, connection.id)?;
+    let (id, connection) = asker.callee(&api.host, named)?;
+    let admitted = asker.admit(&api.host, id)?;
     let Body(input) = Body::<Value>::from_request(request, &()).await?;
-    let call = Call {
-        environment: asker.environment.clone(),
-        connection: connection.name,
-        operation,
-        input,
-        caller: asker.caller.clone(),
-    };
-    Ok((call, connection.id, admitted))
+    let call =
+        Call { environment: asker.environment.clone(), connection, operation, input, caller: asker.caller.clone() };
+    Ok((call, id, admitted))
 }
 
 fn known(api: &Api, asker: &Asker, named: &str) -> Result<Manifest> {

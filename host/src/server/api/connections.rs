@@ -164,14 +164,7 @@ pub(super) async fn list(
 ) -> Answered<Json<List<ConnectionView>>> {
     asker.may_any(&WHO)?;
     let book = api.host.book(&asker.environment)?;
-    let names = if asker.is_confined() {
-        book.connections()?.into_iter().filter(|it| asker.reaches(it)).map(|it| it.name).collect()
-    } else {
-        book.connection_names()?
-    };
-    let List { items, next } = page.of(names, Clone::clone)?;
-    // One that was removed since is not there any more.
-    let items = items.iter().filter_map(|name| book.find_connection(name).transpose()).collect::<Result<Vec<_>>>()?;
+    let List { items, next } = asker.connections(&book, &page)?;
     let views = items.iter().map(|it| ConnectionView::of(&api.host, &asker.environment, it));
     Ok(Json(List { items: views.collect::<Result<_>>()?, next }))
 }

@@ -12,17 +12,21 @@ use super::{
     problem::Answered,
     views::EndedView,
 };
-use crate::{callers::Permission, error::Kind};
+use crate::{
+    callers::Permission,
+    error::{Kind, Result},
+};
 
 /// The consents, the revoked ones too.
 #[utoipa::path(get, path = "/v1/consents", tag = "consents", params(Place, Page),
     responses((status = 200, body = List<Value>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker, In(page): In<Page>) -> Answered<Json<List<Value>>> {
     asker.may(Permission::Connect)?;
-    let all = api.host.book(&asker.environment)?.consents()?;
-    let known = all.into_iter().filter(|consent| asker.reaches_id(consent.connection)).collect();
-    let List { items, next } = page.of(known, |it| it.name.clone())?;
-    Ok(Json(List { items: items.iter().map(|it| json!(it)).collect(), next }))
+    let book = api.host.book(&asker.environment)?;
+    // Each is of a connection that is there, and is removed with it.
+    let List { items, next } = asker.connections(&book, &page)?;
+    let consents = items.iter().filter_map(|it| book.consent(it.id).transpose());
+    Ok(Json(List { items: consents.map(|it| Ok(json!(it?))).collect::<Result<_>>()?, next }))
 }
 
 /// The consent to one connection.

@@ -37,6 +37,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
+    http::Uri,
     routing::{any, get},
 };
 use url::Url;
@@ -119,63 +120,118 @@ impl Api {
 
     /// Its routes. Who asks is an [`Operator`] where a layer says so, else whoever a caller key says.
     pub fn routes(self: &Arc<Self>) -> Router {
-        let limits = &self.host.settings().limits.value;
-        let (router, document) = described(usize::try_from(limits.component_bytes).unwrap_or(usize::MAX));
-        // What is larger is read by the one route that takes connectors.
-        let largest = usize::try_from(limits.input_bytes.saturating_add(ENVELOPE)).unwrap_or(usize::MAX);
-        // The command line asks its own routes, and hardly ever for this.
+        let (router, document) = described(self.largest_component());
+        // Hardly anybody asks for it.
         let document = Arc::new(LazyLock::new(move || document::finished(document)));
-        router
-            .route(OPENAPI, get(async move || Json(OpenApi::clone(&document))))
+        self.guarded(router.route(OPENAPI, get(async move || Json(OpenApi::clone(&document)))))
+    }
+
+    /// Those that one request may meet, and no description of them: to describe all takes longer than to answer.
+    pub(crate) fn routes_for(self: &Arc<Self>, request: &Uri) -> Router {
+        let named = request.path().split('/').nth(2).unwrap_or_default();
+        let part = PARTS.iter().find(|(name, _)| *name == named).map(|(_, part)| part(self.largest_component()));
+        self.guarded(part.unwrap_or_default().into())
+    }
+
+    /// With what holds for all of them.
+    fn guarded(self: &Arc<Self>, routes: Router<Arc<Self>>) -> Router {
+        // What is larger is read by the one route that takes connectors.
+        let largest = self.host.settings().limits.value.input_bytes.saturating_add(ENVELOPE);
+        routes
             .route("/v1/{*rest}", any(async || Problem::from(Kind::NotFound.error("There is no such route."))))
             .method_not_allowed_fallback(async || problem::not_allowed())
-            .layer(DefaultBodyLimit::max(largest))
+            .layer(DefaultBodyLimit::max(usize::try_from(largest).unwrap_or(usize::MAX)))
             .with_state(self.clone())
+    }
+
+    fn largest_component(&self) -> usize {
+        usize::try_from(self.host.settings().limits.value.component_bytes).unwrap_or(usize::MAX)
     }
 }
 
-/// The routes and their description, of one and the same list. A connector may have so many bytes.
+/// Routes and their description, of one and the same list.
+type Routes = OpenApiRouter<Arc<Api>>;
+/// Some of them, with what their paths have behind `/v1`; nothing, where that is not in them.
+type Part = (&'static str, fn(usize) -> Routes);
+
+/// All of them. A connector may have so many bytes.
 fn described(component: usize) -> (Router<Arc<Api>>, OpenApi) {
-    let (router, document) = OpenApiRouter::with_openapi(document::begun())
-        .routes(routes!(health::alive))
-        .routes(routes!(health::ready))
-        .routes(routes!(connectors::list))
-        .routes(routes!(connectors::propose).layer(DefaultBodyLimit::max(component)))
-        .routes(routes!(connectors::approve))
-        .routes(routes!(connectors::show, connectors::isolate, connectors::remove))
-        .routes(routes!(apps::list))
-        .routes(routes!(apps::only))
-        .routes(routes!(apps::show, apps::set, apps::remove))
-        .routes(routes!(apps::seal))
-        .routes(routes!(connections::list, connections::connect))
-        .routes(routes!(connections::propose))
-        .routes(routes!(devices::begin))
-        .routes(routes!(devices::ask))
-        .routes(routes!(connections::show, connections::remove))
-        .routes(routes!(connections::check))
-        .routes(routes!(calls::operations))
-        .routes(routes!(calls::operation, calls::call))
-        .routes(routes!(calls::preview))
-        .routes(routes!(later::show, later::end))
-        .routes(routes!(consents::list))
-        .routes(routes!(consents::show, consents::revoke))
-        .routes(routes!(sessions::create))
-        .routes(routes!(sessions::show))
-        .routes(routes!(sessions::confirm))
-        .routes(routes!(audit::list))
-        .routes(routes!(audit::verify))
-        .routes(routes!(store::check))
-        .routes(routes!(callers::list, callers::create))
-        .routes(routes!(callers::revoke))
-        .routes(routes!(webhooks::list, webhooks::add))
-        .routes(routes!(webhooks::show, webhooks::remove))
-        .routes(routes!(webhooks::test))
-        .routes(routes!(webhooks::rotate))
-        .routes(routes!(gateways::list, gateways::invite))
-        .routes(routes!(gateways::show, gateways::remove))
-        .routes(routes!(gateways::remove_member))
-        .routes(routes!(environments::list, environments::create))
-        .routes(routes!(environments::remove))
-        .split_for_parts();
-    (router, document)
+    let all = OpenApiRouter::with_openapi(document::begun());
+    PARTS.iter().fold(all, |all, (_, part)| all.merge(part(component))).split_for_parts()
+}
+
+const PARTS: [Part; 14] = [
+    ("", |_| part().routes(routes!(health::alive)).routes(routes!(health::ready))),
+    ("connectors", |component| {
+        part()
+            .routes(routes!(connectors::list))
+            .routes(routes!(connectors::propose).layer(DefaultBodyLimit::max(component)))
+            .routes(routes!(connectors::approve))
+            .routes(routes!(connectors::show, connectors::isolate, connectors::remove))
+    }),
+    ("apps", |_| {
+        part().routes(routes!(apps::list)).routes(routes!(apps::only)).routes(routes!(
+            apps::show,
+            apps::set,
+            apps::remove
+        ))
+    }),
+    ("connections", |_| {
+        part()
+            .routes(routes!(connections::list, connections::connect))
+            .routes(routes!(connections::propose))
+            .routes(routes!(connections::show, connections::remove))
+            .routes(routes!(connections::check))
+            .routes(routes!(calls::operations))
+            .routes(routes!(calls::operation, calls::call))
+            .routes(routes!(calls::preview))
+    }),
+    ("device-authorizations", |_| part().routes(routes!(devices::begin)).routes(routes!(devices::ask))),
+    ("calls", |_| part().routes(routes!(later::show, later::end))),
+    ("consents", |_| part().routes(routes!(consents::list)).routes(routes!(consents::show, consents::revoke))),
+    ("connect-sessions", |_| {
+        part().routes(routes!(sessions::create)).routes(routes!(sessions::show)).routes(routes!(sessions::confirm))
+    }),
+    ("audit", |_| part().routes(routes!(audit::list)).routes(routes!(audit::verify))),
+    ("store", |_| part().routes(routes!(store::check))),
+    ("callers", |_| part().routes(routes!(callers::list, callers::create)).routes(routes!(callers::revoke))),
+    ("webhooks", |_| {
+        part()
+            .routes(routes!(webhooks::list, webhooks::add))
+            .routes(routes!(webhooks::show, webhooks::remove))
+            .routes(routes!(webhooks::test))
+            .routes(routes!(webhooks::enable))
+            .routes(routes!(webhooks::rotate))
+    }),
+    ("gateways", |_| {
+        part()
+            .routes(routes!(gateways::list, gateways::invite))
+            .routes(routes!(gateways::show, gateways::remove))
+            .routes(routes!(gateways::remove_member))
+    }),
+    ("environments", |_| {
+        part().routes(routes!(environments::list, environments::create)).routes(routes!(environments::remove))
+    }),
+];
+
+fn part() -> Routes {
+    OpenApiRouter::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_route_is_in_the_part_that_its_path_names() {
+        let mut routes = 0;
+        for (name, part) in PARTS {
+            for path in part(1).split_for_parts().1.paths.paths.keys() {
+                let named = if path.starts_with("/v1/") { path.split('/').nth(2).unwrap() } else { "" };
+                assert_eq!(named, name, "{path}");
+                routes += 1;
+            }
+        }
+        assert_eq!(routes, described(1).1.paths.paths.len());
+    }
 }

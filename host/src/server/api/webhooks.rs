@@ -165,6 +165,19 @@ pub(super) async fn test(
     Ok(Json(WebhookTested::of(api.host.test_webhook(&asker.environment, &name, &asker.caller).await)))
 }
 
+/// Has an endpoint told again that said that it is gone (410). What was given up stays so.
+#[utoipa::path(post, path = "/v1/webhooks/{name}/enable", tag = "webhooks", params(Place, ("name" = String, Path)),
+    responses((status = 200, body = WebhookView)))]
+pub(super) async fn enable(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    At(name): At<String>,
+) -> Answered<Json<WebhookView>> {
+    asker.may(Permission::Administer)?;
+    let endpoint = api.host.enable_webhook(&asker.environment, &name, &asker.caller)?;
+    Ok(Json(WebhookView::of(&api.host, &endpoint)?))
+}
+
 /// Gives an endpoint another secret, and shows it this once. For a day the one before signs too.
 #[utoipa::path(post, path = "/v1/webhooks/{name}/secret", tag = "webhooks", params(Place, ("name" = String, Path)),
     request_body = NewSecret, responses((status = 200, body = MadeWebhook)))]

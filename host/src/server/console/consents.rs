@@ -82,11 +82,10 @@ impl Visitor {
         host.changes_since_consent(self.environment(), &consent.name).map(Some)
     }
 
-    /// The consents whose connectors have changed since, each with what of it.
-    pub(super) async fn changed_consents(&self) -> Result<Vec<(String, Since)>> {
-        let (all, _) = self.list::<Consent>(&["consents"]).await?;
-        let changed = all.iter().map(|consent| (consent.name.clone(), Since::of(self, consent)));
-        Ok(changed.filter(|(_, since)| !matches!(since, Since::Nothing | Since::Over(_))).collect())
+    /// What of a consent's connector has changed since, where something has.
+    pub(super) fn changed(&self, consent: &Consent) -> Option<(String, Since)> {
+        let since = Since::of(self, consent);
+        (!matches!(since, Since::Nothing | Since::Over(_))).then(|| (consent.name.clone(), since))
     }
 }
 

@@ -28,6 +28,7 @@ mod session;
 mod sign_in;
 mod terms;
 mod view;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -106,6 +107,7 @@ impl Console {
             .route("/consents/{connection}", get(consents::show))
             .route("/consents/{connection}/revoke", get(consents::ask_to_revoke).post(consents::revoke))
             .route("/gateways", get(gateways::list))
+            .route("/webhooks/{name}/enable", post(webhooks::enable))
             .route("/audit", get(audit::show))
             .route("/assets/{name}", get(assets::give))
             .fallback(async || Refused::from(Kind::NotFound.error("There is no such page.")))

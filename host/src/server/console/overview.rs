@@ -1,5 +1,7 @@
 //! What needs somebody's attention, and what happened lately.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::http::StatusCode;
 use jiff::Timestamp;
@@ -8,14 +10,17 @@ use serde::Deserialize;
 use super::{
     asked::In,
     charts::{Activity, Chart, Span, shown},
-    connections::{Standing, aside},
+    connections::aside,
     consents::Since,
     gate::{Shown, Visitor},
     view::Frame,
 };
-use crate::server::{
-    api::{ConnectionView, ConnectorView, WebhookView},
-    page::html,
+use crate::{
+    server::{
+        api::{ConnectorView, WebhookView},
+        page::html,
+    },
+    survey::Survey,
 };
 
 const HERE: &str = "Overview";
@@ -25,10 +30,8 @@ const HERE: &str = "Overview";
 struct Overview {
     frame: Frame,
     connectors: usize,
-    connections: usize,
-    /// Those that cannot be used as they are.
-    unusable: Vec<Standing>,
-    /// Consents whose connector is another since.
+    survey: Arc<Survey>,
+    /// The first consents whose connector is another since, and what of it.
     changed: Vec<(String, Since)>,
     webhooks: Vec<WebhookView>,
     is_by_day: bool,
@@ -45,18 +48,20 @@ pub(super) struct Asked {
 /// The first page.
 pub(super) async fn show(visitor: Visitor, In(asked): In<Asked>) -> Shown {
     let (connectors, _) = visitor.list::<ConnectorView>(&["connectors"]).await?;
-    let (connections, _) = visitor.list::<ConnectionView>(&["connections"]).await?;
-    let count = connections.len();
-    let standings = visitor.standings(connections).await?;
     let span = Span::of(asked.span.as_deref());
     let (audit, environment) = (visitor.console.host.audit_path(), visitor.environment().to_owned());
-    let activity = aside(move || Activity::read(&audit, &environment, span, Timestamp::now())).await?;
+    let host = visitor.console.host.clone();
+    let look = move || {
+        let activity = Activity::read(&audit, &environment, span, Timestamp::now())?;
+        Ok((activity, host.survey(&environment)?))
+    };
+    let (activity, survey) = aside(look).await?;
+    let changed = survey.first_changed.iter().filter_map(|it| visitor.changed(it)).collect();
     let page = Overview {
         frame: visitor.frame(HERE),
         connectors: connectors.len(),
-        connections: count,
-        unusable: standings.into_iter().filter(|it| it.against.is_some()).collect(),
-        changed: visitor.changed_consents().await?,
+        survey,
+        changed,
         webhooks: visitor.list::<WebhookView>(&["webhooks"]).await?.0,
         is_by_day: span == Span::Fortnight,
         charts: [activity.calls(), activity.sign_ins()],

@@ -18,6 +18,7 @@ use rmcp::{
     service::{NotificationContext, RequestContext, SubscriptionContext},
 };
 use serde_json::Value;
+use tracing::Instrument;
 use url::Url;
 use uuid::Uuid;
 
@@ -31,6 +32,7 @@ use crate::{
     call::Call,
     error::{Error, Kind, Result},
     host::Host,
+    trace,
 };
 
 /// A call that takes longer is reported on, if the client wants that.
@@ -94,7 +96,9 @@ impl Client {
             Ok(admitted) => admitted,
             Err(error) => return answer::failed(&error, None).into(),
         };
-        let result = reporting(context, self.host.call_within(&call, offer.effects)).await;
+        let headers = context.extensions.get::<Parts>().map(|parts| &parts.headers);
+        let span = trace::asked_in(&context.meta, headers);
+        let result = reporting(context, self.host.call_within(&call, offer.effects).instrument(span)).await;
         // A person who is asked for their consent takes nobody's place.
         drop(admitted);
         match result {

@@ -144,16 +144,13 @@ impl Door {
     }
 }
 
-async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response {
+async fn enter(State(door): State<Arc<Door>>, request: Request) -> Response {
     let offer = match door.admit(request.headers(), request.extensions().get()) {
         Ok(offer) => Arc::new(offer),
         Err(response) => return *response,
     };
-    // What is handed on is logged when everything is; the key is not.
-    request.headers_mut().remove(AUTHORIZATION);
     let answer = Answer::among(&door.left);
-    request.extensions_mut().insert(offer.clone());
-    request.extensions_mut().insert(answer.clone());
+    let mut request = handed_on(request, &offer, &answer);
     let sessions = door.sessions_of(&offer.holder);
     let may_open_one = request.method() == Method::POST && !request.headers().contains_key("mcp-session-id");
     if may_open_one && sessions.sessions.read().await.len() >= MOST_SESSIONS {
@@ -169,6 +166,14 @@ async fn enter(State(door): State<Arc<Door>>, mut request: Request) -> Response 
     let mut response = service.handle(request).await.map(Body::new);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     streams::end_with_key(response, &door.host, &door.keys, holder, answer)
+}
+
+/// What the SDK is given, and may log, keep or show to whoever handles a message: who asks, and not with which key.
+fn handed_on(mut request: Request, offer: &Arc<Offer>, answer: &Answer) -> Request {
+    request.headers_mut().remove(AUTHORIZATION);
+    request.extensions_mut().insert(offer.clone());
+    request.extensions_mut().insert(answer.clone());
+    request
 }
 
 /// Whether a request opens a session, and the request as it was: clients of 2026-07-28 have none and send no header either.
@@ -201,4 +206,28 @@ fn told(status: StatusCode, error: &Error) -> Response {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Effects;
+
+    #[test]
+    fn what_is_handed_on_says_who_asks_and_not_with_which_key() {
+        let request = Request::post("/mcp").header("x-other", "stays").header(AUTHORIZATION, "Bearer canary");
+        let mut request = request.body(Body::empty()).unwrap();
+        request.headers_mut().append(AUTHORIZATION, HeaderValue::from_static("Bearer canary"));
+        let offer = Arc::new(Offer {
+            environment: "default".into(),
+            connections: None,
+            effects: Effects::read(),
+            caller: "key:agent".into(),
+            holder: "agent".into(),
+        });
+        let request = handed_on(request, &offer, &Answer::among(&Arc::default()));
+        assert!(!format!("{request:?}").contains("canary"), "{request:?}");
+        assert_eq!(request.headers()["x-other"], "stays");
+        assert_eq!(request.extensions().get::<Arc<Offer>>().unwrap().caller, "key:agent");
+    }
 }

@@ -19,7 +19,7 @@ impl Keys for Host {
             effects: key.allowed(),
             caller: key.caller(),
             holder: key.id.to_string(),
-            environment: key.environment,
+            environment: key.environment.clone(),
             connections,
         })
     }

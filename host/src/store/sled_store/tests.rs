@@ -66,6 +66,32 @@ fn what_was_committed_is_there_when_it_is_opened_again() {
 }
 
 #[test]
+fn a_page_has_what_a_list_has_from_there_and_no_more() {
+    let home = tempfile::tempdir().unwrap();
+    let store = SledStore::open(&made(home.path(), 0)).unwrap();
+    let mut all = Batch::default();
+    // Neighbours whose names begin alike, among them one of several pieces.
+    for name in ["a", "a-b", "a.b", "a0", "a/b", "b", "c", "ca", "d"] {
+        let size = if name == "c" { 20_000 } else { 10 };
+        all.put(place(&format!("r/{name}")), vec![name.len() as u8; size]);
+    }
+    all.put(place("q/z"), vec![0]);
+    all.put(place("r0/a"), vec![0]);
+    all.put(place("r"), vec![0]);
+    store.commit(all).unwrap();
+    let whole = store.list(&place("r")).unwrap();
+    assert_eq!(whole.len(), 9);
+    for after in ["", "a", "a-b", "aa", "b", "c", "c\0", "c\0\0\0\0\u{1}", "c\u{1}", "d", "\u{10ffff}", "/", "z"] {
+        let behind = whole.partition_point(|(place, _)| !after.is_empty() && place.to_string() <= format!("r/{after}"));
+        for most in [1, 2, 3, 100] {
+            let page = store.page(&place("r"), after, most).unwrap();
+            let wanted = &whole[behind..(behind + most).min(whole.len())];
+            assert!(page == wanted, "{most} after {after:?}: {:?}", page.iter().map(|it| &it.0).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
 fn large_records_are_kept_in_the_log_and_leave_nothing_behind() {
     let home = tempfile::tempdir().unwrap();
     let directory = made(home.path(), 0);
