@@ -388,6 +388,7 @@ impl Host {
         )?;
         let relayed = self.relayed(book, &connection, &approval.declared, app.as_deref(), sealed)?;
         access.through = relayed.map(|it| Arc::new(it) as Arc<dyn Through>);
+        access.stands = Some(turn.clone());
         Ok(Ready {
             turn,
             granted,

@@ -287,7 +287,9 @@ fn a_rotation_that_is_killed_leaves_a_store_that_opens_with_all_that_was_in_it()
     assert_eq!(seen["status"], 200);
     assert_eq!(service.received().last().unwrap().header("x-api-key"), Some(KEY));
     let checked = attache.run(&["store", "check", "--output", "json"]).json();
-    assert_eq!(checked["findings"], json!([]));
+    // Of a key file that was being written, the check says so.
+    let is_told = |it: &serde_json::Value| it["what"].as_str().unwrap().contains("stopped while writing it");
+    assert!(checked["findings"].as_array().unwrap().iter().all(is_told), "{checked}");
 }
 
 #[test]

@@ -3,10 +3,13 @@
 use std::os::unix::net::UnixStream;
 
 use attache::consent::Isolation;
-use attache_tests::{Attache, Embedded, Running, service::Service};
+use attache_tests::{
+    Attache, Embedded, Running,
+    service::{Service, answer, ok},
+};
 use serde_json::json;
 
-use crate::{connect, hostile::BOTH, mcp::soon, with_echo};
+use crate::{connect, hostile::BOTH, machine, mcp::soon, serving, with_echo};
 
 /// How many connections are open at a service.
 fn open(service: &Service) -> usize {
@@ -99,5 +102,30 @@ fn a_host_that_runs_closes_what_is_kept_open_when_the_command_line_ends_or_repla
         attache.run(command).done();
         soon("the service was never told", || service.connections().1 > ended);
         host.kill();
+    }
+}
+
+#[test]
+fn a_call_that_is_to_be_made_again_is_not_once_its_consent_was_taken_back() {
+    // Regression: what was typed was attached again by a call that waited, as the service had asked it to.
+    for end in [&["consent", "revoke", "http"][..], &["connection", "remove", "http", "--yes"]] {
+        let service = Service::start(|request| match request.line.contains("/busy") {
+            true => answer(429, &[("Retry-After", "4")], "later"),
+            false => ok("jo"),
+        });
+        let mut attache = machine();
+        attache.add("http");
+        attache.set("SECRET", "story-password-5e4a");
+        let (_host, _) = serving::serve(&attache, &[]);
+        let (base, allowed) = (format!("base-url={}/", service.base()), service.authority());
+        let fixed = ["connect", "http", "--auth", "basic", "--set", &base, "--set", "username=jo", "--yes"];
+        let typed = ["--secret", "password=env:SECRET", "--allow-private", &allowed];
+        attache.run(&[&fixed[..], &typed].concat()).done();
+        let calling = attache.begin(&["call", "http", "get", "--input", &json!({ "path": "/busy" }).to_string()]);
+        let asked = || service.received().iter().filter(|it| it.line.contains("/busy")).count();
+        soon("the service was never asked", || asked() == 1);
+        attache.run(end).done();
+        calling.ended().refused(4, "was ended or connected anew");
+        assert_eq!(asked(), 1, "{end:?}");
     }
 }

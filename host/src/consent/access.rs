@@ -179,6 +179,7 @@ pub fn access(
         limits,
         known: Known::default(),
         through: None,
+        stands: None,
     })
 }
 

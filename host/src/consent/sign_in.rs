@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     audit::{Event, Subject},
-    egress::{Credentials, Held},
+    egress::{Credentials, Held, Stands},
     error::{Error, Kind, Result},
     manifest::{Login, Parameter, Values, login::ACCESS_TOKEN},
     outbox::{About, EventType, Happened, Outbox, Reason},

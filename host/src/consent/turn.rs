@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::Subject,
+    egress::Stands,
     error::{Error, Kind, Result},
     sync::lock,
 };
@@ -44,8 +45,10 @@ impl Turn {
     pub(crate) fn is_over(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
+}
 
-    pub(super) fn stand(&self, subject: &Subject) -> Result<()> {
+impl Stands for Turn {
+    fn stand(&self, subject: &Subject) -> Result<()> {
         if !self.is_over() {
             return Ok(());
         }

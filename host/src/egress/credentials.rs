@@ -79,6 +79,15 @@ pub trait Credentials: Send + Sync {
     async fn renewed(&self, refused: &Held, subject: &Subject) -> Result<Option<Arc<Held>>>;
 }
 
+/// Says whether a connection is still what its calls were begun with.
+pub trait Stands: Send + Sync {
+    /// Whether it is.
+    ///
+    /// # Errors
+    /// `consent-needed` where it was ended or connected anew meanwhile.
+    fn stand(&self, subject: &Subject) -> Result<()>;
+}
+
 /// What was typed is what is sent: the scheme `direct`.
 pub struct Typed(Arc<Held>);
 

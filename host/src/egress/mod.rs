@@ -29,7 +29,7 @@ use tracing::{Instrument, Span};
 use url::Url;
 
 use challenge::Verdict;
-pub use credentials::{Credentials, Held, Typed};
+pub use credentials::{Credentials, Held, Stands, Typed};
 pub use policy::{Destination, Reachable};
 pub use preview::Preview;
 pub(crate) use scrub::Scrubber;
@@ -99,6 +99,8 @@ pub struct Access {
     pub known: Known,
     /// Who attaches and sends, where that is not this host.
     pub through: Option<Arc<dyn Through>>,
+    /// Who knows when it is over; none while there is no connection yet.
+    pub stands: Option<Arc<dyn Stands>>,
 }
 
 /// The requests of one call.
@@ -206,6 +208,7 @@ impl Session {
         // However often it was sent again since a service said when.
         let mut repeated = 0;
         while hop <= REDIRECTS {
+            self.stand()?;
             let destination = self
                 .refuse_secret_host(&url, sent)
                 .and_then(|()| self.access.reachable.judge(&url))
@@ -240,10 +243,14 @@ impl Session {
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
             let attach = destination == Destination::Audience && self.attaches(request.attach);
-            let answered = self
-                .exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated))
-                .instrument(span.clone())
-                .await;
+            let answered = match self.stand() {
+                // What was taken back while the line was written does not leave.
+                Err(over) => Err(over),
+                Ok(()) => {
+                    let exchange = self.exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated));
+                    exchange.instrument(span.clone()).await
+                }
+            };
             let Returned { answer, masked } = match answered {
                 Ok(returned) => returned,
                 Err(error) => {
@@ -285,6 +292,11 @@ impl Session {
             }
         }
         Err(Kind::ServiceFailed.error(format!("The service redirected more than {REDIRECTS} times.")))
+    }
+
+    /// Whether the connection is still what the call was begun with: it may be ended in the middle of it.
+    fn stand(&self) -> Result<()> {
+        self.access.stands.as_ref().map_or(Ok(()), |stands| stands.stand(&self.subject))
     }
 
     fn attaches(&self, wanted: bool) -> bool {

@@ -170,11 +170,11 @@ const PARTS: [Part; 14] = [
             .routes(routes!(connectors::show, connectors::isolate, connectors::remove))
     }),
     ("apps", |_| {
-        part().routes(routes!(apps::list)).routes(routes!(apps::only)).routes(routes!(
-            apps::show,
-            apps::set,
-            apps::remove
-        ))
+        part()
+            .routes(routes!(apps::list))
+            .routes(routes!(apps::only))
+            .routes(routes!(apps::show, apps::set, apps::remove))
+            .routes(routes!(apps::seal))
     }),
     ("connections", |_| {
         part()

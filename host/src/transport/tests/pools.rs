@@ -163,3 +163,39 @@ async fn closing_a_pool_ends_what_is_under_way_beside_a_connection_that_was_give
     });
     denied(outcome);
 }
+
+#[tokio::test]
+async fn closing_a_pool_ends_what_is_under_way_on_a_client_that_made_room_for_others() {
+    let service = Service::new(|mut peer| async move {
+        while let Some(request) = peer.request().await {
+            if !request.starts_with("GET /waits") {
+                // It closes, since a process has not so many files.
+                let answer = OK.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+                let _ = peer.stream.write_all(answer.as_bytes()).await;
+                return;
+            }
+        }
+    })
+    .await;
+    let transport = transport();
+    // One more than are kept.
+    let names: Vec<_> = (0..513).map(|number| format!("{number}.service.test:{}", service.port)).collect();
+    let all = PrivateAllowed::parse(names.iter().cloned()).unwrap();
+    let limits = Limits { total: Duration::from_secs(60), first_byte: Duration::from_secs(60), ..Limits::default() };
+    let waits = async {
+        let get = request(Method::GET, service.url("/waits"));
+        transport.send(&key(), &service.allowed(), get, &limits).await
+    };
+    let (outcome, ()) = tokio::join!(waits, async {
+        while service.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for name in &names {
+            let get = request(Method::GET, format!("http://{name}/").parse().unwrap());
+            transport.send(&PoolKey::new("others"), &all, get, &limits).await.unwrap();
+        }
+        transport.close(&key());
+    });
+    let (what, _) = denied(outcome);
+    assert!(what.ends_with("was closed while the request was under way."), "{what}");
+}
