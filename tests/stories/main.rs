@@ -73,6 +73,7 @@ mod several;
 mod signing_in;
 mod simulating;
 mod simulating_quirks;
+mod simulating_tls;
 mod store;
 mod synced;
 mod traces;

@@ -25,3 +25,4 @@ mod tls;
 pub use exposure::Tls;
 pub use serve::{Serve, serve};
 pub use tls::TlsFiles;
+pub(crate) use {prompt::Prompt, tls::TlsListener};

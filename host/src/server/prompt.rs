@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr};
 use axum::serve::Listener;
 use tokio::net::{TcpListener, TcpStream};
 
-pub(super) struct Prompt(pub(super) TcpListener);
+pub(crate) struct Prompt(pub(crate) TcpListener);
 
 impl Listener for Prompt {
     type Io = TcpStream;

@@ -108,7 +108,7 @@ impl fmt::Debug for Shown {
 }
 
 /// Gives connections whose handshake is done. Handshakes go on beside each other: a slow one holds nobody up.
-pub(super) struct TlsListener {
+pub(crate) struct TlsListener {
     address: SocketAddr,
     shaken: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
     accepting: JoinHandle<()>,
@@ -116,18 +116,29 @@ pub(super) struct TlsListener {
 
 impl TlsListener {
     pub(super) fn new(tcp: Prompt, shown: Arc<Shown>) -> Result<Self> {
-        let broken = |why: String| Kind::Internal.error(format!("TLS could not be set up on this machine: {why}."));
-        let address = tcp.local_addr().map_err(|error| broken(error.to_string()))?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| broken(error.to_string()))?
+            .map_err(|error| broken(&error))?
             .with_no_client_auth()
             .with_cert_resolver(shown);
+        Self::over(tcp, config)
+    }
+
+    /// With TLS that is set up so. HTTP/1.1 is what is spoken over it.
+    ///
+    /// # Errors
+    /// `internal` where there is no address to listen on.
+    pub(crate) fn over(tcp: Prompt, mut config: ServerConfig) -> Result<Self> {
+        let address = tcp.local_addr().map_err(|error| broken(&error))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let (give, shaken) = mpsc::channel(64);
         let accepting = tokio::spawn(accept(tcp, TlsAcceptor::from(Arc::new(config)), give));
         Ok(Self { address, shaken, accepting })
     }
+}
+
+fn broken(why: &dyn fmt::Display) -> Error {
+    Kind::Internal.error(format!("TLS could not be set up on this machine: {why}."))
 }
 
 impl Drop for TlsListener {

@@ -12,6 +12,7 @@ use super::{
     State,
     answer::Reply,
     asked::{Asked, Params},
+    certified::thumbprint,
     quirk::Quirk,
 };
 
@@ -34,6 +35,10 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         let challenge = "Bearer realm=\"simulated\", error=\"invalid_token\", error_description=\"The token is not known, or no longer good\"";
         return refused(StatusCode::UNAUTHORIZED, challenge, "invalid_token");
     };
+    if bearer.bound.is_some() && bearer.bound != thumbprint(&asked.shown) {
+        let challenge = "Bearer realm=\"simulated\", error=\"invalid_token\", error_description=\"The token is bound to a certificate, which did not come with it\"";
+        return refused(StatusCode::UNAUTHORIZED, challenge, "invalid_token");
+    }
     let client = bearer.granted.client.clone();
     let me = json!({
         "sub": bearer.granted.account, "account": bearer.granted.account, "client": client, "scope": bearer.scope, "aud": bearer.resource,

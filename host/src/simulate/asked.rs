@@ -15,7 +15,8 @@ use url::form_urlencoded;
 
 use super::{
     answer::Refusal,
-    log::{Entry, fingerprint},
+    certified::{Shown, thumbprint},
+    log::{Entry, beginning, fingerprint},
     quirk::Quirk,
     settings::Settings,
 };
@@ -118,6 +119,8 @@ pub(super) struct Asked {
     pub(super) body: Bytes,
     /// Of the body.
     pub(super) fields: Params,
+    /// In the handshake of the connection that it came over.
+    pub(super) shown: Shown,
 }
 
 impl Asked {
@@ -145,7 +148,13 @@ impl Asked {
             format,
             body,
             fields,
+            shown: Shown::default(),
         }
+    }
+
+    /// Over a connection on which its client showed this.
+    pub(super) fn over(self, shown: Shown) -> Self {
+        Self { shown, ..self }
     }
 
     /// The parameters of a token request, which have to be where the provider wants them.
@@ -218,6 +227,9 @@ impl Asked {
         }
         if let Some(token) = self.bearer() {
             presented.insert("access_token".into(), fingerprint(token));
+        }
+        if let Some(thumbprint) = thumbprint(&self.shown) {
+            presented.insert("client_certificate".into(), beginning(&thumbprint));
         }
         Entry {
             at,

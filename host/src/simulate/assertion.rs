@@ -142,6 +142,7 @@ mod tests {
         Client {
             secret: Some(Secret::new("hush")),
             key: key.map(str::to_owned),
+            certified: vec![],
             redirect_uris: vec![],
             registered: None,
         }

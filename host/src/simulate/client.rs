@@ -1,7 +1,7 @@
 //! Clients: who they are, how they prove it, and where people may be sent back to.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -11,6 +11,7 @@ use super::{
     answer::Refusal,
     asked::{Asked, Params},
     assertion::{CLIENT_ASSERTION, Claims, claimed, verified},
+    certified::{Certified, Shown},
     quirk::Quirk,
     same,
     settings::Settings,
@@ -25,6 +26,8 @@ pub(super) enum Method {
     Post,
     /// By an assertion that the secret signs, or a key of its own.
     Assertion,
+    /// By a certificate in the TLS handshake (RFC 8705, 2).
+    Certificate,
 }
 
 impl Method {
@@ -39,13 +42,19 @@ impl Method {
     }
 
     /// Every name of those that a client may choose from.
-    pub(super) fn offered(settings: &Settings) -> &'static [&'static str] {
-        match () {
-            () if settings.has(Quirk::ClientBasic) => &["client_secret_basic", "none"],
-            () if settings.has(Quirk::ClientPost) => &["client_secret_post", "none"],
-            () if settings.has(Quirk::ClientAssertion) => &["private_key_jwt", "client_secret_jwt", "none"],
-            () => &["client_secret_basic", "client_secret_post", "private_key_jwt", "client_secret_jwt", "none"],
-        }
+    pub(super) fn offered(settings: &Settings) -> Vec<&'static str> {
+        let certified: BTreeSet<_> = settings.certified().map(|(_, certified)| certified.method()).collect();
+        let (others, certified): (&[&str], _) = match () {
+            () if settings.has(Quirk::ClientBasic) => (&["client_secret_basic"], None),
+            () if settings.has(Quirk::ClientPost) => (&["client_secret_post"], None),
+            () if settings.has(Quirk::ClientAssertion) => (&["private_key_jwt", "client_secret_jwt"], None),
+            () if settings.has(Quirk::ClientCertificate) => (&[], Some(certified)),
+            () => (
+                &["client_secret_basic", "client_secret_post", "private_key_jwt", "client_secret_jwt"],
+                Some(certified),
+            ),
+        };
+        others.iter().copied().chain(certified.into_iter().flatten()).chain(["none"]).collect()
     }
 
     fn is_taken_by(self, settings: &Settings, client: &Client) -> bool {
@@ -54,6 +63,7 @@ impl Method {
             () if settings.has(Quirk::ClientBasic) => self == Self::Basic,
             () if settings.has(Quirk::ClientPost) => self == Self::Post,
             () if settings.has(Quirk::ClientAssertion) => self == Self::Assertion,
+            () if settings.has(Quirk::ClientCertificate) => self == Self::Certificate,
             () => true,
         }
     }
@@ -62,10 +72,12 @@ impl Method {
 /// A client (RFC 6749, 2).
 #[derive(Debug)]
 pub(super) struct Client {
-    /// None of a public one, and of one that has a key.
+    /// None of a public one, and of one that has a key or a certificate.
     pub(super) secret: Option<Secret>,
     /// A public key in PEM.
     pub(super) key: Option<String>,
+    /// What its certificates are known by.
+    pub(super) certified: Vec<Certified>,
     /// None of them: anywhere on loopback.
     pub(super) redirect_uris: Vec<String>,
     /// How it authenticates, where it registered itself (RFC 7591); it stays then, whatever the settings say.
@@ -75,7 +87,18 @@ pub(super) struct Client {
 impl Client {
     /// Whether it cannot prove who it is.
     pub(super) fn is_public(&self) -> bool {
-        self.secret.is_none() && self.key.is_none()
+        self.secret.is_none() && self.key.is_none() && self.certified.is_empty()
+    }
+
+    /// Whether what came in the TLS handshake is its own (RFC 8705, 2).
+    fn showed(&self, shown: &Shown) -> Result<(), Refusal> {
+        if shown.is_empty() {
+            return Err(unknown("The client shows no certificate in the TLS handshake."));
+        }
+        if !self.certified.iter().any(|certified| certified.is(shown)) {
+            return Err(unknown("The certificate that came in the TLS handshake is not the client's."));
+        }
+        Ok(())
     }
 
     /// Whether a person may be sent back there: exactly what was registered, but for the port on loopback (RFC 8252, 7.3).
@@ -127,8 +150,9 @@ impl Clients {
         self.known.retain(|_, client| client.registered.is_some());
         for (id, secret) in &settings.client {
             let key = settings.client_key.iter().find(|(owner, _)| owner == id).map(|(_, pem)| pem.clone());
+            let certified = settings.certified().filter(|(owner, _)| owner == id).map(|(_, it)| it.clone()).collect();
             let (secret, redirect_uris) = (secret.clone(), settings.redirect_uri.clone());
-            self.known.insert(id.clone(), Client { secret, key, redirect_uris, registered: None });
+            self.known.insert(id.clone(), Client { secret, key, certified, redirect_uris, registered: None });
         }
     }
 
@@ -175,6 +199,9 @@ impl Clients {
         }
         let id = by.or(named).ok_or_else(|| unknown("No client is named."))?;
         let secret = basic.as_ref().map(|(_, password)| password.as_str()).filter(|it| !it.is_empty()).or(in_body);
+        if secret.is_none() && self.get(id).is_some_and(|client| !client.certified.is_empty()) {
+            return self.takes(settings, id, Method::Certificate)?.showed(&asked.shown).map(|()| id.to_owned());
+        }
         let method = match (secret, &basic) {
             (None, _) => Method::None,
             (Some(_), Some(_)) => Method::Basic,
@@ -231,7 +258,7 @@ mod tests {
 
     fn client(redirect_uris: &[&str]) -> Client {
         let redirect_uris = redirect_uris.iter().map(|uri| (*uri).to_owned()).collect();
-        Client { secret: None, key: None, redirect_uris, registered: None }
+        Client { secret: None, key: None, certified: Vec::new(), redirect_uris, registered: None }
     }
 
     #[test]

@@ -83,6 +83,7 @@ async fn change(Extract(shared): Extract<Arc<Shared>>, body: Bytes) -> Answer {
     let change: Change = read(&body)?;
     let mut state = lock(&shared.state);
     let changed = state.settings.clone().apply(change).map_err(|error| refused(error.message()))?;
+    changed.agree_with_tls(state.elsewhere.is_some()).map_err(|error| refused(error.message()))?;
     state.settings = changed.clone();
     state.clients.follow(&changed);
     Ok(Json(shown(&changed)))

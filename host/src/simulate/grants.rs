@@ -41,6 +41,8 @@ struct Access {
     resource: Vec<String>,
     /// None of one that does not.
     expires: Option<Duration>,
+    /// The certificate that it is good with (RFC 8705, 3).
+    bound: Option<Digest>,
     revoked: bool,
 }
 
@@ -75,6 +77,8 @@ pub(super) struct Bearer<'a> {
     pub(super) granted: &'a Granted,
     pub(super) scope: &'a [String],
     pub(super) resource: &'a [String],
+    /// The certificate that it is good with.
+    pub(super) bound: Option<Digest>,
 }
 
 /// Everything that was granted.
@@ -240,12 +244,24 @@ impl Grants {
         Ok(Issued { access, refresh: next, lifetime: terms.lifetime(), scope, kind: None })
     }
 
+    /// Binds an access token that was just given to the certificate that it was asked for with.
+    pub(super) fn bind(&mut self, token: &str, certificate: Digest) {
+        if let Some(access) = self.access.get_mut(&digest(token)) {
+            access.bound = Some(certificate);
+        }
+    }
+
     /// What an access token is for, while it is good.
     pub(super) fn bearer(&self, clock: &Clock, token: &str) -> Option<Bearer<'_>> {
         let access = self.access.get(&digest(token))?;
         let ancestry = &self.families[access.family.0];
         let good = !access.revoked && !ancestry.revoked && access.expires.is_none_or(|expires| clock.now() < expires);
-        good.then_some(Bearer { granted: &ancestry.granted, scope: &access.scope, resource: &access.resource })
+        good.then_some(Bearer {
+            granted: &ancestry.granted,
+            scope: &access.scope,
+            resource: &access.resource,
+            bound: access.bound,
+        })
     }
 
     /// Revokes a token of this client (RFC 7009, 2.1): a refresh token with everything that came of the same consent, an
@@ -288,7 +304,7 @@ impl Grants {
     ) -> String {
         let token = random("access");
         let expires = lifetime.map(|lifetime| terms.clock.now() + seconds(lifetime));
-        self.access.insert(digest(&token), Access { family, scope, resource, expires, revoked: false });
+        self.access.insert(digest(&token), Access { family, scope, resource, expires, bound: None, revoked: false });
         token
     }
 

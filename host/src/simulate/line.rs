@@ -1,7 +1,8 @@
-//! Connections that can be cut: how an answer gets lost.
+//! Connections: each can be cut, which is how an answer gets lost, and knows which certificate its client showed.
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -16,17 +17,23 @@ use axum::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
 
-/// The handle by which a handler cuts the connection that its request came over.
+use super::certified::Shown;
+use crate::server::TlsListener;
+
+/// What a handler knows of the connection that its request came over, and the handle by which it cuts it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Line(Arc<AtomicBool>);
+pub(super) struct Line {
+    cut: Arc<AtomicBool>,
+    pub(super) shown: Shown,
+}
 
 impl Line {
     /// From now on nothing is written; the first attempt ends the connection.
     pub(super) fn cut(&self) {
-        self.0.store(true, Ordering::Release);
+        self.cut.store(true, Ordering::Release);
     }
 }
 
@@ -37,25 +44,45 @@ impl Connected<IncomingStream<'_, Lines>> for Line {
 }
 
 /// A listener whose connections can be cut.
-pub(super) struct Lines(pub(super) TcpListener);
+pub(super) enum Lines {
+    Clear(TcpListener),
+    Tls(TlsListener),
+}
 
 impl Listener for Lines {
     type Io = Cuttable;
-    type Addr = std::net::SocketAddr;
+    type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, address) = <TcpListener as Listener>::accept(&mut self.0).await;
-        (Cuttable { stream, line: Line::default() }, address)
+        match self {
+            Self::Clear(tcp) => {
+                let (stream, from) = Listener::accept(tcp).await;
+                (Cuttable { stream: Box::new(stream), line: Line::default() }, from)
+            }
+            Self::Tls(tls) => {
+                let (stream, from) = tls.accept().await;
+                let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let shown = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
+                (Cuttable { stream: Box::new(stream), line: Line { shown, ..Line::default() } }, from)
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
+        match self {
+            Self::Clear(tcp) => tcp.local_addr(),
+            Self::Tls(tls) => tls.local_addr(),
+        }
     }
 }
 
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// A connection that can be cut.
 pub(super) struct Cuttable {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     line: Line,
 }
 
@@ -67,7 +94,7 @@ impl AsyncRead for Cuttable {
 
 impl AsyncWrite for Cuttable {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.line.0.load(Ordering::Acquire) {
+        if self.line.cut.load(Ordering::Acquire) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         Pin::new(&mut self.stream).poll_write(cx, buf)

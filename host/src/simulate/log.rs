@@ -12,7 +12,12 @@ const MOST_ENTRIES: usize = 100_000;
 
 /// The beginning of a value's SHA-256: 16 hex digits, the same for the same value.
 pub fn fingerprint(value: &str) -> String {
-    hex::encode(&Digest::of(value.as_bytes()).as_bytes()[..8])
+    beginning(&Digest::of(value.as_bytes()))
+}
+
+/// As a fingerprint has it.
+pub(super) fn beginning(digest: &Digest) -> String {
+    hex::encode(&digest.as_bytes()[..8])
 }
 
 /// One request.

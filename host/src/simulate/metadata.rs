@@ -36,6 +36,16 @@ fn server(state: &State, openid: bool) -> Value {
         "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "authorization_response_iss_parameter_supported": true,
     });
+    if settings.has(Quirk::CertificateBound) {
+        document["tls_client_certificate_bound_access_tokens"] = true.into();
+    }
+    if let Some(at) = state.elsewhere.as_ref().filter(|_| settings.has(Quirk::MtlsElsewhere)) {
+        document["mtls_endpoint_aliases"] = json!({
+            "token_endpoint": format!("{at}/token"),
+            "device_authorization_endpoint": format!("{at}/device_authorization"),
+            "revocation_endpoint": format!("{at}/revoke"),
+        });
+    }
     if !settings.has(Quirk::NoPkce) {
         document["code_challenge_methods_supported"] = json!(["S256"]);
     }

@@ -4,7 +4,7 @@
 //!
 //! It is honest: it checks whatever a careful provider checks (client, redirect URI, code, verifier, scope), and what it does
 //! otherwise it was told to, by a [`Quirk`] of a real provider or by a script. It stands by itself and calls nothing of the
-//! host but its words for errors, secrets and algorithms.
+//! host but its words for errors, secrets and algorithms, and where it speaks TLS, what accepts that.
 //!
 //! What must never happen here: a listener on anything but loopback; a file read or written; a token that is good anywhere
 //! else, or that a second start would give again; a value that was presented or given out, in clear in its log.
@@ -14,6 +14,7 @@ mod api;
 mod asked;
 mod assertion;
 mod authorize;
+mod certified;
 mod client;
 mod clock;
 mod control;
@@ -28,6 +29,7 @@ mod revoke;
 mod script;
 mod serve;
 mod settings;
+mod tls;
 mod token;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -37,13 +39,14 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use self::{
-    api::Rates, authorize::Asking, client::Clients, clock::Clock, device::Devices, grants::Grants, log::Log,
-    script::Script, serve::Shared,
+    api::Rates, authorize::Asking, client::Clients, clock::Clock, device::Devices, grants::Grants, line::Lines,
+    log::Log, script::Script, serve::Shared, tls::Asks,
 };
 pub use self::{
     log::fingerprint,
     quirk::{Preset, Quirk},
     settings::{Change, Pkce, Settings},
+    tls::Tls,
 };
 use crate::{
     error::{Kind, Result},
@@ -53,8 +56,9 @@ use crate::{
 /// A provider that listens, until it is dropped.
 pub struct Provider {
     address: SocketAddr,
+    url: String,
     shared: Arc<Shared>,
-    serving: JoinHandle<()>,
+    serving: Vec<JoinHandle<()>>,
 }
 
 impl Provider {
@@ -63,14 +67,14 @@ impl Provider {
     /// # Errors
     /// As [`Provider::listen`].
     pub async fn start(settings: Settings) -> Result<Self> {
-        Self::listen(settings, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::listen(settings, SocketAddr::from(([127, 0, 0, 1], 0)), None).await
     }
 
-    /// Starts one on this address; port 0 is a free one.
+    /// Starts one on this address, over TLS where it has a certificate for that; port 0 is a free one.
     ///
     /// # Errors
-    /// `denied` where the address is not loopback, `usage` where it cannot be had.
-    pub async fn listen(settings: Settings, address: SocketAddr) -> Result<Self> {
+    /// `denied` where the address is not loopback, `usage` where it cannot be had, or the settings need TLS.
+    pub async fn listen(settings: Settings, address: SocketAddr, tls: Option<Tls>) -> Result<Self> {
         if !address.ip().is_loopback() {
             return Err(Kind::Denied
                 .error(format!(
@@ -79,17 +83,34 @@ impl Provider {
                 ))
                 .hint("Listen on 127.0.0.1 or [::1]."));
         }
+        settings.agree_with_tls(tls.is_some())?;
         let failed = |error| Kind::Usage.error(format!("The provider cannot listen on {address}: {error}."));
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let shared = Arc::new(Shared::new(State::new(settings, format!("http://{address}"))));
-        let serving = tokio::spawn(serve::serve(listener, shared.clone()));
-        Ok(Self { address, shared, serving })
+        let bind = async |address| {
+            let listener = TcpListener::bind(address).await?;
+            listener.local_addr().map(|address| (listener, address))
+        };
+        let (listener, at) = bind(address).await.map_err(failed)?;
+        let url = format!("{}://{at}", if tls.is_some() { "https" } else { "http" });
+        let (lines, shared) = match tls {
+            None => {
+                let shared = Arc::new(Shared::new(State::new(settings, url.clone(), None)));
+                (vec![Lines::Clear(listener)], shared)
+            }
+            Some(tls) => {
+                let (other, elsewhere) = bind(SocketAddr::new(at.ip(), 0)).await.map_err(failed)?;
+                let elsewhere = format!("https://{elsewhere}");
+                let shared = Arc::new(Shared::new(State::new(settings, url.clone(), Some(elsewhere))));
+                let first = tls.listen(listener, Asks::UnlessElsewhere, &shared)?;
+                (vec![first, tls.listen(other, Asks::Always, &shared)?], shared)
+            }
+        };
+        let serving = lines.into_iter().map(|lines| tokio::spawn(serve::serve(lines, shared.clone()))).collect();
+        Ok(Self { address: at, url, shared, serving })
     }
 
     /// Its issuer identifier (RFC 8414, 2), below which everything else is: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     /// Where it listens, as `--allow-private` takes it: `127.0.0.1:PORT`.
@@ -110,7 +131,7 @@ impl Provider {
 
 impl Drop for Provider {
     fn drop(&mut self) {
-        self.serving.abort();
+        self.serving.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -119,6 +140,8 @@ struct State {
     settings: Settings,
     /// Its own URL, without a slash at the end.
     base: String,
+    /// Over TLS: where certificates are always asked for.
+    elsewhere: Option<String>,
     clock: Clock,
     clients: Clients,
     grants: Grants,
@@ -130,11 +153,12 @@ struct State {
 }
 
 impl State {
-    fn new(settings: Settings, base: String) -> Self {
+    fn new(settings: Settings, base: String, elsewhere: Option<String>) -> Self {
         let clients = Clients::of(&settings);
         Self {
             settings,
             base,
+            elsewhere,
             clock: Clock::default(),
             clients,
             grants: Grants::default(),
@@ -187,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn it_listens_on_loopback_only() {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-            let refused = Provider::listen(Settings::default(), address.parse().unwrap()).await;
+            let refused = Provider::listen(Settings::default(), address.parse().unwrap(), None).await;
             assert_eq!(refused.err().unwrap().kind(), Kind::Denied, "{address}");
         }
     }

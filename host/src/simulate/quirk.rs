@@ -25,6 +25,12 @@ pub enum Quirk {
     ClientSecretAsUser,
     /// Clients authenticate by a signed assertion only (Okta)
     ClientAssertion,
+    /// Clients authenticate by a certificate in the TLS handshake only (ADP)
+    ClientCertificate,
+    /// Certificates are asked for at another port only, which metadata names as `mtls_endpoint_aliases`
+    MtlsElsewhere,
+    /// Access tokens are good only with the certificate that they were asked for with (RFC 8705, 3)
+    CertificateBound,
     /// Token requests are JSON (Notion, Clover, Braintree)
     TokenJson,
     /// Token requests are in the query (Transporeon)
@@ -133,9 +139,11 @@ impl Quirk {
     fn decides(self) -> Option<&'static str> {
         Some(match self {
             Self::ScopeComma | Self::ScopePlus => "what stands between scopes",
-            Self::ClientBasic | Self::ClientPost | Self::ClientSecretAsUser | Self::ClientAssertion => {
-                "how clients authenticate"
-            }
+            Self::ClientBasic
+            | Self::ClientPost
+            | Self::ClientSecretAsUser
+            | Self::ClientAssertion
+            | Self::ClientCertificate => "how clients authenticate",
             Self::TokenJson | Self::TokenQuery | Self::TokenXml | Self::TokenGet => "how a token request is written",
             Self::AuthedUser | Self::UnderData => "where the token is",
             Self::ExpiresString
@@ -153,6 +161,11 @@ impl Quirk {
             Self::RateLimit400 | Self::RateLimit403 => "the status of the rate limit",
             _ => return None,
         })
+    }
+
+    /// Whether only a provider that speaks TLS can have it.
+    pub(super) fn needs_tls(self) -> bool {
+        matches!(self, Self::ClientCertificate | Self::MtlsElsewhere | Self::CertificateBound)
     }
 
     /// Refuses quirks that no provider can have together.

@@ -76,6 +76,7 @@ fn work(state: &mut State, asked: &Asked) -> Result<Reply, Refusal> {
     let client = Client {
         secret: secret.map(Secret::new),
         key: None,
+        certified: Vec::new(),
         redirect_uris: said.redirect_uris,
         registered: Some(method),
     };

@@ -11,7 +11,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::sync::Notify;
 
 use super::{
     State,
@@ -103,10 +103,10 @@ impl Drop for Counted<'_> {
 }
 
 /// Serves until it is aborted.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(lines: Lines, shared: Arc<Shared>) {
     let router: Router = control::routes().fallback(handle).with_state(shared);
     // It ends with its task; connections that cannot be accepted are its own to log.
-    let _ = axum::serve(Lines(listener), router.into_make_service_with_connect_info::<Line>()).await;
+    let _ = axum::serve(lines, router.into_make_service_with_connect_info::<Line>()).await;
 }
 
 async fn handle(
@@ -118,7 +118,7 @@ async fn handle(
     let Ok(body) = axum::body::to_bytes(body, LARGEST_REQUEST).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let asked = Asked::read(parts.method, &parts.uri, parts.headers, body);
+    let asked = Asked::read(parts.method, &parts.uri, parts.headers, body).over(line.shown.clone());
     let Some(act) = lock(&shared.state).script.take(&asked) else {
         return shared.answer(&asked, None).into_response();
     };

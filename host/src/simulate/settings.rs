@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::quirk::{Preset, Quirk};
+use super::{
+    certified::Certified,
+    quirk::{Preset, Quirk},
+};
 use crate::{
     error::{Kind, Result},
     secret::Secret,
@@ -43,6 +46,12 @@ pub struct Change {
     /// A client's public key in PEM, for assertions that it signs
     #[arg(skip)]
     pub client_key: Option<Vec<String>>,
+    /// A client's certificate in PEM, which it shows in the TLS handshake
+    #[arg(skip)]
+    pub client_certificate: Option<Vec<String>>,
+    /// The certificate in PEM of the authority that certifies a client, by the DNS name that is the client's id
+    #[arg(skip)]
+    pub client_authority: Option<Vec<String>>,
     /// Where these clients may have people sent back to. Unless given: anywhere on loopback
     #[arg(long, value_name = "URI")]
     pub redirect_uri: Option<Vec<String>>,
@@ -100,6 +109,10 @@ pub struct Settings {
     pub(super) client: Vec<(String, Option<Secret>)>,
     #[serde(skip)]
     pub(super) client_key: Vec<(String, String)>,
+    #[serde(skip)]
+    pub(super) client_certificate: Vec<(String, Certified)>,
+    #[serde(skip)]
+    pub(super) client_authority: Vec<(String, Certified)>,
     pub(super) redirect_uri: Vec<String>,
     pub(super) scope: Vec<String>,
     pub(super) withhold: Vec<String>,
@@ -123,6 +136,8 @@ impl Default for Settings {
             decision: None,
             client: vec![("demo".into(), Some(Secret::new("demo-secret")))],
             client_key: Vec::new(),
+            client_certificate: Vec::new(),
+            client_authority: Vec::new(),
             redirect_uri: Vec::new(),
             scope: Vec::new(),
             withhold: Vec::new(),
@@ -178,10 +193,15 @@ impl Settings {
         if let Some(keys) = change.client_key {
             self.client_key = keys.iter().map(|text| key(text)).collect::<Result<_>>()?;
         }
-        if let Some((id, _)) = self.client_key.iter().find(|(id, _)| !self.client.iter().any(|(known, _)| known == id))
-        {
-            return Err(Kind::Usage.error(format!("There is a key for `{id}`, and no such client.")));
+        if let Some(certificates) = change.client_certificate {
+            let certified = |text: &String| certified("certificate", text, |_, pem| Certified::itself(pem));
+            self.client_certificate = certificates.iter().map(certified).collect::<Result<_>>()?;
         }
+        if let Some(authorities) = change.client_authority {
+            let certified = |text: &String| certified("authority", text, |id, pem| Certified::by(pem, id));
+            self.client_authority = authorities.iter().map(certified).collect::<Result<_>>()?;
+        }
+        self.refuse_ownerless()?;
         set(&mut self.redirect_uri, change.redirect_uri);
         set(&mut self.scope, change.scope);
         set(&mut self.withhold, change.withhold);
@@ -197,6 +217,36 @@ impl Settings {
         set(&mut self.pkce, change.pkce);
         self.rate_limit = change.rate_limit.or(self.rate_limit);
         Ok(self)
+    }
+
+    /// Refuses keys and certificates of clients that there are not.
+    fn refuse_ownerless(&self) -> Result<()> {
+        let keys = self.client_key.iter().map(|(id, _)| ("key", id));
+        let certificates = self.certified().map(|(id, _)| ("certificate", id));
+        match keys.chain(certificates).find(|(_, id)| !self.client.iter().any(|(known, _)| known == *id)) {
+            None => Ok(()),
+            Some((what, id)) => Err(Kind::Usage.error(format!("There is a {what} for `{id}`, and no such client."))),
+        }
+    }
+
+    /// Refuses what only goes with TLS, where there is none.
+    ///
+    /// # Errors
+    /// `usage` that names what needs it.
+    pub(super) fn agree_with_tls(&self, tls: bool) -> Result<()> {
+        let quirk = self.quirk.iter().find(|quirk| quirk.needs_tls()).map(|quirk| format!("`{}`", quirk.name()));
+        let what = quirk.or_else(|| self.certified().next().map(|(id, _)| format!("The certificate of `{id}`")));
+        match what.filter(|_| !tls) {
+            None => Ok(()),
+            Some(what) => Err(Kind::Usage
+                .error(format!("{what} needs TLS, which this provider does not speak."))
+                .hint("Start it with `--tls FILE`.")),
+        }
+    }
+
+    /// The clients that show certificates, each with what it is known by.
+    pub(super) fn certified(&self) -> impl Iterator<Item = &(String, Certified)> {
+        self.client_certificate.iter().chain(&self.client_authority)
     }
 
     pub(super) fn has(&self, quirk: Quirk) -> bool {
@@ -266,6 +316,19 @@ fn key(text: &str) -> Result<(String, String)> {
     Ok((id.to_owned(), pem.to_owned()))
 }
 
+fn certified(
+    what: &str,
+    text: &str,
+    read: impl FnOnce(&str, &str) -> std::result::Result<Certified, &'static str>,
+) -> Result<(String, Certified)> {
+    let (id, pem) = text.split_once('=').unwrap_or_default();
+    let unusable = |why| Kind::Usage.error(format!("A client's {what} is `ID=PEM`; this one cannot be used: {why}."));
+    if id.is_empty() {
+        return Err(unusable("it has no id"));
+    }
+    read(id, pem).map(|certified| (id.to_owned(), certified)).map_err(unusable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +362,10 @@ mod tests {
             (serde_json::json!({ "client": [":x"] }), "has no id"),
             (serde_json::json!({ "client-key": ["x"] }), "`ID=PEM`"),
             (serde_json::json!({ "client-key": ["x=-----BEGIN PUBLIC KEY-----"] }), "no such client"),
+            (serde_json::json!({ "client-certificate": ["x"] }), "has no id"),
+            (serde_json::json!({ "client-certificate": ["demo=x"] }), "no PEM certificate"),
+            (serde_json::json!({ "client-authority": ["d mo=x"] }), "no DNS name"),
+            (serde_json::json!({ "quirk": ["client-certificate", "client-post"] }), "how clients authenticate"),
             (serde_json::json!({ "quirk": ["token-json", "token-get"] }), "how a token request is written"),
         ] {
             assert!(change(json).unwrap_err().message().contains(words), "{words}");

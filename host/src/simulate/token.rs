@@ -8,6 +8,7 @@ use super::{
     State,
     answer::{self, Refusal, Reply},
     asked::{Asked, Endpoint, Params},
+    certified::thumbprint,
     client::Client,
     device,
     grants::{Granted, Issued, Terms},
@@ -35,7 +36,13 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     let as_json = asked.headers.get(ACCEPT).is_some_and(|value| value.as_bytes().windows(4).any(|it| it == b"json"));
     let mut client = None;
     let reply = match work(state, asked, &mut client) {
-        Ok(issued) => answer::token(&state.settings, &state.base, &issued, as_json),
+        Ok(issued) => {
+            if let Some(certificate) = thumbprint(&asked.shown).filter(|_| state.settings.has(Quirk::CertificateBound))
+            {
+                state.grants.bind(&issued.access, certificate);
+            }
+            answer::token(&state.settings, &state.base, &issued, as_json)
+        }
         Err(refusal) => answer::token_refusal(&state.settings, &refusal, as_json),
     };
     Reply { client, ..reply }
@@ -233,7 +240,7 @@ mod tests {
             client_key: Some(vec![format!("keyed={public}")]),
             ..Change::default()
         };
-        State::new(Settings::with(change).unwrap(), BASE.into())
+        State::new(Settings::with(change).unwrap(), BASE.into(), None)
     }
 
     fn ask(state: &mut State, fields: &[(&str, &str)]) -> (u16, Value) {
