@@ -36,7 +36,7 @@ pub(super) enum WayBack {
     /// With a code of an authorization server.
     Code(Authorization),
     /// From a page in the middle of a login.
-    Visit(Visiting),
+    Visit(Box<Visiting>),
     /// To what a gateway began.
     Elsewhere(SentAway),
 }
@@ -132,7 +132,7 @@ impl Host {
         let (way, subject) = (self.proposed_way(proposal)?, proposal.subject("connect"));
         let visiting = Visiting::begin(login, visit, &way, &proposal.values, redirect_uri, &subject).await;
         let visiting = visiting.map_err(Failure::into_error)?;
-        Ok(Trip { url: visiting.url.clone(), way_back: WayBack::Visit(visiting) })
+        Ok(Trip { url: visiting.url.clone(), way_back: WayBack::Visit(Box::new(visiting)) })
     }
 
     /// Asks the provider for a code that the person types on another device (RFC 8628).
@@ -172,7 +172,7 @@ impl Host {
             }
         };
         match polled {
-            Polled::Granted(captured) => Ok(Some(Granted(captured))),
+            Polled::Granted(captured) => Ok(Some(Granted(*captured))),
             Polled::NotYet => Ok(None),
         }
     }
@@ -290,7 +290,7 @@ impl Host {
             return consent::discover(option, app, values, &way, subject).await;
         };
         match elsewhere.run(Errand::Discover, subject, None).await.map_err(Fruitless::into_error)? {
-            Brought::Discovered(discovered) => Ok(discovered),
+            Brought::Discovered(discovered) => Ok(*discovered),
             _ => Err(misunderstood()),
         }
     }

@@ -63,7 +63,7 @@ pub(crate) enum Errand {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Brought {
     /// Of [`Errand::Discover`].
-    Discovered(Discovered),
+    Discovered(Box<Discovered>),
     /// What was captured, without anything that is for a gateway alone.
     Captured(Box<Captured>),
     /// Of [`Errand::SendAway`].

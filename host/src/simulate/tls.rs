@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 use super::{line::Lines, quirk::Quirk, serve::Shared};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     server::{Prompt, TlsListener},
     sync::lock,
     transport::certified_key,
@@ -69,7 +69,7 @@ impl Tls {
         let algorithms = provider.signature_verification_algorithms;
         let config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| Error::from(Kind::Internal.error(format!("TLS could not be set up: {error}."))))?
+            .map_err(|error| Kind::Internal.error(format!("TLS could not be set up: {error}.")))?
             .with_client_cert_verifier(Arc::new(Taking { asks, shared: Arc::downgrade(shared), algorithms }))
             .with_cert_resolver(self.key.clone());
         TlsListener::over(Prompt(tcp), config).map(Lines::Tls)

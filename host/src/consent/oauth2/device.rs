@@ -45,7 +45,7 @@ pub struct DeviceAuthorization {
 
 /// What came of asking once.
 pub(crate) enum Polled {
-    Granted(Captured),
+    Granted(Box<Captured>),
     /// The person has not decided yet.
     NotYet,
 }
@@ -151,7 +151,7 @@ impl DeviceAuthorization {
     /// What the provider's answer comes to.
     pub(crate) fn heard(&mut self, answer: Result<Captured, Failure>) -> Result<Polled> {
         match answer {
-            Ok(captured) => Ok(Polled::Granted(captured)),
+            Ok(captured) => Ok(Polled::Granted(Box::new(captured))),
             Err(Failure::Undecided { slower }) => {
                 if slower {
                     self.interval = (self.interval + SLOWER).min(SLOWEST);

@@ -92,7 +92,7 @@ impl SigningIn<'_> {
     async fn run(&self, errand: Errand) -> Result<Brought, Missed> {
         let Self { opened, way, subject, .. } = self;
         Ok(match errand {
-            Errand::Discover => Brought::Discovered(self.discover().await.map_err(Failure::Refused)?),
+            Errand::Discover => Brought::Discovered(Box::new(self.discover().await.map_err(Failure::Refused)?)),
             Errand::Begin => self.ask(None).await?,
             Errand::Renew(_) => self.ask(Some(self.before()?)).await?,
             Errand::Revoke(_) => match self.client()?.revoke(way, &opened.values, self.before()?, subject).await {
