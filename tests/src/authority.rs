@@ -40,7 +40,7 @@ impl Authority {
 
     /// A client whose subject is `CN=name`.
     pub fn client(&self, name: &str) -> Certified {
-        self.certify(name, name, "extendedKeyUsage=clientAuth")
+        self.certify(name, name, &format!("subjectAltName=DNS:{name}"))
     }
 
     fn certify(&self, file: &str, name: &str, extension: &str) -> Certified {

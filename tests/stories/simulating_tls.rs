@@ -88,7 +88,7 @@ impl Story {
 }
 
 #[test]
-fn a_client_is_known_by_its_certificate_or_by_the_authority_that_named_it() {
+fn a_client_is_known_by_its_certificate_wherever_it_is_asked_for() {
     let authority = Authority::new();
     let own = authority.client("my-app");
     for elsewhere in [&["client-certificate"][..], &["client-certificate", "mtls-elsewhere"]] {
@@ -96,6 +96,44 @@ fn a_client_is_known_by_its_certificate_or_by_the_authority_that_named_it() {
         assert_eq!(story.mutual().is_some(), elsewhere.len() == 2);
         assert!(story.connect(Some(&own)).done().contains("Connected `oauth`"));
         story.is_renewed();
+    }
+}
+
+#[test]
+fn a_client_is_known_by_what_an_authority_says_its_name_is() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let known_by = format!("--client-authority {}", authority.certificate().display());
+    let story = story(&known_by, &["client-certificate"]);
+    for foreign in [other.client("my-app"), authority.client("somebody-else")] {
+        let refused = story.connect(Some(&foreign));
+        assert!(refused.code != Some(0) && refused.err.contains("is not the client's"), "{}", refused.err);
+    }
+    assert!(story.connect(Some(&authority.client("my-app"))).done().contains("Connected `oauth`"));
+    story.is_renewed();
+}
+
+#[test]
+fn a_token_that_is_bound_is_good_only_with_its_certificate() {
+    let authority = Authority::new();
+    let (own, other) = (authority.client("my-app"), authority.client("other"));
+    let known_by = format!("--client-certificate {}", own.certificate.display());
+    let story = story(&known_by, &["client-certificate", "certificate-bound"]);
+    let showing = |certified: Option<&Certified>| {
+        let mut client = reqwest::blocking::Client::builder().danger_accept_invalid_certs(true);
+        if let Some(certified) = certified {
+            let pem = [&certified.certificate, &certified.key].map(|file| std::fs::read(file).unwrap()).concat();
+            client = client.identity(reqwest::Identity::from_pem(&pem).unwrap());
+        }
+        client.build().unwrap()
+    };
+    let asked = showing(Some(&own)).post(format!("{}/token", story.url));
+    let form = "grant_type=client_credentials&client_id=my-app";
+    let answer = asked.header("content-type", "application/x-www-form-urlencoded").body(form).send().unwrap();
+    let token: Value = serde_json::from_str(&answer.text().unwrap()).unwrap();
+    let token = token["access_token"].as_str().unwrap_or_else(|| panic!("{token}"));
+    for (certified, status) in [(Some(&own), 200), (Some(&other), 401), (None, 401)] {
+        let answer = showing(certified).get(format!("{}/api/me", story.url)).bearer_auth(token).send().unwrap();
+        assert_eq!(answer.status(), status);
     }
 }
 

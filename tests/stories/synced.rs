@@ -47,8 +47,8 @@ fn a_key_is_on_the_disk_before_anything_is_sealed_with_it_and_a_new_store_is_the
         &[
             ("mkdir", "/share/attache\""),
             ("fsync", "/share>"),
-            ("write", "/.config/attache/.tmp"),
-            ("fsync", "/.config/attache/.tmp"),
+            ("write", "/.config/attache/.attache-unfinished"),
+            ("fsync", "/.config/attache/.attache-unfinished"),
             ("rename", "/.config/attache/key\""),
             ("fsync", "/.config/attache>"),
             ("write", "/attache/store.new/header>"),
@@ -96,8 +96,8 @@ fn a_connectors_file_is_on_the_disk_before_it_is_approved() {
     in_order(
         &seen,
         &[
-            ("write", "attache/connectors/.tmp"),
-            ("fsync", "attache/connectors/.tmp"),
+            ("write", "attache/connectors/.attache-unfinished"),
+            ("fsync", "attache/connectors/.attache-unfinished"),
             ("rename", ".wasm\""),
             ("fsync", "attache/connectors>"),
             ("pwrite64", "approval/echo"),
@@ -116,8 +116,8 @@ fn a_rotated_key_is_on_the_disk_before_the_store_is_and_the_store_before_the_old
             ("write", "attache/store.new/header>"),
             ("fsync", "attache/store.new/header>"),
             ("pwrite64", "environments/first"),
-            ("write", "/.config/attache/.tmp"),
-            ("fsync", "/.config/attache/.tmp"),
+            ("write", "/.config/attache/.attache-unfinished"),
+            ("fsync", "/.config/attache/.attache-unfinished"),
             ("rename", "/.config/attache/key.new-"),
             ("fsync", "/.config/attache>"),
             ("rename", "RENAME_EXCHANGE"),
@@ -142,8 +142,8 @@ fn a_key_file_that_a_key_moves_to_is_on_the_disk_before_the_store_is() {
         &seen,
         &[
             ("mkdir", "/moved\""),
-            ("write", "/moved/.tmp"),
-            ("fsync", "/moved/.tmp"),
+            ("write", "/moved/.attache-unfinished"),
+            ("fsync", "/moved/.attache-unfinished"),
             ("rename", "/moved/key\""),
             ("fsync", "/moved>"),
             ("rename", "RENAME_EXCHANGE"),

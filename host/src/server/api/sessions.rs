@@ -10,11 +10,11 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Pages,
-    asked::{At, Body, Place},
+    asked::{At, Body, In, Place},
     asker::Asker,
     connections::{Agree, NewConnection, may_make},
     prefer::Prefer,
@@ -73,6 +73,14 @@ pub(crate) struct SessionState {
     /// Why nothing came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<Written>,
+}
+
+/// What the caller knows already.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Known {
+    /// The state that it had when the caller looked last: with `Prefer: wait=N`, another is answered at once.
+    state: Option<String>,
 }
 
 /// Who came back.
@@ -143,17 +151,18 @@ pub(super) async fn create(
 
 /// How far a person is with a link. `Prefer: wait=N` waits so many seconds for them to get further.
 #[utoipa::path(get, path = "/v1/connect-sessions/{id}", tag = "connect-sessions",
-    params(Place, ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240)")),
+    params(Place, Known, ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240)")),
     responses((status = 200, body = SessionState)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     asker: Asker,
     At(id): At<String>,
+    In(known): In<Known>,
     prefer: Prefer,
 ) -> Answered<Response> {
     may_make(&asker)?;
     let server = &pages(&api)?.server;
-    let further = server.further(&id, &asker.caller, &asker.environment);
+    let further = server.further(&id, &asker.caller, &asker.environment, known.state.as_deref());
     let further = async {
         tokio::select! { progress = further => Some(progress), () = api.readiness.stopped() => None }
     };
@@ -161,12 +170,10 @@ pub(super) async fn show(
         Ok(Some(progress)) => progress,
         _ => server.progress(&id, &asker.caller, &asker.environment),
     };
-    let (state, problem) = match progress {
-        Progress::Open => ("open", None),
-        Progress::Begun => ("begun", None),
-        Progress::CameBack => ("came-back", None),
-        Progress::Failed(error) => ("failed", Some(Written::of(&error, status_of(error.kind())))),
-        Progress::Gone => ("gone", None),
+    let state = progress.name();
+    let problem = match progress {
+        Progress::Failed(error) => Some(Written::of(&error, status_of(error.kind()))),
+        _ => None,
     };
     let mut response = Json(SessionState { state: state.into(), problem }).into_response();
     prefer.note(false, response.headers_mut());

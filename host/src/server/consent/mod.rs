@@ -124,19 +124,18 @@ impl ConsentServer {
         self.sessions.progress(public_name, caller, environment)
     }
 
-    /// How far it is once it is further than now, or at once where it gets no further.
-    pub async fn further(&self, public_name: &str, caller: &str, environment: &str) -> Progress {
-        let began = self.progress(public_name, caller, environment);
-        if !matches!(began, Progress::Open | Progress::Begun) {
-            return began;
-        }
-        let began = std::mem::discriminant(&began);
+    /// How far it is once it is further than the caller knows, or than now where they say nothing; at once where it gets no
+    /// further.
+    pub async fn further(&self, public_name: &str, caller: &str, environment: &str, known: Option<&str>) -> Progress {
+        let began = self.progress(public_name, caller, environment).name();
+        // What changed since the caller looked last is not waited for.
+        let known = known.unwrap_or(began);
         loop {
             let mut changed = std::pin::pin!(self.sessions.changed.notified());
             // Before it is looked, so that no change is missed.
             changed.as_mut().enable();
             let now = self.progress(public_name, caller, environment);
-            if std::mem::discriminant(&now) != began {
+            if !matches!(now, Progress::Open | Progress::Begun) || now.name() != known {
                 return now;
             }
             changed.await;

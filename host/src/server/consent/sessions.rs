@@ -85,6 +85,19 @@ pub enum Progress {
     Gone,
 }
 
+impl Progress {
+    /// In one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Begun => "begun",
+            Self::CameBack => "came-back",
+            Self::Failed(_) => "failed",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 struct Begun {
     browser: String,
     trip: Trip,
