@@ -362,6 +362,7 @@ impl Host {
         if let Some(app) = &app {
             app.give(option, &mut typed)?;
         }
+        let relayed = self.relayed(book, &connection, &approval.declared, app.as_deref(), sealed)?;
         let mut granted = Vec::new();
         let (values, credentials) = if option.scheme.is_direct() {
             (typed.clone(), Arc::new(Typed::new(typed)) as Arc<dyn Credentials>)
@@ -370,8 +371,7 @@ impl Host {
             let values = consent::with_captured(&option.scheme.captured(), typed.clone(), &captured)?;
             granted.clone_from(&captured.scopes);
             let kept = Some(self.kept(book, &loaded, &connection, &consent)?);
-            let relayed = self.relayed(book, &connection, &approval.declared, app.as_deref(), sealed.clone())?;
-            let elsewhere = relayed.map(|it| self.signing_in(it, &consent));
+            let elsewhere = relayed.clone().map(|it| self.signing_in(it, &consent));
             let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent, (kept, elsewhere))?;
             (values, Arc::new(sign_in) as Arc<dyn Credentials>)
         };
@@ -386,7 +386,6 @@ impl Host {
             app.as_deref(),
             limits,
         )?;
-        let relayed = self.relayed(book, &connection, &approval.declared, app.as_deref(), sealed)?;
         access.through = relayed.map(|it| Arc::new(it) as Arc<dyn Through>);
         access.stands = Some(turn.clone());
         Ok(Ready {

@@ -6,7 +6,7 @@ use super::{ConnectProposal, Granted, Trip, find_option, provider::WayBack};
 use crate::{
     audit::{Event, Subject},
     call,
-    consent::{self, Book, CameBack, Captured, Connection, Consent, Credential, Drafted, SignIn, oauth2::Given},
+    consent::{self, Book, CameBack, Captured, Connection, Consent, Drafted, SignIn, oauth2::Given},
     egress::{Access, Credentials, Through, Typed},
     error::{Error, Kind, Result},
     host::Host,
@@ -72,7 +72,7 @@ impl Host {
         let not_made = |error: Error| {
             error.context(format!("The connection `{}` was not made, since its check failed", proposal.connection.name))
         };
-        let first = match self.first_access(proposal, &credential, signed_in, &mut consent, &subject).await {
+        let first = match self.first_access(proposal, signed_in, &mut consent, &subject).await {
             Ok(first) => first,
             Err((error, captured)) => {
                 self.give_back_all(proposal, captured.as_ref()).await;
@@ -150,7 +150,6 @@ impl Host {
     async fn first_access(
         &self,
         proposal: &ConnectProposal,
-        credential: &Credential,
         signed_in: SignedIn,
         consent: &mut Consent,
         subject: &Subject,
@@ -160,21 +159,21 @@ impl Host {
         if option.scheme.is_direct() {
             let credentials = Arc::new(Typed::new(values.clone()));
             let mut access = self.access_of(manifest, proposal, values, consent, credentials).map_err(nothing_yet)?;
-            access.through = self.proposed_through(proposal, credential).map_err(nothing_yet)?;
+            access.through = self.proposed_through(proposal).map_err(nothing_yet)?;
             return Ok(First { access: Arc::new(access), sign_in: None });
         }
         let app = proposal.app.clone().map(Arc::new);
         let elsewhere = self.proposed_elsewhere(proposal).map_err(nothing_yet)?;
         let sign_in = self.sign_in(option, app, values.clone(), connection, consent, (None, elsewhere));
         let sign_in = Arc::new(sign_in.map_err(nothing_yet)?);
-        let signed_in = self.signed_in(proposal, (credential, signed_in), consent, &sign_in, subject).await;
+        let signed_in = self.signed_in(proposal, signed_in, consent, &sign_in, subject).await;
         signed_in.map_err(|error| (error, sign_in.captured()))
     }
 
     async fn signed_in(
         &self,
         proposal: &ConnectProposal,
-        (credential, signed_in): (&Credential, SignedIn),
+        signed_in: SignedIn,
         consent: &mut Consent,
         sign_in: &Arc<SignIn>,
         subject: &Subject,
@@ -200,19 +199,13 @@ impl Host {
         consent.origins = reachable.audience.iter().map(ToString::to_string).collect();
         consent.sign_in = strings(consent::sign_in_origins(option, &held.values, &connection.discovered)?);
         let mut access = self.access_of(manifest, proposal, &held.values, consent, sign_in.clone())?;
-        access.through = self.proposed_through(proposal, credential)?;
+        access.through = self.proposed_through(proposal)?;
         Ok(First { access: Arc::new(access), sign_in: Some(sign_in.clone()) })
     }
 
     /// Who attaches and sends for it, if not this host.
-    fn proposed_through(
-        &self,
-        proposal: &ConnectProposal,
-        credential: &Credential,
-    ) -> Result<Option<Arc<dyn Through>>> {
-        let book = self.book(&proposal.environment)?;
-        let (declared, app) = (&proposal.approval.declared, proposal.app.as_ref());
-        let relayed = self.relayed(&book, &proposal.connection, declared, app, credential.sealed.clone())?;
+    fn proposed_through(&self, proposal: &ConnectProposal) -> Result<Option<Arc<dyn Through>>> {
+        let relayed = self.proposed_way_through(proposal)?;
         Ok(relayed.map(|relayed| Arc::new(relayed) as Arc<dyn Through>))
     }
 

@@ -13,6 +13,7 @@ use crate::{
         oauth2::{self, Client, DeviceAuthorization, Polled, Revoked},
     },
     error::{Kind, Result},
+    gateway::Relayed,
     host::Host,
     manifest::{
         AuthOption, Login, Scheme, Values,
@@ -123,6 +124,7 @@ impl Host {
             let redirect_uri = proposal.redirect_uri().unwrap_or(redirect_uri).clone();
             let away = run(&*elsewhere, Errand::SendAway { redirect_uri }, proposal).await?;
             let Brought::SentAway(away) = away else { return Err(misunderstood()) };
+            away.leads_to(proposal.provider().as_ref())?;
             return Ok(Trip { url: away.url.clone(), way_back: WayBack::Elsewhere(away) });
         }
         let Scheme::Login(login @ Login { visit: Some(visit), .. }) = &proposal.option()?.scheme else {
@@ -196,12 +198,16 @@ impl Host {
         }
     }
 
-    /// Who signs in for a connection that goes through a gateway.
-    pub(super) fn proposed_elsewhere(&self, proposal: &ConnectProposal) -> Result<Option<Arc<dyn Elsewhere>>> {
+    /// The way of a connection that goes through a gateway.
+    pub(super) fn proposed_way_through(&self, proposal: &ConnectProposal) -> Result<Option<Relayed>> {
         let book = self.book(&proposal.environment)?;
         let (declared, app) = (&proposal.approval.declared, proposal.app.as_ref());
-        let sealed = proposal.kept_credential()?.sealed;
-        let relayed = self.relayed(&book, &proposal.connection, declared, app, sealed)?;
+        self.relayed(&book, &proposal.connection, declared, app, proposal.kept_credential()?.sealed)
+    }
+
+    /// Who signs in for it.
+    pub(super) fn proposed_elsewhere(&self, proposal: &ConnectProposal) -> Result<Option<Arc<dyn Elsewhere>>> {
+        let relayed = self.proposed_way_through(proposal)?;
         Ok(relayed.map(|relayed| self.signing_in(relayed, &proposal.consent)))
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use url::Url;
+
 use super::{App, Connection, Consent, Credential, Discovered};
 use crate::{
     egress::{Access, Credentials, Known, Reachable},
@@ -27,18 +29,23 @@ pub fn resolve(
     discovered: &Discovered,
     private: &PrivateAllowed,
 ) -> Result<Reachable> {
+    Ok(Reachable {
+        audience: audience(option, values)?,
+        open: patterns(&manifest.open_hosts, values)?,
+        sign_in: sign_in_urls(option, values, Some(discovered)),
+        private: private.clone(),
+        elsewhere: false,
+    })
+}
+
+/// Every URL that a connection of these values signs in at, which no connector calls.
+pub(crate) fn sign_in_urls(option: &AuthOption, values: &Values, discovered: Option<&Discovered>) -> Vec<Url> {
     let moment = Moment::now();
     let declared = option.scheme.urls();
     // One that needs what was not captured yet leads nowhere yet.
     let declared = declared.iter().filter_map(|(_, url)| url.fill(values, &moment).ok());
-    let discovered = discovered.endpoints().map(|(_, url)| url.clone());
-    Ok(Reachable {
-        audience: audience(option, values)?,
-        open: patterns(&manifest.open_hosts, values)?,
-        sign_in: declared.map(|url| url.expose().clone()).chain(discovered).collect(),
-        private: private.clone(),
-        elsewhere: false,
-    })
+    let discovered = discovered.into_iter().flat_map(|it| it.endpoints()).map(|(_, url)| url.clone());
+    declared.map(|url| url.expose().clone()).chain(discovered).collect()
 }
 
 /// Where the credential of an auth option may go with these values.

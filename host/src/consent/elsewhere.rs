@@ -10,6 +10,8 @@ use super::{CameBack, Captured, Discovered, SealedText, oauth2::Revoked, step::F
 use crate::{
     audit::Subject,
     error::{Error, Kind, Result},
+    origin::Origin,
+    text,
     transport::Before,
 };
 
@@ -157,6 +159,21 @@ impl Brought {
 }
 
 impl SentAway {
+    /// Whether it leads where the person was shown that they sign in: a browser follows whatever it is given.
+    ///
+    /// # Errors
+    /// `denied` where it leads elsewhere.
+    pub(crate) fn leads_to(&self, provider: Option<&Origin>) -> Result<()> {
+        let there = Origin::of(&self.url);
+        if there.as_ref().is_ok_and(|there| provider.is_none_or(|provider| provider == there)) {
+            return Ok(());
+        }
+        Err(Kind::Denied.error(format!(
+            "The gateway sends the person to {}, which is not where they were told that they sign in.",
+            text::foreign(self.url.as_str(), 100)
+        )))
+    }
+
     /// Whether somebody who came back so is the one who was sent.
     pub(crate) fn is_named_by(&self, came: &CameBack) -> bool {
         let is_it = |text: &str| verify_slices_are_equal(text.as_bytes(), self.state.as_bytes()).is_ok();
@@ -172,4 +189,31 @@ impl SentAway {
 /// The answer to another errand than was given.
 pub(crate) fn misunderstood() -> Error {
     Kind::Internal.error("The gateway did something else than it was told to.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_sends_nobody_elsewhere_than_they_were_shown() {
+        let away = |url: &str| SentAway {
+            url: Url::parse(url).unwrap(),
+            state: String::new(),
+            comes_back: StateIn::Parameter,
+            trip: SealedText { encapsulated: String::new(), sealed: String::new() },
+        };
+        let provider = Origin::parse("https://login.example").unwrap();
+        away("https://login.example/authorize?client_id=me").leads_to(Some(&provider)).unwrap();
+        away("https://login.example/authorize").leads_to(None).unwrap();
+        for url in [
+            "https://evil.example/authorize",
+            "http://login.example/authorize",
+            "javascript:alert(1)",
+            "data:text/html,x",
+        ] {
+            assert_eq!(away(url).leads_to(Some(&provider)).unwrap_err().kind(), Kind::Denied, "{url}");
+        }
+        assert_eq!(away("javascript:alert(1)").leads_to(None).unwrap_err().kind(), Kind::Denied);
+    }
 }

@@ -21,6 +21,7 @@ mod terms;
 mod turn;
 mod visit;
 
+pub(crate) use access::sign_in_urls;
 pub use access::{access, agreed, audience, resolve, sign_in_origins, standing, typed};
 pub use app::App;
 pub use book::{Book, proper_name};

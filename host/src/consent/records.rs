@@ -149,6 +149,19 @@ pub struct SealedBox {
     pub sealed: String,
 }
 
+impl SealedBox {
+    /// What is in it, bound to these terms.
+    pub(crate) fn of(terms: &str, text: SealedText) -> Self {
+        let SealedText { encapsulated, sealed } = text;
+        Self { terms: terms.to_owned(), encapsulated, sealed }
+    }
+
+    /// Without what it is bound to.
+    pub(crate) fn text(&self) -> SealedText {
+        SealedText { encapsulated: self.encapsulated.clone(), sealed: self.sealed.clone() }
+    }
+}
+
 /// The gateway that a connection's owner agreed to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgreedGateway {

@@ -27,7 +27,7 @@ use crate::{
 /// Those that have not proved who they are yet, at a time: whoever comes and says nothing keeps nobody out for long.
 const UNKNOWN: usize = 256;
 /// What a gateway that joins says, and what it is told.
-const LONGEST_LINE: u64 = 4 << 10;
+pub(super) const LONGEST_LINE: u64 = 4 << 10;
 /// How long it may take to say so.
 const JOINS_WITHIN: Duration = Duration::from_secs(15);
 /// How often it is noted that a connected gateway is still there.
@@ -104,7 +104,7 @@ impl Door {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let mut stream = BufReader::new(stream);
-        let joined = match read_line::<Joining>(&mut stream).await {
+        let joined = match read_line::<Joining>(&mut stream, LONGEST_LINE).await {
             Ok(Joining { code, key }) => code.parse::<Code>().and_then(|code| {
                 let member = self.host.join_gateway(code.id, &code.secret, who, key)?;
                 Ok(Joined { name: member.gateway, environment: member.environment })
@@ -182,29 +182,37 @@ where
 {
     let mut stream = BufReader::new(stream);
     write_line(&mut stream, joining).await?;
-    match timeout(JOINS_WITHIN, read_line::<Answer>(&mut stream)).await.unwrap_or_else(|_| Err(silent()))? {
+    match timeout(JOINS_WITHIN, read_line::<Answer>(&mut stream, LONGEST_LINE))
+        .await
+        .unwrap_or_else(|_| Err(silent()))?
+    {
         Answer::Joined(joined) => Ok(joined),
         Answer::Failed(failed) => Err(Error::from(failed)),
     }
 }
 
-async fn read_line<T: DeserializeOwned>(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Result<T> {
+/// A line of JSON of no more than so many bytes.
+pub(super) async fn read_line<T: DeserializeOwned>(
+    stream: &mut (impl AsyncBufReadExt + Unpin),
+    longest: u64,
+) -> Result<T> {
     let mut line = zeroize::Zeroizing::new(Vec::new());
-    stream.take(LONGEST_LINE).read_until(b'\n', &mut line).await.map_err(|_| broken())?;
+    stream.take(longest).read_until(b'\n', &mut line).await.map_err(|_| broken())?;
     if line.last() != Some(&b'\n') {
         return Err(broken());
     }
     serde_json::from_slice(&line).map_err(|_| wire::garbled())
 }
 
-async fn write_line(stream: &mut (impl AsyncWriteExt + Unpin), what: &impl Serialize) -> Result<()> {
+/// Says one.
+pub(super) async fn write_line(stream: &mut (impl AsyncWriteExt + Unpin), what: &impl Serialize) -> Result<()> {
     let mut line = zeroize::Zeroizing::new(serde_json::to_vec(what).map_err(|_| wire::garbled())?);
     line.push(b'\n');
     stream.write_all(&line).await.map_err(|_| broken())?;
     stream.flush().await.map_err(|_| broken())
 }
 
-fn stranger() -> Error {
+pub(super) fn stranger() -> Error {
     Kind::Denied.error("The host does not know this gateway: it was removed, or never joined.").hint(
         "`attache gateway enroll NAME` on the host gives a code, with which `attache gateway join` lets it in again.",
     )

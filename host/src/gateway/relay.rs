@@ -191,6 +191,7 @@ fn broke(name: &str) -> Error {
 }
 
 /// A connection's way through its gateway.
+#[derive(Clone)]
 pub(crate) struct Relayed {
     relay: Arc<Relay>,
     gateway: Gateway,

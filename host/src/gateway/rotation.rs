@@ -3,24 +3,25 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncWrite, BufReader},
     time::timeout,
 };
 
 use super::{
     Gateway, Member, SealingKey,
+    door::{self, read_line, stranger, write_line},
     key::OpeningKey,
     members::member_place,
     sealed::{Sealed, reseal},
-    wire::{self, Failed},
+    wire::Failed,
 };
 use crate::{
     audit::Event,
     consent::{AgreedGateway, App, Book, Connection, SealedBox},
     digest::Digest,
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     host::Host,
     store::Changes,
 };
@@ -71,7 +72,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mut line = Line(BufReader::new(stream));
-    let wish: Wish = line.read().await?;
+    // Who that is, is not known yet.
+    let wish: Wish = line.read(door::LONGEST_LINE).await?;
     let rotated = async {
         let member = host.member(who)?.ok_or_else(stranger)?;
         let gateway = host.gateway(&member.environment, &member.gateway)?;
@@ -119,7 +121,7 @@ where
     let mut line = Line(BufReader::new(stream));
     line.write(&Wish { key: new.public().clone() }).await?;
     loop {
-        match line.read().await? {
+        match line.read(LONGEST_LINE).await? {
             Said::Reseal(sealed) => line.write(&Resealed { sealed: reseal(&sealed, old, new.public()) }).await?,
             Said::Rotated { boxes } => return Ok(boxes),
             Said::Failed(failed) => return Err(failed.into()),
@@ -149,7 +151,7 @@ where
         if let (Some(credential), Some(sealed)) = (&mut credential, &sealed) {
             boxes += 1;
             match line.reseal(Sealed::of_connection(sealed)).await? {
-                Some(anew) => credential.sealed = Some(anew.into_box(&sealed.terms)),
+                Some(anew) => credential.sealed = Some(SealedBox::of(&sealed.terms, anew.text)),
                 // It opened nothing before, and says so when it is used.
                 None => continue,
             }
@@ -157,7 +159,7 @@ where
         if let (Some(of_captured), Some(sealed)) = (captured.as_mut().and_then(|it| it.sealed.as_mut()), &sealed) {
             boxes += 1;
             if let Some(anew) = line.reseal(Sealed::of_captured(&of_captured.text, &sealed.terms)).await? {
-                of_captured.text = anew.text();
+                of_captured.text = anew.text;
             }
         }
         consent.gateway = Some(now.clone());
@@ -168,7 +170,7 @@ where
         let Some(sealed) = app.sealed.take() else { continue };
         boxes += 1;
         let Some(anew) = line.reseal(Sealed::of_app(&sealed)).await? else { continue };
-        app.sealed = Some(anew.into_box(&sealed.terms));
+        app.sealed = Some(SealedBox::of(&sealed.terms, anew.text));
         app.gateway = Some(now.clone());
         changes = changes.and(book.app_changes(&app)?);
     }
@@ -192,38 +194,21 @@ fn held(book: &Book<'_>, gateway: &Gateway) -> Result<Held> {
     Ok(Held { connections, apps })
 }
 
-/// Lines of JSON, either way.
+/// What is said with a gateway that gets another key; neither end waits for the other for long.
 struct Line<S>(BufReader<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line<S> {
     async fn reseal(&mut self, sealed: Sealed) -> Result<Option<Sealed>> {
         self.write(&Said::Reseal(sealed)).await?;
-        Ok(self.read::<Resealed>().await?.sealed)
+        Ok(self.read::<Resealed>(LONGEST_LINE).await?.sealed)
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
-        let mut line = Vec::new();
-        let mut bounded = tokio::io::AsyncReadExt::take(&mut self.0, LONGEST_LINE);
-        let read = timeout(ANSWERS_WITHIN, bounded.read_until(b'\n', &mut line)).await;
-        match read {
-            Err(_) => Err(Kind::Timeout.error(format!("Nothing was said within {ANSWERS_WITHIN:?}."))),
-            Ok(Ok(_)) if line.last() == Some(&b'\n') => serde_json::from_slice(&line).map_err(|_| wire::garbled()),
-            Ok(_) => Err(broken()),
-        }
+    async fn read<T: DeserializeOwned>(&mut self, longest: u64) -> Result<T> {
+        let read = timeout(ANSWERS_WITHIN, read_line(&mut self.0, longest)).await;
+        read.unwrap_or_else(|_| Err(Kind::Timeout.error(format!("Nothing was said within {ANSWERS_WITHIN:?}."))))
     }
 
     async fn write(&mut self, what: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(what).map_err(|_| wire::garbled())?;
-        line.push(b'\n');
-        self.0.write_all(&line).await.map_err(|_| broken())?;
-        self.0.flush().await.map_err(|_| broken())
+        write_line(&mut self.0, what).await
     }
-}
-
-fn stranger() -> Error {
-    Kind::Denied.error("The host does not know this gateway: it was removed, or never joined.")
-}
-
-fn broken() -> Error {
-    Kind::Unreachable.error("The line broke before everything was said.")
 }

@@ -278,8 +278,7 @@ struct Content {
 /// # Errors
 /// `internal`.
 pub(crate) fn seal(terms: &str, secrets: BTreeMap<String, Secret>, key: &SealingKey) -> Result<SealedBox> {
-    let SealedText { encapsulated, sealed } = seal_text(INFO, terms.as_bytes(), &Content { secrets }, key)?;
-    Ok(SealedBox { terms: terms.to_owned(), encapsulated, sealed })
+    Ok(SealedBox::of(terms, seal_text(INFO, terms.as_bytes(), &Content { secrets }, key)?))
 }
 
 /// The same for the secrets of an app, bound to the text of its terms.
@@ -287,8 +286,7 @@ pub(crate) fn seal(terms: &str, secrets: BTreeMap<String, Secret>, key: &Sealing
 /// # Errors
 /// `internal`.
 pub(crate) fn seal_app(terms: &str, secrets: BTreeMap<String, Secret>, key: &SealingKey) -> Result<SealedBox> {
-    let SealedText { encapsulated, sealed } = seal_text(INFO_APP, terms.as_bytes(), &Content { secrets }, key)?;
-    Ok(SealedBox { terms: terms.to_owned(), encapsulated, sealed })
+    Ok(SealedBox::of(terms, seal_text(INFO_APP, terms.as_bytes(), &Content { secrets }, key)?))
 }
 
 /// What a gateway keeps with the host: each is for one purpose, and for one connection under the very terms that it was got for.
@@ -341,13 +339,12 @@ pub(super) fn kept<T: DeserializeOwned>(
 
 /// Something that is sealed to a gateway, with what it takes to open it beside the key.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Sealed {
     what: What,
     /// What it is bound to.
     terms: String,
-    #[serde(flatten)]
-    text: Text,
+    pub(super) text: SealedText,
 }
 
 /// See [`Sealed`].
@@ -359,41 +356,22 @@ enum What {
     Captured,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Text {
-    encapsulated: String,
-    sealed: String,
-}
-
 impl Sealed {
     pub(super) fn of_connection(sealed: &SealedBox) -> Self {
-        Self::of(What::Connection, &sealed.terms, &sealed.encapsulated, &sealed.sealed)
+        Self::of(What::Connection, &sealed.terms, sealed.text())
     }
 
     pub(super) fn of_app(sealed: &SealedBox) -> Self {
-        Self::of(What::App, &sealed.terms, &sealed.encapsulated, &sealed.sealed)
+        Self::of(What::App, &sealed.terms, sealed.text())
     }
 
     /// What was captured for the connection of these terms.
     pub(super) fn of_captured(text: &SealedText, terms: &str) -> Self {
-        Self::of(What::Captured, terms, &text.encapsulated, &text.sealed)
+        Self::of(What::Captured, terms, text.clone())
     }
 
-    fn of(what: What, terms: &str, encapsulated: &str, sealed: &str) -> Self {
-        let text = Text { encapsulated: encapsulated.to_owned(), sealed: sealed.to_owned() };
+    fn of(what: What, terms: &str, text: SealedText) -> Self {
         Self { what, terms: terms.to_owned(), text }
-    }
-
-    /// As a box is kept, under the terms that it was given with.
-    pub(super) fn into_box(self, terms: &str) -> SealedBox {
-        let Text { encapsulated, sealed } = self.text;
-        SealedBox { terms: terms.to_owned(), encapsulated, sealed }
-    }
-
-    /// As what was captured is kept.
-    pub(super) fn text(self) -> SealedText {
-        let Text { encapsulated, sealed } = self.text;
-        SealedText { encapsulated, sealed }
     }
 }
 
@@ -405,15 +383,17 @@ pub(super) fn reseal(sealed: &Sealed, old: &OpeningKey, new: &SealingKey) -> Opt
         What::App => (INFO_APP, terms.clone().into_bytes()),
         What::Captured => (INFO_KEPT, Purpose::Captured.bound_to(terms)),
     };
-    let text = SealedText { encapsulated: text.encapsulated.clone(), sealed: text.sealed.clone() };
-    let opened = open_text(info, &bound_to, &text, old)?;
-    let (encapsulated, content) = new.seal(info, &bound_to, opened.expose()).ok()?;
-    Some(Sealed::of(*what, terms, &BASE64_STANDARD.encode(encapsulated), &BASE64_STANDARD.encode(content)))
+    let opened = open_text(info, &bound_to, text, old)?;
+    Some(Sealed::of(*what, terms, seal_bytes(info, &bound_to, &opened, new).ok()?))
 }
 
 fn seal_text(info: &[u8], bound_to: &[u8], content: &impl Serialize, key: &SealingKey) -> Result<SealedText> {
     let content = serde_json::to_vec(content).map(Secret::new);
     let content = content.map_err(|_| Kind::Internal.error("What is to be sealed cannot be written."))?;
+    seal_bytes(info, bound_to, &content, key)
+}
+
+fn seal_bytes(info: &[u8], bound_to: &[u8], content: &Secret, key: &SealingKey) -> Result<SealedText> {
     let (encapsulated, sealed) = key.seal(info, bound_to, content.expose())?;
     Ok(SealedText { encapsulated: BASE64_STANDARD.encode(encapsulated), sealed: BASE64_STANDARD.encode(sealed) })
 }
@@ -430,8 +410,7 @@ fn open_text(info: &[u8], bound_to: &[u8], sealed: &SealedText, key: &OpeningKey
 /// # Errors
 /// `approval-needed` where it was sealed to another key or under other terms.
 pub(super) fn open_app(sealed: &SealedBox, key: &OpeningKey) -> Result<(AppTerms, App)> {
-    let text = SealedText { encapsulated: sealed.encapsulated.clone(), sealed: sealed.sealed.clone() };
-    let opened = open_text(INFO_APP, sealed.terms.as_bytes(), &text, key).ok_or_else(|| {
+    let opened = open_text(INFO_APP, sealed.terms.as_bytes(), &sealed.text(), key).ok_or_else(|| {
         Kind::ApprovalNeeded
             .error("The gateway cannot open the app's secrets: they were sealed to another key, or under other terms.")
             .hint("`attache app set CONNECTOR --gateway NAME` with its secrets seals them anew.")
@@ -446,8 +425,7 @@ pub(super) fn open_app(sealed: &SealedBox, key: &OpeningKey) -> Result<(AppTerms
 /// # Errors
 /// `reconnect-needed` where it was sealed to another key or under other terms; as for [`Terms::mean`].
 pub(super) fn open(sealed: &SealedBox, key: &OpeningKey) -> Result<(Terms, Meant)> {
-    let text = SealedText { encapsulated: sealed.encapsulated.clone(), sealed: sealed.sealed.clone() };
-    let opened = open_text(INFO, sealed.terms.as_bytes(), &text, key).ok_or_else(|| {
+    let opened = open_text(INFO, sealed.terms.as_bytes(), &sealed.text(), key).ok_or_else(|| {
         Kind::ReconnectNeeded
             .error("The gateway cannot open the credential: it was sealed to another key, or under other terms.")
             .hint("`attache connection reconnect NAME` seals it anew.")

@@ -102,7 +102,7 @@ impl Answerer {
         }
         let audience = Reachable {
             audience: opened.audience.clone(),
-            sign_in: opened.sign_in(),
+            sign_in: opened.sign_in.clone(),
             private: self.allowed.clone(),
             ..Reachable::default()
         };

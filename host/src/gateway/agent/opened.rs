@@ -21,7 +21,7 @@ use crate::{
     digest::Digest,
     egress::Known,
     error::{Error, Kind, Result},
-    manifest::{AuthOption, Values, audience::OriginPattern, template::Moment},
+    manifest::{AuthOption, Values, audience::OriginPattern},
     sync::lock,
     transport::PoolKey,
 };
@@ -41,6 +41,8 @@ pub(super) struct Opened {
     pub(super) values: Values,
     /// Where the credential may go with these values.
     pub(super) audience: Vec<OriginPattern>,
+    /// Where it signs in, which no connector calls.
+    pub(super) sign_in: Vec<Url>,
     pub(super) app: Option<Arc<App>>,
     /// What signing in gave, with its secrets.
     pub(super) captured: Option<Captured>,
@@ -51,16 +53,6 @@ impl Opened {
     /// Whose network connections are used.
     pub(super) fn pool(&self) -> PoolKey {
         PoolKey::new(format!("{}/{}", self.terms.connection, self.terms.generation))
-    }
-
-    /// Where it signs in, which no connector calls.
-    pub(super) fn sign_in(&self) -> Vec<Url> {
-        let (moment, discovered) = (Moment::now(), self.discovered());
-        let declared = self.option.scheme.urls();
-        // One that needs what was not captured yet leads nowhere yet.
-        let declared =
-            declared.iter().filter_map(|(_, url)| Some(url.fill(&self.values, &moment).ok()?.expose().clone()));
-        declared.chain(discovered.endpoints().map(|(_, url)| url.clone())).collect()
     }
 
     /// What the provider said of itself when the connection was agreed to.
@@ -175,7 +167,8 @@ impl Boxes {
             values = consent::with_captured(&option.scheme.captured(), values, captured)?;
         }
         let audience = consent::audience(&option, &values)?;
-        Ok(Opened { terms, bound_to, option, values, audience, app, captured, known: Known::default() })
+        let sign_in = consent::sign_in_urls(&option, &values, terms.discovered.as_ref());
+        Ok(Opened { terms, bound_to, option, values, audience, sign_in, app, captured, known: Known::default() })
     }
 
     fn elsewhere(&self, terms: &Terms) -> Error {
@@ -188,10 +181,13 @@ impl Boxes {
 
 /// Every byte of them: two boxes of the same terms are two.
 fn name_of(sealed: &SealedBox, app: Option<&SealedBox>, captured: Option<&SealedText>) -> Digest {
-    let whole = |it: &SealedBox| [it.encapsulated.clone(), it.sealed.clone(), it.terms.clone()];
-    let app = app.map(whole).unwrap_or_default();
-    let captured = captured.map(|it| [it.encapsulated.clone(), it.sealed.clone()]).unwrap_or_default();
-    Digest::of(
-        whole(sealed).iter().chain(&app).chain(&captured).fold(String::new(), |all, it| all + it + "\0").as_bytes(),
-    )
+    let [of_app, of_captured] = [app.is_some(), captured.is_some()].map(u8::from);
+    let boxes = [Some(sealed), app].into_iter().flatten().flat_map(|it| [&it.encapsulated, &it.sealed, &it.terms]);
+    let texts = captured.iter().flat_map(|it| [&it.encapsulated, &it.sealed]);
+    let mut whole = vec![of_app, of_captured];
+    for text in boxes.chain(texts) {
+        whole.extend_from_slice(text.as_bytes());
+        whole.push(0);
+    }
+    Digest::of(&whole)
 }
