@@ -347,3 +347,16 @@ fn the_command_line_asks_a_host_elsewhere_with_a_key() {
     story.run_elsewhere(&key, &["key", "rotate"]).refused(2, "on the host's own machine");
     story.attache.run(&["--server", "http://attache.example.com", "connection", "list"]).refused(2, "in the clear");
 }
+
+#[test]
+fn without_certificate_authorities_the_command_line_asks_this_machine_and_says_so_of_others() {
+    // Regression: it said that there was no HTTP client, to the host of its own machine too.
+    let mut story = story();
+    let none = story.attache.file("authorities.pem", "");
+    let key = story.key("elsewhere", &["--may", "call"]);
+    story.attache.set("SSL_CERT_FILE", &none).set("ATTACHE_CALLER_KEY", &key);
+    story.attache.run(&["connection", "list"]).done();
+    story.attache.run(&["--server", &story.url, "connection", "list"]).done();
+    let elsewhere = ["--server", "https://attache.example.com", "connection", "list"];
+    story.attache.run(&elsewhere).refused(6, "no certificate authorities");
+}

@@ -1,5 +1,5 @@
-//! What an operator installs: the unit that systemd runs, and what a container runs. Both are read from where they are kept, and
-//! their commands are run by the real binary; no systemd and no container runtime is started.
+//! What an operator installs: the unit that systemd runs, and what a container runs. Both are read from where they are kept. The
+//! unit is run by a systemd of its own; no container runtime is started, only what it would start.
 
 use std::{
     fs,
@@ -8,6 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use attache_tests::connector;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::machine;
@@ -47,6 +48,104 @@ fn the_unit_is_one_that_systemd_takes_and_that_leaves_little_open() {
         let said =
             [analysed.stdout, analysed.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         assert!(analysed.status.success(), "{arguments:?}: {said}");
+    }
+}
+
+/// Boots a system of its own, with systemd and this machine's programs, where the unit is installed as its head says, and gives
+/// what a shell of root's there says of each line of this script, after the line itself.
+fn in_a_system_of_its_own(script: &str) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let [root, programs, shared] = ["root", "programs", "shared"].map(|name| home.path().join(name));
+    for folder in ["etc/systemd/system", "etc/attache", "tmp", "var", "usr"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    for link in ["bin", "sbin", "lib", "lib64"] {
+        std::os::unix::fs::symlink(Path::new("usr").join(link), root.join(link)).unwrap();
+    }
+    fs::create_dir_all(programs.join("bin")).unwrap();
+    fs::create_dir(&shared).unwrap();
+    // A file to mount the command on.
+    fs::write(programs.join("bin/attache"), "").unwrap();
+    fs::copy(connector("http"), shared.join("http.wasm")).unwrap();
+    fs::write(shared.join("script"), script).unwrap();
+    let key = Command::new(BINARY).args(["key", "generate"]).output().unwrap().stdout;
+    fs::write(root.join("etc/attache/key"), key).unwrap();
+    let etc = |name: &str, text: &str| fs::write(root.join("etc").join(name), text).unwrap();
+    etc("os-release", "ID=story\n");
+    etc("machine-id", "");
+    etc("nsswitch.conf", "passwd: files systemd\ngroup: files systemd\n");
+    etc(
+        "passwd",
+        "root:x:0:0::/root:/bin/sh\nmessagebus:x:100:102::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
+    );
+    etc("group", "root:x:0:\nmessagebus:x:102:\nnogroup:x:65534:\n");
+    etc("systemd/system/attache.service", &packaged("attache.service"));
+    let story = "[Unit]\nWants=attache.service dbus.socket\nAfter=attache.service dbus.socket\n\
+                 [Service]\nType=oneshot\nWorkingDirectory=/shared\nTimeoutStartSec=120\n\
+                 ExecStart=/bin/sh -c 'exec sh -x script >said 2>&1'\n\
+                 ExecStopPost=/bin/systemctl poweroff --no-block\n";
+    etc("systemd/system/story.service", story);
+    let sudo: &[&str] = if rustix::process::getuid().is_root() { &[] } else { &["sudo", "-n"] };
+    let mut words = sudo.iter().copied().chain(["systemd-nspawn"]);
+    let booted = Command::new(words.next().unwrap())
+        .args(words)
+        .args(["--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe", "--private-network"])
+        .arg(format!("--machine={}", home.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.')))
+        .arg(format!("--directory={}", root.display()))
+        .arg(format!("--overlay-ro=/usr:{}:/usr", programs.display()))
+        .arg(format!("--bind-ro={BINARY}:/usr/bin/attache"))
+        .arg(format!("--bind={}:/shared", shared.display()))
+        .arg("systemd.unit=story.service")
+        .stdin(Stdio::null())
+        .output()
+        .expect("systemd-nspawn is missing: `apt-get install systemd-container dbus`");
+    fs::read_to_string(shared.join("said"))
+        .unwrap_or_else(|_| panic!("no system was booted, which root may: {booted:?}"))
+}
+
+#[test]
+fn systemd_runs_the_unit_and_root_administers_it() {
+    let unit = packaged("attache.service");
+    let told: Vec<&str> = unit.lines().take_while(|line| line.starts_with('#')).collect();
+    let stopped = told.iter().find_map(|line| line.strip_prefix("#   systemd-run ")).unwrap();
+    let running: Vec<&str> =
+        told.iter().flat_map(|line| line.split('`')).filter(|it| it.starts_with("attache --data-dir ")).collect();
+    let said = in_a_system_of_its_own(&format!(
+        "there() {{ attache --data-dir /var/lib/attache \"$@\"; }}\n\
+         answers() {{ set +x; until there environment list >/dev/null 2>&1; do systemctl --quiet is-failed attache && exit; done; set -x; }}\n\
+         answers\n\
+         there connector add http.wasm --yes\n\
+         there connect http --auth none --set base-url=http://127.0.0.1:7070 --allow-private 127.0.0.1:7070 --yes\n\
+         there call http get --input '{{\"path\":\"/readyz\"}}'\n\
+         {}\n\
+         stat --format '%U %a' FILE\n\
+         ps -o user= -C attache\n\
+         systemctl kill --signal=KILL attache\n\
+         answers\n\
+         systemctl show attache --property=NRestarts\n\
+         systemctl stop attache\n\
+         systemctl show attache --property=Result\n\
+         there connection list; echo ended with $?\n\
+         stat --format '%U %a' /var/lib/private/attache/lock\n\
+         systemd-run {stopped}\n",
+        running.join("\n"),
+    ));
+    let wanted = [
+        "Added http",
+        "Connected `http`",
+        "\"status\": \"ready\"",
+        "NAME  CONNECTOR",
+        "as they were at",
+        "root 600",
+        "ps -o user= -C attache\nattache",
+        "NRestarts=1",
+        "Result=success",
+        "belongs to the user",
+        "\nended with 8",
+        "lines of the audit are whole",
+    ];
+    for words in wanted {
+        assert!(said.contains(words), "{words}: {said}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! The socket in the data directory. Whoever can open it is the user that the host runs as, who could read the key file as well;
-//! the API is the same as elsewhere, asked by the operator.
+//! The socket in the data directory. Whoever can open it is the user that the host runs as, or root, who could read the key file
+//! as well; the API is the same as elsewhere, asked by the operator.
 
 use std::path::{Path, PathBuf};
 
@@ -26,14 +26,16 @@ pub fn socket(data_dir: &Path) -> PathBuf {
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
-    is_owner: bool,
+    may_read_the_key: bool,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         let ours = rustix::process::getuid().as_raw();
-        // The file's mode keeps others out already; root may be there, who needs no socket.
-        Self { is_owner: stream.io().peer_cred().is_ok_and(|peer| peer.uid() == ours) }
+        // The file's mode keeps others out already. Where a service manager gave the host a user of its own, it is root who
+        // administers it.
+        let may_read_the_key = stream.io().peer_cred().is_ok_and(|peer| [ours, 0].contains(&peer.uid()));
+        Self { may_read_the_key }
     }
 }
 
@@ -43,9 +45,11 @@ pub(super) fn by_operator(routes: Router) -> Router {
 }
 
 async fn let_in(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
-    if !peer.is_owner {
-        return Problem::from(Kind::Denied.error("The host answers the user that it runs as, and nobody else."))
-            .into_response();
+    if !peer.may_read_the_key {
+        return Problem::from(
+            Kind::Denied.error("The host answers the user that it runs as and root, and nobody else."),
+        )
+        .into_response();
     }
     let named = request.headers().get(CALLER).and_then(|caller| caller.to_str().ok()).unwrap_or("operator");
     let caller = text::foreign(named, 100);

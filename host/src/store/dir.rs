@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::fault;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 const PRIVATE_DIR: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
@@ -19,7 +19,8 @@ pub(super) struct DataDir(PathBuf);
 
 impl DataDir {
     /// Makes the directory if it is not there, and makes it private. A directory with other things in it is not ours to
-    /// change: it is used if it is private, and refused otherwise.
+    /// change: it is used if it is private, and refused otherwise. So is, for root, one that somebody else works with: they
+    /// could not read what root writes there.
     pub(super) fn prepare(path: &Path) -> Result<Self> {
         let fault = |error: io::Error| fault::io(path, &error);
         match fs::metadata(path) {
@@ -44,7 +45,12 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create_private(path)?,
             Err(error) => return Err(fault(error)),
         }
-        Ok(Self(path.canonicalize().map_err(fault)?))
+        let dir = Self(path.canonicalize().map_err(fault)?);
+        let belongs = |path: &Path| fs::metadata(path).map(|metadata| metadata.uid()).ok().filter(|user| *user != 0);
+        match belongs(dir.path()).or_else(|| belongs(&dir.lock())) {
+            Some(user) if rustix::process::geteuid().is_root() => Err(of_somebody_else(path, user)),
+            _ => Ok(dir),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -74,6 +80,15 @@ impl DataDir {
     pub(super) fn restored(&self) -> PathBuf {
         self.0.join("restored")
     }
+}
+
+fn of_somebody_else(path: &Path, user: u32) -> Error {
+    Kind::StoreUnavailable
+        .error(format!(
+            "The data directory {} belongs to the user {user}, who could not read what root writes there.",
+            path.display()
+        ))
+        .hint("While `attache serve` runs there, root's commands ask it. Otherwise run them as that user.")
 }
 
 /// Makes a directory and what is missing above it, each for its owner alone and on disk for good.

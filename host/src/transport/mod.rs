@@ -47,7 +47,6 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::time::Instant;
 
-pub(crate) use self::identity::certified_key;
 pub use self::{
     address::{Reach, judge},
     fault::{Fault, Part, Stage},
@@ -65,6 +64,7 @@ use self::{
     pool::{Pooled, Pools, Terms},
     tls::Tls,
 };
+pub(crate) use self::{identity::certified_key, tls::no_client};
 use crate::origin::Origin;
 
 /// Sends requests. One for a process is enough; it is shared by reference.

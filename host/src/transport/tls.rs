@@ -12,10 +12,24 @@ use rustls::{
 use tokio::sync::OnceCell;
 
 use super::fault::Fault;
-use crate::origin::Scheme;
+use crate::{
+    error::{Error, Kind},
+    origin::Scheme,
+};
 
 /// Sessions that one client may resume. A client speaks to one origin, and each of its connections uses a ticket up.
 const SESSIONS: usize = 8;
+
+const NO_AUTHORITIES: &str = "This machine has no certificate authorities, so no https service can be told from an impostor; \
+    install them (on Debian the package ca-certificates), or name a file of them in SSL_CERT_FILE.";
+
+/// Why reqwest makes no client that speaks TLS: it found no authorities, which it says in no words of its own.
+pub(crate) fn no_client(why: &reqwest::Error) -> Error {
+    if rustls_native_certs::load_native_certs().certs.is_empty() {
+        return Kind::Unreachable.error(NO_AUTHORITIES);
+    }
+    Kind::Internal.error(format!("There is no HTTP client: {why}."))
+}
 
 /// Makes TLS configurations. The authorities are read when the first of them is needed, which a command that reaches no
 /// https origin does not wait for.
@@ -84,11 +98,7 @@ fn authorities(extra: Option<PathBuf>) -> Result<RootCertStore, Fault> {
         }
     }
     if roots.is_empty() {
-        return Err(Fault::Unreachable(
-            "This machine has no certificate authorities, so no https service can be told from an impostor; install \
-             them (on Debian the package ca-certificates), or name a file of them in SSL_CERT_FILE."
-                .into(),
-        ));
+        return Err(Fault::Unreachable(NO_AUTHORITIES.into()));
     }
     Ok(roots)
 }

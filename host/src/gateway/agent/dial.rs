@@ -18,6 +18,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     origin::Origin,
+    transport::no_client,
 };
 
 /// Until the host answers.
@@ -63,8 +64,7 @@ impl Way {
             let all = Certificate::from_pem_bundle(&pem).map_err(|_| wrong("they are not PEM".into()))?;
             builder = builder.tls_certs_merge(all);
         }
-        let client =
-            builder.build().map_err(|error| Kind::Internal.error(format!("There is no HTTP client: {error}.")))?;
+        let client = builder.build().map_err(|why| no_client(&why))?;
         Ok(Self { client, host: host.clone(), url })
     }
 
