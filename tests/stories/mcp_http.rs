@@ -1,6 +1,7 @@
 //! `/mcp`: agents with a caller key, over Streamable HTTP.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     process::Stdio,
     sync::Arc,
@@ -185,6 +186,56 @@ fn a_session_is_of_no_use_with_another_key() {
     assert!(!lists("reader").1.contains("work_"));
     story.keys.take("reader");
     assert_eq!(lists("reader").0, 401);
+}
+
+#[test]
+fn tools_of_very_many_connections_are_listed_page_by_page() {
+    let service = Service::plain();
+    let story = story(&service);
+    let names: Vec<String> = (0..210).map(|n| format!("c{n:03}")).collect();
+    for name in &names {
+        story.embedded.connect(name, "header", &service, &[("!key", KEY)]).unwrap();
+    }
+    story.keys.give("all", None, Effects::all());
+    let few: Vec<&str> = names.iter().rev().take(201).map(String::as_str).chain(["nothing", "c000"]).collect();
+    story.keys.give("few", Some(&few), Effects::read());
+    let told = |response: Response| -> Value {
+        let text = response.text().unwrap();
+        let json = text.lines().filter_map(|line| line.strip_prefix("data: ")).find(|data| data.starts_with('{'));
+        serde_json::from_str(json.unwrap_or(&text)).unwrap()
+    };
+    let pages = |key: &str| -> Vec<Vec<String>> {
+        let bearer = format!("Bearer {key}");
+        let opened = story.post(&[("authorization", &bearer)], &hello());
+        let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        drop(opened);
+        let (mut pages, mut cursor) = (Vec::new(), None);
+        loop {
+            let params = cursor.map_or_else(|| json!({}), |cursor: String| json!({ "cursor": cursor }));
+            let list = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": params });
+            let page = told(story.post(&[("authorization", &bearer), ("mcp-session-id", &session)], &list));
+            let tools = page["result"]["tools"].as_array().unwrap().iter();
+            pages.push(tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect());
+            cursor = page["result"]["nextCursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return pages;
+            }
+        }
+    };
+    let all = pages("all");
+    assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [500, 500, 55], "five tools of each, `work` too");
+    let all: BTreeSet<String> = all.concat().into_iter().collect();
+    assert_eq!(all.len(), 211 * 5, "none is listed twice");
+    let few = pages("few");
+    assert_eq!(few.iter().map(Vec::len).collect::<Vec<_>>(), [501, 105], "three of each that read");
+    assert!(few.concat().iter().all(|name| !name.starts_with("c001_") && !name.starts_with("work_")));
+    // Whoever cannot be used is named at the beginning, unless they are very many.
+    for name in &names[..40] {
+        story.embedded.block_on(story.embedded.host().revoke_consent("default", name, "tester")).unwrap();
+    }
+    let greeting = told(story.post(&[("authorization", "Bearer all")], &hello()));
+    let greeting = greeting["result"]["instructions"].as_str().unwrap();
+    assert_eq!(greeting.matches("cannot be used now").count(), 20, "{greeting}");
 }
 
 #[test]

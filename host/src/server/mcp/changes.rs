@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::{Offer, tools};
 use crate::{digest::Digest, error::Result, host::Host};
 
@@ -12,6 +14,9 @@ use crate::{digest::Digest, error::Result, host::Host};
 const LOOK: Duration = Duration::from_millis(500);
 /// A consent runs out without anything being written, so that the tools themselves are looked at so often.
 const LOOK_CLOSELY: u32 = 120;
+/// What took long to look at is left alone for so many times as long: where there are very many connections, clients that wait
+/// for changes keep nobody else from working.
+const REST: u32 = 50;
 
 /// Waits for changes of an offer's tools.
 pub(super) struct Changes {
@@ -20,13 +25,17 @@ pub(super) struct Changes {
     offer: Arc<Offer>,
     revision: u64,
     tools: Option<Digest>,
+    rests_until: Instant,
 }
 
 impl Changes {
     /// From now on.
-    pub(super) fn of(host: &Arc<Host>, offer: Arc<Offer>) -> Self {
+    pub(super) async fn of(host: Arc<Host>, offer: Arc<Offer>) -> Self {
         let revision = host.vault.revision();
-        Self { tools: digest(host, &offer).ok(), host: Arc::downgrade(host), offer, revision }
+        let host = Arc::downgrade(&host);
+        let mut changes = Self { host, offer, revision, tools: None, rests_until: Instant::now() };
+        changes.tools = changes.digest().await.ok().flatten();
+        changes
     }
 
     /// Ends when the tools are others; `false` when there will be no others, since the host is gone.
@@ -35,16 +44,16 @@ impl Changes {
         let mut until_closely = LOOK_CLOSELY;
         loop {
             looks.tick().await;
-            let Some(host) = self.host.upgrade() else { return false };
             until_closely = until_closely.saturating_sub(1);
-            let revision = host.vault.revision();
-            if revision == self.revision && until_closely > 0 {
+            let Some(revision) = self.host.upgrade().map(|host| host.vault.revision()) else { return false };
+            if (revision == self.revision && until_closely > 0) || Instant::now() < self.rests_until {
                 continue;
             }
             (self.revision, until_closely) = (revision, LOOK_CLOSELY);
-            match digest(&host, &self.offer) {
-                Ok(tools) if self.tools != Some(tools) => {
-                    self.tools = Some(tools);
+            match self.digest().await {
+                Ok(None) => return false,
+                Ok(tools) if self.tools != tools => {
+                    self.tools = tools;
                     return true;
                 }
                 Ok(_) => {}
@@ -52,9 +61,20 @@ impl Changes {
             }
         }
     }
-}
 
-fn digest(host: &Host, offer: &Offer) -> Result<Digest> {
-    let tools = tools::all(host, offer)?;
-    Ok(Digest::of(&serde_json::to_vec(&tools).unwrap_or_default()))
+    /// Of all tools there are now, page by page; none when the host is gone.
+    async fn digest(&mut self) -> Result<Option<Digest>> {
+        let began = Instant::now();
+        let (mut digest, mut after) = (Digest::of(b""), Some(String::new()));
+        while let Some(from) = after {
+            let Some(host) = self.host.upgrade() else { return Ok(None) };
+            let page = tools::page(&host, &self.offer, &from)?;
+            let tools = serde_json::to_vec(&page.tools).unwrap_or_default();
+            digest = Digest::of(&[digest.to_string().as_bytes(), &tools].concat());
+            after = page.next;
+            tokio::task::yield_now().await;
+        }
+        self.rests_until = Instant::now() + began.elapsed() * REST;
+        Ok(Some(digest))
+    }
 }

@@ -171,11 +171,15 @@ impl ServerHandler for Client {
 
     async fn list_tools(
         &self,
-        _: Option<PaginatedRequestParams>,
+        request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = tools::all(&self.host, &self.offer(&context.extensions)).map_err(|error| protocol_error(&error))?;
-        Ok(ListToolsResult::with_all_items(tools))
+        let after = request.and_then(|request| request.cursor).unwrap_or_default();
+        let page = tools::page(&self.host, &self.offer(&context.extensions), &after);
+        let page = page.map_err(|error| protocol_error(&error))?;
+        let mut listed = ListToolsResult::with_all_items(page.tools);
+        listed.next_cursor = page.next;
+        Ok(listed)
     }
 
     async fn call_tool(
@@ -200,9 +204,9 @@ impl ServerHandler for Client {
 
     /// Clients of before 2026-07-28 are told of changes without asking.
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        let mut changes = Changes::of(&self.host, self.offer(&context.extensions));
-        let peer = context.peer;
+        let (host, offer, peer) = (self.host.clone(), self.offer(&context.extensions), context.peer);
         tokio::spawn(async move {
+            let mut changes = Changes::of(host, offer).await;
             while changes.next().await && !peer.is_transport_closed() {
                 if peer.notify_tool_list_changed().await.is_err() {
                     return;
@@ -217,7 +221,7 @@ impl ServerHandler for Client {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let offer = self.offer(&context.request_context().extensions);
-        let mut changes = Changes::of(&self.host, offer);
+        let mut changes = Changes::of(self.host.clone(), offer).await;
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),

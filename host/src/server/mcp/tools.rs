@@ -1,6 +1,6 @@
 //! Operations as tools: what they are called, and how they are described.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
@@ -19,6 +19,12 @@ use crate::{
 const LONGEST_NAME: usize = 64;
 /// How many hex digits tell names apart that had to be shortened.
 const HASH: usize = 12;
+/// So many connections are read together.
+const READ: usize = 200;
+/// So many tools are listed together, and those of one connection more: no model is told of as many at once.
+const LISTED: usize = 500;
+/// So many connections that cannot be used are named to a client.
+const NAMED: usize = 20;
 /// Of a connector's words about an operation.
 const LONGEST_DESCRIPTION: usize = 1_000;
 /// Of its words about one value.
@@ -44,40 +50,68 @@ pub(super) fn name(connection: &str, operation: &str) -> String {
     format!("{}_X{}", readable.collect::<String>(), &hash[..HASH])
 }
 
-/// Every tool of an offer, by connection. A connection that cannot be used now has none.
-pub(super) fn all(host: &Host, offer: &Offer) -> Result<Vec<Tool>> {
-    let mut tools = Vec::new();
-    for connection in host.book(&offer.environment)?.connections()? {
-        if !offer.includes(&connection.name) {
-            continue;
-        }
-        let ready = match host.ready(&offer.environment, &connection.name) {
-            Ok(ready) => ready,
-            Err(error) if matches!(error.kind().exit_code(), 3 | 4) => {
-                tracing::debug!(connection = connection.name, %error, "it cannot be used, and has no tools");
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let manifest = &ready.loaded.manifest;
-        let offered = manifest.operations.iter().filter(|operation| offer.effects.allow(operation.effect));
-        tools.extend(offered.filter_map(|operation| tool(&connection, manifest, operation)));
-    }
-    Ok(tools)
+/// Whether a name may be one that was shortened or rewritten.
+fn ends_in_a_hash(name: &str) -> bool {
+    let hash = name.rsplit_once("_X").map(|(_, hash)| hash);
+    hash.is_some_and(|hash| hash.len() == HASH && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-/// Connections of an offer that cannot be used until their owner or the operator has done something, each with what that is.
-pub(super) fn unusable(host: &Host, offer: &Offer) -> Result<Vec<(String, String)>> {
-    let mut unusable = Vec::new();
-    for connection in host.book(&offer.environment)?.connections()? {
-        if offer.includes(&connection.name)
-            && let Err(error) = host.ready(&offer.environment, &connection.name)
-        {
-            let mend = error.mend().unwrap_or(error.message()).to_owned();
-            unusable.push((connection.name, mend));
+/// Tools that are listed together, and the connection behind which the next ones are.
+pub(super) struct Page {
+    pub(super) tools: Vec<Tool>,
+    pub(super) next: Option<String>,
+}
+
+/// The tools of an offer, by connection, of those whose names come behind this one. A connection that cannot be used now has none.
+pub(super) fn page(host: &Host, offer: &Offer, after: &str) -> Result<Page> {
+    let (connections, next) = connections(host, offer, after)?;
+    let mut page = Page { tools: Vec::new(), next };
+    let mut last = after.to_owned();
+    for connection in connections {
+        if page.tools.len() >= LISTED {
+            page.next = Some(last);
+            break;
         }
+        match host.ready(&offer.environment, &connection.name) {
+            Ok(ready) => {
+                let manifest = &ready.loaded.manifest;
+                let offered = manifest.operations.iter().filter(|operation| offer.effects.allow(operation.effect));
+                page.tools.extend(offered.filter_map(|operation| tool(&connection, manifest, operation)));
+            }
+            Err(error) if matches!(error.kind().exit_code(), 3 | 4) => {
+                tracing::debug!(connection = connection.name, %error, "it cannot be used, and has no tools");
+            }
+            Err(error) => return Err(error),
+        }
+        last = connection.name;
     }
-    Ok(unusable)
+    Ok(page)
+}
+
+/// Some of the connections of an offer, by name, whose names come behind this one, and the last name of them if there are more.
+fn connections(host: &Host, offer: &Offer, after: &str) -> Result<(Vec<Connection>, Option<String>)> {
+    let book = host.book(&offer.environment)?;
+    let Some(offered) = &offer.connections else {
+        let read = book.connections_after(after, READ)?;
+        let next = read.last().filter(|_| read.len() == READ).map(|last| last.name.clone());
+        return Ok((read, next));
+    };
+    let names: BTreeSet<&str> = offered.iter().map(String::as_str).filter(|name| *name > after).collect();
+    let next = names.iter().nth(READ - 1).filter(|_| names.len() > READ).map(|last| (*last).to_owned());
+    let read = names.into_iter().take(READ).map(|name| book.find_connection(name));
+    Ok((read.filter_map(Result::transpose).collect::<Result<_>>()?, next))
+}
+
+/// Connections of an offer that cannot be used until their owner or the operator has done something, each with what that is. The
+/// first ones of many.
+pub(super) fn unusable(host: &Host, offer: &Offer) -> Result<Vec<(String, String)>> {
+    let (connections, _) = connections(host, offer, "")?;
+    let unusable = connections.into_iter().filter_map(|connection| {
+        let error = host.ready(&offer.environment, &connection.name).err()?;
+        let mend = error.mend().unwrap_or(error.message()).to_owned();
+        Some((connection.name, mend))
+    });
+    Ok(unusable.take(NAMED).collect())
 }
 
 /// What a tool's name means in an offer; also where the connection cannot be used any longer, so that the caller is told what
@@ -87,7 +121,8 @@ pub(super) fn find(host: &Host, offer: &Offer, wanted: &str) -> Result<Option<Ta
     let plain = wanted.rsplit_once('_').filter(|(connection, operation)| name(connection, operation) == wanted);
     let candidates = match plain {
         Some((connection, _)) => book.find_connection(connection)?.into_iter().collect(),
-        None => book.connections()?,
+        None if ends_in_a_hash(wanted) => book.connections()?,
+        None => return Ok(None),
     };
     for connection in candidates.into_iter().filter(|connection| offer.includes(&connection.name)) {
         let Some(approval) = book.find_approval(&connection.connector)? else { continue };
@@ -206,8 +241,6 @@ pub(super) fn unknown(name: &str) -> rmcp::ErrorData {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -247,7 +280,7 @@ mod tests {
             prop_assert!(made.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)));
             // Either it is the pair itself, or no plain pair has it.
             let (before, last) = made.rsplit_once('_').unwrap();
-            prop_assert!((before, last) == (connection.as_str(), operation.as_str()) || last.starts_with('X'));
+            prop_assert!((before, last) == (connection.as_str(), operation.as_str()) || ends_in_a_hash(&made));
         }
     }
 
