@@ -2,11 +2,7 @@
 
 use std::{
     os::unix::net::UnixStream,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{Mutex, mpsc},
     thread,
 };
 
@@ -147,59 +143,21 @@ fn a_call_that_is_under_way_is_given_no_token_once_the_connection_that_was_signe
             ok("jo")
         });
         let ((embedded, service), simulated) = two_signed_in_for(isolation, service);
-        let said = under_way(
-            &service,
-            "/held",
-            |path| {
-                let input = json!({ "url": format!("{}{path}", service.base()), "times": 3 });
-                embedded.call("mine", "send", input).map_or_else(|error| error.to_string(), |seen| seen.to_string())
-            },
-            || {
-                end(&embedded);
-                let_go.send(()).unwrap();
-            },
-        );
+        let asked = || service.received().iter().filter(|it| it.line.contains("/held")).count();
+        let input = json!({ "url": format!("{}/held", service.base()), "times": 3 });
+        let seen = thread::scope(|scope| {
+            let calling = scope.spawn(|| embedded.call("mine", "send", input));
+            soon("the service was never asked", || asked() == 1);
+            end(&embedded);
+            let_go.send(()).unwrap();
+            calling.join().unwrap()
+        });
+        let said = seen.map_or_else(|error| error.to_string(), |seen| seen.to_string());
         assert!(said.contains("was ended or connected anew"), "{said}");
+        assert_eq!(asked(), 1, "nothing more was sent");
         assert!(simulated.tokens("refresh_token").is_empty());
         call(&embedded, &service, "theirs");
     }
-}
-
-#[test]
-fn a_request_that_is_to_be_made_again_is_given_no_token_once_the_consent_to_signing_in_was_taken_back() {
-    let busy = Arc::new(AtomicBool::new(false));
-    let is_busy = busy.clone();
-    let service =
-        Service::start(move |request| match request.line.contains("/check") && is_busy.load(Ordering::SeqCst) {
-            true => answer(429, &[("Retry-After", "4")], "later"),
-            false => ok("jo"),
-        });
-    let ((embedded, service), _provider) = two_signed_in_for(Isolation::Call, service);
-    let before = service.received().len();
-    busy.store(true, Ordering::SeqCst);
-    let check = |_: &str| embedded.check("mine").map_or_else(|error| error.to_string(), |account| account);
-    let said = under_way(&service, "/check", check, || drop(ENDS[1](&embedded)));
-    assert!(said.contains("was ended or connected anew"), "{said}");
-    assert_eq!(service.received().len(), before + 1);
-}
-
-/// What comes of a call that has asked the service for a path, when something happens meanwhile; it asks for nothing more.
-fn under_way(
-    service: &Service,
-    path: &str,
-    call: impl FnOnce(&str) -> String + Send,
-    meanwhile: impl FnOnce(),
-) -> String {
-    let asked = || service.received().iter().filter(|it| it.line.contains(path)).count();
-    let before = asked();
-    thread::scope(|scope| {
-        let calling = scope.spawn(|| call(path));
-        soon("the service was never asked", || asked() == before + 1);
-        meanwhile();
-        let said = calling.join().unwrap();
-        assert_eq!(asked(), before + 1, "it was asked again: {said}");
-        said
-    })
 }
 
 #[test]
@@ -244,24 +202,52 @@ fn a_host_that_runs_closes_what_is_kept_open_when_the_command_line_ends_or_repla
 #[test]
 fn a_call_that_is_to_be_made_again_is_not_once_its_consent_was_taken_back() {
     // Regression: what was typed was attached again by a call that waited, as the service had asked it to.
-    for end in [&["consent", "revoke", "http"][..], &["connection", "remove", "http", "--yes"]] {
-        let service = Service::start(|request| match request.line.contains("/busy") {
-            true => answer(429, &[("Retry-After", "4")], "later"),
-            false => ok("jo"),
-        });
-        let mut attache = machine();
-        attache.add("http");
-        attache.set("SECRET", "story-password-5e4a");
-        let (_host, _) = serving::serve(&attache, &[]);
-        let (base, allowed) = (format!("base-url={}/", service.base()), service.authority());
-        let fixed = ["connect", "http", "--auth", "basic", "--set", &base, "--set", "username=jo", "--yes"];
-        let typed = ["--secret", "password=env:SECRET", "--allow-private", &allowed];
-        attache.run(&[&fixed[..], &typed].concat()).done();
-        let calling = attache.begin(&["call", "http", "get", "--input", &json!({ "path": "/busy" }).to_string()]);
-        let asked = || service.received().iter().filter(|it| it.line.contains("/busy")).count();
-        soon("the service was never asked", || asked() == 1);
-        attache.run(end).done();
-        calling.ended().refused(4, "was ended or connected anew");
-        assert_eq!(asked(), 1, "{end:?}");
-    }
+    let ends = [&["consent", "revoke", "http"][..], &["connection", "remove", "http", "--yes"]];
+    // Side by side, since all of it is waiting.
+    thread::scope(|scope| {
+        for end in ends {
+            scope.spawn(move || is_not_made_again(end, connect_by_password));
+            scope.spawn(move || {
+                let simulated = Simulated::start(BINARY, &[]);
+                is_not_made_again(end, |attache, service| sign_in_as_an_app(attache, service, &simulated));
+            });
+        }
+    });
+}
+
+fn connect_by_password(attache: &Attache, service: &Service) {
+    let (base, allowed) = (format!("base-url={}/", service.base()), service.authority());
+    let fixed = ["connect", "http", "--auth", "basic", "--set", &base, "--set", "username=jo", "--yes"];
+    attache.run(&[&fixed[..], &["--secret", "password=env:SECRET", "--allow-private", &allowed]].concat()).done();
+}
+
+fn sign_in_as_an_app(attache: &Attache, service: &Service, simulated: &Simulated) {
+    let (base, allowed) = (format!("base-url={}/", service.base()), service.authority());
+    let app = ["app", "set", "http", "--client-id", CLIENT.0, "--client-secret", "env:CLIENT", "--origin"];
+    attache.run(&[&app[..], &[simulated.url()]].concat()).done();
+    let issuer = format!("issuer={}", simulated.url());
+    let fixed = ["connect", "http", "--auth", "oauth2", "--client-credentials", "--set", &base, "--set", &issuer];
+    let allowed = ["--allow-private", &allowed, "--allow-private", simulated.authority(), "--yes"];
+    attache.run(&[&fixed[..], &allowed].concat()).done();
+    assert_eq!(simulated.tokens("client_credentials").len(), 1);
+}
+
+/// Has a call of a host that runs wait as a busy service asks, and ends its connection meanwhile.
+#[track_caller]
+fn is_not_made_again(end: &[&str], connect: impl FnOnce(&Attache, &Service)) {
+    let service = Service::start(|request| match request.line.contains("/busy") {
+        true => answer(429, &[("Retry-After", "4")], "later"),
+        false => ok("jo"),
+    });
+    let mut attache = machine();
+    attache.add("http");
+    attache.set("SECRET", "story-password-5e4a").set("CLIENT", CLIENT.1);
+    let (_host, _) = serving::serve(&attache, &[]);
+    connect(&attache, &service);
+    let calling = attache.begin(&["call", "http", "get", "--input", &json!({ "path": "/busy" }).to_string()]);
+    let asked = || service.received().iter().filter(|it| it.line.contains("/busy")).count();
+    soon("the service was never asked", || asked() == 1);
+    attache.run(end).done();
+    calling.ended().refused(4, "was ended or connected anew");
+    assert_eq!(asked(), 1, "{end:?}");
 }
