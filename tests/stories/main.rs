@@ -65,6 +65,7 @@ mod quirks;
 mod readme;
 mod redirects;
 mod refreshing;
+mod refreshing_killed;
 mod s3;
 mod scrubbing;
 mod sent_back;
