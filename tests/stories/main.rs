@@ -78,6 +78,7 @@ mod simulating_quirks;
 mod simulating_tls;
 mod store;
 mod synced;
+mod token_answers;
 mod token_certificate;
 mod traces;
 mod traffic;
