@@ -2,10 +2,11 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,29 @@ pub struct Peer {
     pub port: u16,
 }
 
+/// The end of a peer's log, as it grows.
+pub struct Tail {
+    file: fs::File,
+    read: Vec<u8>,
+}
+
+impl Tail {
+    /// Waits until these words are there, and gives when that was seen.
+    #[track_caller]
+    pub fn wait(&mut self, words: &str) -> Instant {
+        let began = Instant::now();
+        loop {
+            self.file.read_to_end(&mut self.read).unwrap();
+            if memchr::memmem::find(&self.read, words.as_bytes()).is_some() {
+                return Instant::now();
+            }
+            assert!(began.elapsed() < START, "“{words}” was never printed: {}", String::from_utf8_lossy(&self.read));
+            // Often enough to see it within a fraction of a millisecond.
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
 impl Peer {
     /// `http://127.0.0.1:PORT`.
     pub fn base(&self) -> String {
@@ -46,6 +70,13 @@ impl Peer {
         fs::read_to_string(self.folder.path().join("peer.log")).unwrap_or_default()
     }
 
+    /// What it prints from now on.
+    pub fn tail(&self) -> Tail {
+        let mut file = fs::File::open(self.folder.path().join("peer.log")).unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        Tail { file, read: Vec::new() }
+    }
+
     fn start(name: &str, port: u16, folder: TempDir, ends_when: Signal, mut command: Command) -> Self {
         let log = fs::File::create(folder.path().join("peer.log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
@@ -57,7 +88,7 @@ impl Peer {
             let log = || fs::read_to_string(peer.folder.path().join("peer.log")).unwrap_or_default();
             assert!(ended.is_none(), "{name} ended at once: {}", log());
             assert!(began.elapsed() < START, "{name} does not answer: {}", log());
-            std::thread::yield_now();
+            thread::yield_now();
         }
         peer
     }

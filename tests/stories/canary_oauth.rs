@@ -1,10 +1,10 @@
 //! Nothing that signing in brings or takes is anywhere in clear: tokens, code, verifier, device code, client secret and
 //! assertion. The provider is a double of ours, since only one that hands out known values can be searched for.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use attache_tests::{
-    Attache, Browser, Canary, Outcome,
+    Attache, Browser, Canary, Outcome, Running,
     service::{Received, Service, answer},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -16,11 +16,22 @@ pub(crate) const RENEWED: &str = "canary-renewed-b1946ac92492d234";
 pub(crate) const REFRESH: &str = "canary-refresh-8d777f385d3dfec8";
 pub(crate) const ROTATED: &str = "canary-rotated-65a8e27d8879283f";
 pub(crate) const CODE: &str = "canary-code-2c6ee24b09816a6f14";
-const DEVICE: &str = "canary-device-e4da3b7fbbce2345";
+pub(crate) const DEVICE: &str = "canary-device-e4da3b7fbbce2345";
 pub(crate) const SECRET: &str = "canary-secret-1679091c5a880faf";
+/// Another party's token (RFC 8693).
+pub(crate) const SUBJECT: &str = "canary-subject-c9f0f895fb98ab91";
 
 pub(crate) fn field(request: &Received, name: &str) -> Option<String> {
     form_urlencoded::parse(&request.body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// Whose renewals are refused from the first on.
+pub(crate) const REFUSED_CLIENT: &str = "canary-refused";
+
+fn is_refused(request: &Received) -> bool {
+    let presented = field(request, "refresh_token");
+    let is_refused = field(request, "client_id").as_deref() == Some(REFUSED_CLIENT);
+    presented.is_some_and(|token| is_refused || token == ROTATED)
 }
 
 /// Issues the canaries, and has an API that reflects whatever it is sent, in every spelling.
@@ -49,17 +60,17 @@ pub(crate) fn provider() -> Service {
                 json!({ "device_code": DEVICE, "user_code": "ABCD", "verification_uri": format!("{base}/go"),
                     "expires_in": 60, "interval": 1 }),
             ),
-            "/token" if field(request, "refresh_token").as_deref() == Some(ROTATED) => {
-                let words = format!("Invalid refresh token: {ROTATED}, of {SECRET}");
+            "/token" if is_refused(request) => {
+                let words = format!("Invalid refresh token: {}, of {SECRET}", field(request, "refresh_token").unwrap());
                 json(400, json!({ "error": "invalid_grant", "error_description": words }))
             }
             "/token" if field(request, "grant_type").as_deref() == Some("refresh_token") => json(
                 200,
-                json!({ "access_token": RENEWED, "refresh_token": ROTATED, "token_type": "Bearer", "expires_in": 60 }),
+                json!({ "access_token": RENEWED, "refresh_token": ROTATED, "token_type": "Bearer", "expires_in": 3600 }),
             ),
             "/token" => json(
                 200,
-                json!({ "access_token": ACCESS, "refresh_token": REFRESH, "token_type": "Bearer", "expires_in": 60 }),
+                json!({ "access_token": ACCESS, "refresh_token": REFRESH, "token_type": "Bearer", "expires_in": 3600 }),
             ),
             "/revoke" => json(200, json!({})),
             "/check" => answer(200, &[], "jo"),
@@ -76,6 +87,64 @@ pub(crate) fn provider() -> Service {
             }
         }
     })
+}
+
+/// Refuses whatever it is given, and repeats it.
+pub(crate) fn repeating() -> Service {
+    Service::start(|request| {
+        let base = format!("http://{}", request.header("host").unwrap());
+        let path = request.line.split(' ').nth(1).unwrap();
+        let json = |status, body: Value| answer(status, &[("Content-Type", "application/json")], &body.to_string());
+        match path.split('?').next().unwrap() {
+            "/.well-known/oauth-authorization-server" => json(
+                200,
+                json!({ "issuer": base, "authorization_endpoint": format!("{base}/authorize"),
+                    "token_endpoint": format!("{base}/token"),
+                    "device_authorization_endpoint": format!("{base}/device") }),
+            ),
+            "/authorize" => {
+                let query: Vec<_> = form_urlencoded::parse(path.split_once('?').unwrap().1.as_bytes()).collect();
+                let asked = |name: &str| &query.iter().find(|(key, _)| key == name).unwrap().1;
+                let back = format!("{}?code={CODE}&state={}", asked("redirect_uri"), asked("state"));
+                answer(302, &[("Location", &back)], "")
+            }
+            "/device" => json(
+                200,
+                json!({ "device_code": DEVICE, "user_code": "ABCD", "verification_uri": format!("{base}/go"),
+                    "expires_in": 60, "interval": 1 }),
+            ),
+            _ => {
+                let given = form_urlencoded::parse(&request.body);
+                let given: Vec<_> = given.collect();
+                let find = |wanted: &str| given.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+                // One at a time, since any of them is enough for all words to be left out.
+                let mut wanted =
+                    ["client_assertion", "assertion", "subject_token", "device_code", "code_verifier"].into_iter();
+                let words = format!("I was given {}", wanted.find_map(find).unwrap());
+                json(400, json!({ "error": "invalid_grant", "error_description": words }))
+            }
+        }
+    })
+}
+
+/// Makes a private key that signs ES256, and gives it in PEM.
+pub(crate) fn private_key(path: &Path) -> String {
+    let curve = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"];
+    let made = Command::new("openssl").args(curve).arg(path).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::read_to_string(path).unwrap()
+}
+
+/// The link that a person is to open.
+#[track_caller]
+pub(crate) fn link_of(running: &mut Running) -> String {
+    loop {
+        // A log has addresses too.
+        let line = running.said("http://127.0.0.1");
+        if line.starts_with("http") {
+            return line;
+        }
+    }
 }
 
 struct Story {
@@ -118,12 +187,8 @@ impl Story {
         let fixed = [&fixed[..], &["--allow-private", &allow, "--timeout", "60", "--yes"]].concat();
         let mut running = self.attache.begin(&[&fixed, more].concat());
         if in_browser {
-            let mut link = running.said("http://127.0.0.1");
-            while !link.starts_with("http") {
-                link = running.said("http://127.0.0.1");
-            }
             let browser = Browser::new();
-            let page = browser.open(&link);
+            let page = browser.open(&link_of(&mut running));
             let last = browser.submit(&page, &[]);
             self.seen.push(("the page that asks".into(), page.html.into_bytes()));
             self.seen.push(("the last page".into(), last.html.into_bytes()));
@@ -217,50 +282,16 @@ fn an_assertion_and_its_key_are_nowhere_either() {
     story.run(&["app", "show", "oauth"]);
     let assertion = story.arrived("client_assertion");
     story.is_nowhere("the assertion", &assertion);
-    let pem = std::fs::read_to_string(&key).unwrap();
+    let pem = fs::read_to_string(&key).unwrap();
     story.is_nowhere("the key", pem.lines().nth(1).unwrap());
 }
 
 #[test]
 fn a_provider_that_repeats_what_it_was_given_is_not_quoted() {
     // Regression: assertions were no secrets of the connection's, and were quoted where a provider's words repeated them.
-    let provider = Service::start(|request| {
-        let base = format!("http://{}", request.header("host").unwrap());
-        let path = request.line.split(' ').nth(1).unwrap();
-        let json = |status, body: Value| answer(status, &[("Content-Type", "application/json")], &body.to_string());
-        match path.split('?').next().unwrap() {
-            "/.well-known/oauth-authorization-server" => json(
-                200,
-                json!({ "issuer": base, "authorization_endpoint": format!("{base}/authorize"),
-                    "token_endpoint": format!("{base}/token"),
-                    "device_authorization_endpoint": format!("{base}/device") }),
-            ),
-            "/authorize" => {
-                let query: Vec<_> = form_urlencoded::parse(path.split_once('?').unwrap().1.as_bytes()).collect();
-                let asked = |name: &str| &query.iter().find(|(key, _)| key == name).unwrap().1;
-                let back = format!("{}?code={CODE}&state={}", asked("redirect_uri"), asked("state"));
-                answer(302, &[("Location", &back)], "")
-            }
-            "/device" => json(
-                200,
-                json!({ "device_code": DEVICE, "user_code": "ABCD", "verification_uri": format!("{base}/go"),
-                    "expires_in": 60, "interval": 1 }),
-            ),
-            _ => {
-                let given = form_urlencoded::parse(&request.body);
-                let given: Vec<_> = given.collect();
-                let find = |wanted: &str| given.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-                // One at a time, since any of them is enough for all words to be left out.
-                let mut wanted = ["client_assertion", "assertion", "device_code", "code_verifier"].into_iter();
-                let words = format!("I was given {}", wanted.find_map(find).unwrap());
-                json(400, json!({ "error": "invalid_grant", "error_description": words }))
-            }
-        }
-    });
-    let mut story = Story { provider, ..Story::new() };
+    let mut story = Story { provider: repeating(), ..Story::new() };
     let key = story.attache.folder().join("key.pem");
-    let curve = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"];
-    assert!(Command::new("openssl").args(curve).arg(&key).output().unwrap().status.success());
+    private_key(&key);
     let proofs = [format!("file:{}", key.display()), "env:CLIENT_SECRET".to_owned()];
     for (proof, flag) in proofs.iter().zip(["--private-key", "--client-secret"]) {
         story.set_app(&[flag, proof]);
@@ -271,12 +302,8 @@ fn a_provider_that_repeats_what_it_was_given_is_not_quoted() {
             let fixed = [&fixed[..], &["--allow-private", &allow, "--timeout", "60", "--yes"], more].concat();
             let mut running = story.attache.begin(&fixed);
             if more.is_empty() {
-                let mut link = running.said("http://127.0.0.1");
-                while !link.starts_with("http") {
-                    link = running.said("http://127.0.0.1");
-                }
                 let browser = Browser::new();
-                let last = browser.submit(&browser.open(&link), &[]);
+                let last = browser.submit(&browser.open(&link_of(&mut running)), &[]);
                 assert!(last.html.contains("its words repeat a secret"), "{}", last.html);
                 story.seen.push(("the page that says why".into(), last.html.into_bytes()));
             }
@@ -285,15 +312,20 @@ fn a_provider_that_repeats_what_it_was_given_is_not_quoted() {
             story.seen.push(("standard error".into(), refused.err.into_bytes()));
         }
     }
-    // An assertion that the connector declares, in place of a grant.
+    // An assertion that the connector declares, in place of a grant; and another party's token.
     let (base, allow) = (story.provider.base(), story.provider.authority());
-    let set = [format!("base={base}"), format!("issuer={base}"), format!("key={}", proofs[0])];
-    let signed = ["connect", "oauth", "--auth", "signed", "--set", &set[0], "--set", &set[1], "--secret", &set[2]];
-    let refused = story.attache.run(&[&signed[..], &["--allow-private", &allow, "--yes"]].concat());
-    let refused = refused.refused(4, "its words repeat a secret");
-    story.seen.push(("standard error of what is signed".into(), refused.err.into_bytes()));
+    let set = [format!("base={base}"), format!("issuer={base}")];
+    story.attache.set("SUBJECT", SUBJECT);
+    for (option, secret) in [("signed", format!("key={}", proofs[0])), ("traded", "subject=env:SUBJECT".to_owned())] {
+        let given = ["connect", "oauth", "--auth", option, "--set", &set[0], "--set", &set[1], "--secret", &secret];
+        let refused = story.attache.run(&[&given[..], &["--allow-private", &allow, "--yes"]].concat());
+        let refused = refused.refused(4, "its words repeat a secret");
+        story.seen.push((format!("standard error of what is {option}"), refused.err.into_bytes()));
+    }
     story.run(&["audit", "list"]);
-    for name in ["client_assertion", "assertion", "code", "code_verifier", "client_secret", "device_code"] {
+    let names =
+        ["client_assertion", "assertion", "code", "code_verifier", "client_secret", "device_code", "subject_token"];
+    for name in names {
         let arrived = story.arrived(name);
         story.is_nowhere(name, &arrived);
     }

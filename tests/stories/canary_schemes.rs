@@ -213,7 +213,7 @@ pub(crate) fn carried(scheme: &Scheme, service: &Service) -> Vec<Canary> {
 
 /// What a private key in PEM is known by: all of it, each line with a part of the number that nobody else has, its DER, and that
 /// number itself. Each is searched for in hex and base64, too.
-fn of_private_key(pem: &str) -> Vec<Canary> {
+pub(crate) fn of_private_key(pem: &str) -> Vec<Canary> {
     let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = BASE64_STANDARD.decode(lines.concat()).unwrap();
     // RFC 5915: an ECPrivateKey has the version 1, and then 32 bytes for this curve.

@@ -3,22 +3,19 @@
 
 use std::path::PathBuf;
 
-use attache_tests::{
-    Attache, Browser, Canary, Outcome, authority::Authority, canary::Seen, peers::free_port, service::Service,
-};
+use attache_tests::{Attache, Canary, Outcome, authority::Authority, canary::Seen, peers::free_port, service::Service};
 use serde_json::{Value, json};
 
 use crate::{
-    canary_oauth::{self, ACCESS, CODE, REFRESH, RENEWED, ROTATED, SECRET},
     canary_schemes::{Front, PLANTED, Scheme, carried, lacks_all, planting, received, reflecting, schemes, secrets},
     console_guard::session,
     machine,
     operating::{Running, start_logging},
 };
 
-struct Story {
-    running: Running,
-    seen: Seen,
+pub(crate) struct Story {
+    pub(crate) running: Running,
+    pub(crate) seen: Seen,
     log: PathBuf,
     metrics: String,
     /// An application's key, and the operator's cookie.
@@ -28,7 +25,7 @@ struct Story {
 
 impl Story {
     /// A host that runs with these guests, isolated so, and logs all there is.
-    fn of(mut attache: Attache, guests: &[&str], isolation: &str) -> Self {
+    pub(crate) fn of(mut attache: Attache, guests: &[&str], isolation: &str) -> Self {
         for guest in guests {
             // Before anything is logged: what the compiler has to say takes minutes.
             attache.add(guest);
@@ -43,28 +40,28 @@ impl Story {
         Self { running, seen: Seen::default(), log, metrics, key, cookie }
     }
 
-    fn note(&mut self, what: &str, outcome: Outcome) -> String {
+    pub(crate) fn note(&mut self, what: &str, outcome: Outcome) -> String {
         self.seen.note(format!("standard output of {what}"), outcome.out.clone());
         self.seen.note(format!("standard error of {what}"), outcome.err);
         outcome.out
     }
 
     /// Runs a command, which goes through the host.
-    fn run(&mut self, arguments: &[&str]) -> String {
+    pub(crate) fn run(&mut self, arguments: &[&str]) -> String {
         let outcome = self.running.attache.run(arguments);
         assert_eq!(outcome.code, Some(0), "{arguments:?}: {}", outcome.err);
         self.note(&format!("{arguments:?}"), outcome)
     }
 
     /// Calls by the command line, and as an application does.
-    fn call(&mut self, connection: &str, input: &Value) {
+    pub(crate) fn call(&mut self, connection: &str, input: &Value) {
         self.run(&["call", connection, "send", "--input", &input.to_string()]);
         let answer = self.running.call_of(&self.key, connection, "send", &[], input);
         self.seen.note(format!("an answer of the API to {connection}"), format!("{answer:?}"));
     }
 
     /// Looks at everything that there is to be looked at.
-    fn look_around(&mut self, connections: &[&str], connectors: &[&str]) {
+    pub(crate) fn look_around(&mut self, connections: &[&str], connectors: &[&str]) {
         for connection in connections {
             for arguments in [&["connection", "show"][..], &["connection", "check"], &["consent", "show"]] {
                 self.run(&[arguments, &[connection]].concat());
@@ -111,7 +108,7 @@ impl Story {
     }
 
     /// Backs up, stops, and keeps everything that is left behind.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let backup = self.running.attache.folder().join("backup");
         self.run(&["backup", backup.to_str().unwrap()]);
         self.running.stop();
@@ -121,7 +118,7 @@ impl Story {
     }
 
     /// Demands that the search finds what was planted in the places that take what somebody else wrote.
-    fn finds_what_was_planted(&self, everywhere: &[&str]) {
+    pub(crate) fn finds_what_was_planted(&self, everywhere: &[&str]) {
         let planted = Canary::new(PLANTED);
         let audit = self.running.attache.data().join("audit.log").display().to_string();
         for place in everywhere.iter().chain(&["the log", "standard output of [\"audit", &audit]) {
@@ -219,68 +216,4 @@ fn a_host_that_makes_an_instance_for_each_call_tells_no_schemes_secret_to_anybod
 #[test]
 fn a_host_that_keeps_instances_tells_no_schemes_secret_to_anybody() {
     no_schemes_secret_is_told("connection");
-}
-
-#[test]
-fn a_host_tells_nothing_to_anybody_of_what_signing_in_at_a_provider_brings_or_takes() {
-    let (provider, other) = (canary_oauth::provider(), Service::plain());
-    let mut attache = machine();
-    attache.set("CLIENT_SECRET", SECRET);
-    let mut story = Story::of(attache, &["oauth"], "connection");
-    let (base, allow) = (provider.base(), provider.authority());
-    story.run(&[
-        "app",
-        "set",
-        "oauth",
-        "--client-id",
-        "canary",
-        "--client-secret",
-        "env:CLIENT_SECRET",
-        "--origin",
-        &base,
-    ]);
-    let set = [format!("base={base}"), format!("issuer={base}")];
-    let name = "planted-name-77c1";
-    let create = ["session", "create", "oauth", "--name", name, "--auth", "plain", "--set", &set[0], "--set", &set[1]];
-    let returns = "http://127.0.0.1:1/connected";
-    let create = [&create[..], &["--allow-private", &allow, "--owner", "alice", "--return-url", returns]].concat();
-    let link = story.run(&create);
-    let browser = Browser::that_stops_at(returns);
-    let asks = browser.open(link.trim());
-    let back = browser.submit(&asks, &[]);
-    story.seen.note("the page that asks", asks.html);
-    story.seen.note("the page after", format!("{} {:?}", back.html, back.headers));
-    let code = back.url.query_pairs().find(|(name, _)| name == "attache_code").unwrap().1.into_owned();
-    story.run(&["session", "confirm", &code, "--owner", "alice"]);
-    let send = |path: &str| json!({ "url": format!("{base}{path}") });
-    // With the first token, one that the provider no longer takes, and the renewed one.
-    for path in ["/reflect", "/refuses", "/reflect"] {
-        story.call(name, &send(path));
-    }
-    story.call(name, &json!({ "url": format!("{}/loot", other.base()), "attach": false }));
-    planting(&base, &json!({})).iter().for_each(|input| story.call(name, input));
-    story.look_around(&[name], &["oauth"]);
-    story.run(&["app", "show", "oauth"]);
-    // Its refusal repeats what it was given.
-    story.call(name, &send("/refuses-always"));
-    story.run(&["consent", "revoke", name]);
-    story.end();
-    let received = provider.received();
-    let field = |path: &str, name: &str| {
-        let asked = received.iter().filter(|it| it.line.contains(path));
-        let given = asked.filter_map(|it| url::form_urlencoded::parse(&it.body).find(|(key, _)| key == name));
-        given.map(|(_, value)| value.into_owned()).next().unwrap_or_else(|| panic!("no `{name}` arrived"))
-    };
-    let arrived = ["code", "refresh_token", "client_secret"].map(|name| field("/token", name));
-    assert_eq!((arrived, field("/revoke", "token").as_str()), ([CODE, REFRESH, SECRET].map(str::to_owned), ROTATED));
-    for token in [ACCESS, RENEWED] {
-        let carried = format!("Bearer {token}");
-        assert!(received.iter().any(|it| it.header("authorization") == Some(&*carried)), "{token}");
-    }
-    let verifier = field("/token", "code_verifier");
-    for secret in [ACCESS, RENEWED, REFRESH, ROTATED, CODE, SECRET, &verifier] {
-        story.seen.lacks(&Canary::new(secret));
-    }
-    assert!(other.received().is_empty());
-    story.finds_what_was_planted(&["standard output of [\"call\"", "an answer of the API"]);
 }

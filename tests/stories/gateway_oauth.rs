@@ -1,6 +1,6 @@
 //! Signing in behind a gateway: consent runs at the host, and everything that it brings is the gateway's alone.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use attache_tests::{
     Browser, Canary, Outcome, Running,
@@ -13,7 +13,7 @@ use attache_tests::{
 use serde_json::{Value, json};
 
 use crate::{
-    canary_oauth::{self, ACCESS, REFRESH, RENEWED, ROTATED},
+    canary_oauth::{self, ACCESS, REFRESH, RENEWED, ROTATED, SUBJECT, private_key},
     gateway::{Plant, SECRET, enroll, join},
     gateway_members::{another, join_with},
     machine,
@@ -199,7 +199,7 @@ fn a_login_is_the_gateways_too() {
 }
 
 #[test]
-fn tokens_client_secret_and_verifier_are_in_no_memory_store_log_or_line_but_the_gateways_own() {
+fn nothing_of_any_grant_is_in_a_memory_store_log_or_line_but_the_gateways_own() {
     let provider = canary_oauth::provider();
     let mut attache = machine();
     attache.add("oauth");
@@ -208,7 +208,8 @@ fn tokens_client_secret_and_verifier_are_in_no_memory_store_log_or_line_but_the_
     let mut command = attache.command(&["serve", "--listen", "127.0.0.1:0"]);
     let (host, url) = crate::gateway::logging_to(&mut command, &log);
     let line = Line::to(&url);
-    attache.set("CANARY", canary_oauth::SECRET);
+    // What is in the host's own environment would be in its memory.
+    attache.set("CANARY", canary_oauth::SECRET).set("SUBJECT", SUBJECT);
     let private = machine();
     let key = join(&private, &line.url, &enroll(&attache)).json()["fingerprint"].as_str().unwrap().to_owned();
     let mut running =
@@ -216,25 +217,53 @@ fn tokens_client_secret_and_verifier_are_in_no_memory_store_log_or_line_but_the_
     running.said("Connected to");
     let base = provider.base();
     let to = ["--gateway", "plant", "--gateway-key", &key];
-    let app = ["app", "set", "oauth", "--client-id", "canary", "--client-secret", "env:CANARY", "--origin", &base];
-    attache.run(&[&app[..], &to].concat()).done();
+    let pem = private_key(&attache.folder().join("key.pem"));
+    let key_file = format!("file:{}", attache.folder().join("key.pem").display());
+    for (name, proof) in [("secret", ["--client-secret", "env:CANARY"]), ("key", ["--private-key", &key_file])] {
+        let app = ["app", "set", "oauth", "--name", name, "--client-id", "canary", "--origin", &base];
+        attache.run(&[&app[..], &proof, &to].concat()).done();
+    }
     let set = [format!("base={base}"), format!("issuer={base}")];
-    let fixed = ["connect", "oauth", "--auth", "discovered", "--set", &set[0], "--set", &set[1], "--yes"];
-    let mut connecting = attache.begin(&[&fixed[..], &to].concat());
-    let browser = Browser::new();
-    let page = browser.open(&link_of(&mut connecting));
-    browser.submit(&page, &[]);
-    connecting.ended().done();
+    let begin = |name: &str, option: &str, more: &[&str]| {
+        let fixed = ["connect", "oauth", "--name", name, "--auth", option, "--set", &set[0], "--set", &set[1], "--yes"];
+        attache.begin(&[&fixed[..], &to, more].concat())
+    };
+    let signing = format!("key={key_file}");
+    let ways: [(&str, &str, &[&str]); 5] = [
+        ("code", "discovered", &["--app", "secret"]),
+        ("proved", "discovered", &["--app", "key"]),
+        ("device", "discovered", &["--app", "key", "--device"]),
+        ("asserted", "signed", &["--app", "key", "--secret", &signing]),
+        ("traded", "traded", &["--app", "key", "--secret", "subject=env:SUBJECT"]),
+    ];
     let mut answers = String::new();
-    for path in ["/x", "/refuses", "/x"] {
-        answers += &attache.call("oauth", "send", &json!({ "url": format!("{base}{path}") })).to_string();
+    for (name, option, more) in ways {
+        let mut connecting = begin(name, option, more);
+        if ["code", "proved"].contains(&name) {
+            let browser = Browser::new();
+            let page = browser.open(&link_of(&mut connecting));
+            browser.submit(&page, &[]);
+        }
+        connecting.ended().done();
+        if name == "code" {
+            let code = Canary::new(canary_oauth::CODE);
+            assert!(!found_in_memory(&code, host.id()).is_empty(), "the search finds what the host relays");
+        }
+        for path in ["/x", "/refuses", "/x"] {
+            answers += &attache.call(name, "send", &json!({ "url": format!("{base}{path}") })).to_string();
+        }
     }
     assert!(answers.contains("*****"), "{answers}");
-    let verifiers: Vec<String> =
-        provider.received().iter().filter_map(|it| canary_oauth::field(it, "code_verifier")).collect();
-    assert_eq!(verifiers.len(), 1);
-    let secrets = [ACCESS, REFRESH, RENEWED, ROTATED, canary_oauth::SECRET, &verifiers[0]];
-    for secret in secrets {
+    let given = |name: &str| -> BTreeSet<String> {
+        provider.received().iter().filter_map(|it| canary_oauth::field(it, name)).collect()
+    };
+    let names = ["code_verifier", "device_code", "client_secret", "client_assertion", "assertion", "subject_token"];
+    let arrived = names.map(|name| given(name).len());
+    assert!(arrived[0] == 2 && arrived[1..3] == [1, 1] && arrived[3] >= 8 && arrived[4..] == [1, 1], "{arrived:?}");
+    let mut secrets: Vec<String> = names.into_iter().flat_map(given).collect();
+    secrets.extend([ACCESS, REFRESH, RENEWED, ROTATED].map(str::to_owned));
+    secrets.push(pem.lines().nth(1).unwrap().to_owned());
+    for secret in &secrets {
         let canary = Canary::new(secret);
         canary.is_not_in("an answer", answers.as_bytes());
         assert_eq!(found_in_memory(&canary, host.id()), Vec::<String>::new(), "in the host's memory");
@@ -245,8 +274,9 @@ fn tokens_client_secret_and_verifier_are_in_no_memory_store_log_or_line_but_the_
     }
     // A search that finds nothing proves something only where it finds what is there.
     let gateway = running.id();
-    assert!(!found_in_memory(&Canary::new(ROTATED), gateway).is_empty(), "the gateway has it");
-    assert!(!found_in_memory(&Canary::new(canary_oauth::CODE), host.id()).is_empty(), "the host relays the code");
+    for kept in [ROTATED, SUBJECT] {
+        assert!(!found_in_memory(&Canary::new(kept), gateway).is_empty(), "the gateway has it: {kept}");
+    }
 }
 
 #[test]

@@ -1,15 +1,22 @@
 //! Connections to a service that are kept open are a connection's own, and end when it does: the service sees that they are closed.
 
-use std::os::unix::net::UnixStream;
+use std::{
+    os::unix::net::UnixStream,
+    sync::{Mutex, mpsc},
+    thread,
+};
 
-use attache::consent::Isolation;
+use attache::{Kind, connect::Ended, consent::Isolation, transport::PrivateAllowed};
 use attache_tests::{
     Attache, Embedded, Running,
     service::{Service, answer, ok},
+    simulate::{CLIENT, Simulated},
 };
 use serde_json::json;
 
 use crate::{connect, hostile::BOTH, machine, mcp::soon, serving, with_echo};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_attache-under-test");
 
 /// How many connections are open at a service.
 fn open(service: &Service) -> usize {
@@ -34,17 +41,47 @@ fn call(embedded: &Embedded, service: &Service, name: &str) {
     assert_eq!(embedded.call(name, "send", json!({ "url": service.base() })).unwrap()["status"], 200);
 }
 
+/// The same for connections that were signed in at a provider elsewhere.
+fn two_signed_in(isolation: Isolation) -> ((Embedded, Service), Simulated) {
+    two_signed_in_for(isolation, Service::plain())
+}
+
+fn two_signed_in_for(isolation: Isolation, service: Service) -> ((Embedded, Service), Simulated) {
+    let simulated = Simulated::start(BINARY, &["--approve"]);
+    let embedded = Embedded::new("oauth", isolation);
+    embedded.set_app(CLIENT, simulated.url());
+    for name in ["mine", "theirs"] {
+        sign_in(&embedded, name, &service, &simulated);
+        call(&embedded, &service, name);
+    }
+    soon("a connection was not kept, or too many were", || open(&service) == 2);
+    ((embedded, service), simulated)
+}
+
+fn sign_in(embedded: &Embedded, name: &str, service: &Service, simulated: &Simulated) {
+    let mut request = embedded.request(name, "plain").unwrap();
+    request.private = PrivateAllowed::parse([&*service.authority(), simulated.authority()]).unwrap();
+    let (base, issuer) = (("base".into(), service.base()), ("issuer".into(), simulated.url().into()));
+    request.parameters = [base, issuer].into();
+    let proposal = embedded.block_on(embedded.host().propose_connection(request)).unwrap();
+    embedded.go_through(proposal, |_, page| page).unwrap();
+}
+
 /// Calls over what is kept, then demands that `end` closes what `mine` keeps and nothing else.
 fn closes(end: impl Fn(&Embedded, &Service)) {
+    closes_of(|isolation| (two(isolation), ()), |embedded, service, ()| end(embedded, service));
+}
+
+fn closes_of<T: Sync>(two: impl Fn(Isolation) -> ((Embedded, Service), T), end: impl Fn(&Embedded, &Service, &T)) {
     for isolation in BOTH {
-        let (embedded, service) = two(isolation);
+        let ((embedded, service), provider) = two(isolation);
         let accepted = service.connections().0;
         for name in ["mine", "theirs", "mine", "theirs"] {
             call(&embedded, &service, name);
         }
         assert_eq!(service.connections().0, accepted, "what is kept is used");
         let ended = service.connections().1;
-        end(&embedded, &service);
+        end(&embedded, &service, &provider);
         soon("the service was never told", || service.connections().1 > ended);
         let accepted = service.connections().0;
         call(&embedded, &service, "theirs");
@@ -64,6 +101,63 @@ fn revoking_a_consent_closes_what_its_connection_keeps_open() {
     closes(|embedded, _| {
         embedded.block_on(embedded.host().revoke_consent("default", "mine", "tester")).unwrap();
     });
+}
+
+/// The ways of ending a connection, as the command line has them.
+const ENDS: [fn(&Embedded) -> Ended; 2] = [
+    |embedded| embedded.block_on(embedded.host().remove_connection("default", "mine", "tester")).unwrap(),
+    |embedded| embedded.block_on(embedded.host().revoke_consent("default", "mine", "tester")).unwrap(),
+];
+
+#[test]
+fn ending_a_connection_that_was_signed_in_closes_what_it_keeps_open_before_the_provider_has_answered() {
+    for end in ENDS {
+        closes_of(two_signed_in, |embedded, service, simulated| {
+            simulated.next(&json!({ "endpoint": "revoke", "times": 1, "hold": "before" }));
+            let ended = service.connections().1;
+            thread::scope(|scope| {
+                let ending = scope.spawn(|| end(embedded));
+                simulated.wait_until_held(1);
+                soon("what it kept open was left open", || service.connections().1 > ended);
+                let refused = embedded.call("mine", "send", json!({ "url": service.base() })).unwrap_err();
+                assert_eq!(refused.kind(), Kind::ConsentNeeded, "{refused}");
+                simulated.release();
+                assert_eq!(ending.join().unwrap().upstream.unwrap().name(), "revoked");
+            });
+            let hints: Vec<_> =
+                simulated.asked("revoke").iter().map(|it| it["asked"]["token_type_hint"][0].clone()).collect();
+            assert_eq!(hints, ["refresh_token", "access_token"]);
+        });
+    }
+}
+
+#[test]
+fn a_call_that_is_under_way_is_given_no_token_once_the_connection_that_was_signed_in_has_ended() {
+    for (isolation, end) in BOTH.into_iter().flat_map(|isolation| ENDS.map(|end| (isolation, end))) {
+        let (let_go, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let service = Service::start(move |request| {
+            if request.line.contains("/held") {
+                let _ = held.lock().unwrap().recv();
+            }
+            ok("jo")
+        });
+        let ((embedded, service), simulated) = two_signed_in_for(isolation, service);
+        let asked = || service.received().iter().filter(|it| it.line.contains("/held")).count();
+        let input = json!({ "url": format!("{}/held", service.base()), "times": 3 });
+        let seen = thread::scope(|scope| {
+            let calling = scope.spawn(|| embedded.call("mine", "send", input));
+            soon("the service was never asked", || asked() == 1);
+            end(&embedded);
+            let_go.send(()).unwrap();
+            calling.join().unwrap()
+        });
+        let said = seen.map_or_else(|error| error.to_string(), |seen| seen.to_string());
+        assert!(said.contains("was ended or connected anew"), "{said}");
+        assert_eq!(asked(), 1, "nothing more was sent");
+        assert!(simulated.tokens("refresh_token").is_empty());
+        call(&embedded, &service, "theirs");
+    }
 }
 
 #[test]
@@ -108,24 +202,52 @@ fn a_host_that_runs_closes_what_is_kept_open_when_the_command_line_ends_or_repla
 #[test]
 fn a_call_that_is_to_be_made_again_is_not_once_its_consent_was_taken_back() {
     // Regression: what was typed was attached again by a call that waited, as the service had asked it to.
-    for end in [&["consent", "revoke", "http"][..], &["connection", "remove", "http", "--yes"]] {
-        let service = Service::start(|request| match request.line.contains("/busy") {
-            true => answer(429, &[("Retry-After", "4")], "later"),
-            false => ok("jo"),
-        });
-        let mut attache = machine();
-        attache.add("http");
-        attache.set("SECRET", "story-password-5e4a");
-        let (_host, _) = serving::serve(&attache, &[]);
-        let (base, allowed) = (format!("base-url={}/", service.base()), service.authority());
-        let fixed = ["connect", "http", "--auth", "basic", "--set", &base, "--set", "username=jo", "--yes"];
-        let typed = ["--secret", "password=env:SECRET", "--allow-private", &allowed];
-        attache.run(&[&fixed[..], &typed].concat()).done();
-        let calling = attache.begin(&["call", "http", "get", "--input", &json!({ "path": "/busy" }).to_string()]);
-        let asked = || service.received().iter().filter(|it| it.line.contains("/busy")).count();
-        soon("the service was never asked", || asked() == 1);
-        attache.run(end).done();
-        calling.ended().refused(4, "was ended or connected anew");
-        assert_eq!(asked(), 1, "{end:?}");
-    }
+    let ends = [&["consent", "revoke", "http"][..], &["connection", "remove", "http", "--yes"]];
+    // Side by side, since all of it is waiting.
+    thread::scope(|scope| {
+        for end in ends {
+            scope.spawn(move || is_not_made_again(end, connect_by_password));
+            scope.spawn(move || {
+                let simulated = Simulated::start(BINARY, &[]);
+                is_not_made_again(end, |attache, service| sign_in_as_an_app(attache, service, &simulated));
+            });
+        }
+    });
+}
+
+fn connect_by_password(attache: &Attache, service: &Service) {
+    let (base, allowed) = (format!("base-url={}/", service.base()), service.authority());
+    let fixed = ["connect", "http", "--auth", "basic", "--set", &base, "--set", "username=jo", "--yes"];
+    attache.run(&[&fixed[..], &["--secret", "password=env:SECRET", "--allow-private", &allowed]].concat()).done();
+}
+
+fn sign_in_as_an_app(attache: &Attache, service: &Service, simulated: &Simulated) {
+    let (base, allowed) = (format!("base-url={}/", service.base()), service.authority());
+    let app = ["app", "set", "http", "--client-id", CLIENT.0, "--client-secret", "env:CLIENT", "--origin"];
+    attache.run(&[&app[..], &[simulated.url()]].concat()).done();
+    let issuer = format!("issuer={}", simulated.url());
+    let fixed = ["connect", "http", "--auth", "oauth2", "--client-credentials", "--set", &base, "--set", &issuer];
+    let allowed = ["--allow-private", &allowed, "--allow-private", simulated.authority(), "--yes"];
+    attache.run(&[&fixed[..], &allowed].concat()).done();
+    assert_eq!(simulated.tokens("client_credentials").len(), 1);
+}
+
+/// Has a call of a host that runs wait as a busy service asks, and ends its connection meanwhile.
+#[track_caller]
+fn is_not_made_again(end: &[&str], connect: impl FnOnce(&Attache, &Service)) {
+    let service = Service::start(|request| match request.line.contains("/busy") {
+        true => answer(429, &[("Retry-After", "4")], "later"),
+        false => ok("jo"),
+    });
+    let mut attache = machine();
+    attache.add("http");
+    attache.set("SECRET", "story-password-5e4a").set("CLIENT", CLIENT.1);
+    let (_host, _) = serving::serve(&attache, &[]);
+    connect(&attache, &service);
+    let calling = attache.begin(&["call", "http", "get", "--input", &json!({ "path": "/busy" }).to_string()]);
+    let asked = || service.received().iter().filter(|it| it.line.contains("/busy")).count();
+    soon("the service was never asked", || asked() == 1);
+    attache.run(end).done();
+    calling.ended().refused(4, "was ended or connected anew");
+    assert_eq!(asked(), 1, "{end:?}");
 }

@@ -63,7 +63,7 @@ fn all_good(answers: Vec<Result<Value, attache::Error>>) {
 
 /// No refresh token was presented again after the provider had replaced it.
 #[track_caller]
-fn no_token_was_presented_twice(oidc: &Oidc) {
+pub(crate) fn no_token_was_presented_twice(oidc: &Oidc) {
     let mut seen = HashSet::new();
     for asked in oidc.tokens("refresh_token") {
         let token = asked.0["presented"]["refresh_token"].as_str().unwrap().to_owned();
@@ -429,96 +429,6 @@ fn a_connection_that_is_connected_anew_hands_out_nothing_that_it_had() {
         assert!(told.contains(anew), "{told}");
     });
     assert_eq!(me(&embedded, simulated.url())["status"], 200);
-}
-
-/// Where a host was killed that had begun to renew.
-#[derive(Debug, Default)]
-struct Kills {
-    before: usize,
-    between: usize,
-    after: usize,
-    /// In the microseconds between the mark on the disk and the first byte on the wire: marked, though nothing had left.
-    about_to_leave: usize,
-}
-
-impl Kills {
-    fn all(&self) -> usize {
-        self.before + self.between + self.after + self.about_to_leave
-    }
-}
-
-/// Kills hosts at random moments of calls that renew, until there were enough of each kind and in all.
-fn kill_at_random(seed: u64, enough: usize, in_all: usize) -> Kills {
-    let story = story(&json!({ "once": true, "slow": 40 }));
-    story.connect("discovered", &[]);
-    // The API's log tells the runs apart.
-    let run = |name: &str| story.url(&format!("/api/me?run={name}")).to_string();
-    let call = |input: &str| story.attache.run(&["call", "oauth", "send", "--input", input]).json();
-    assert_eq!(call(&run("first"))["status"], 200);
-    // How long one takes; the moments are spread over that, but for when a process has only just started.
-    let began = Instant::now();
-    assert_eq!(call(&run("second"))["status"], 200);
-    let longest = began.elapsed();
-    let (mut kills, mut random) = (Kills::default(), seed);
-    for round in 0.. {
-        if kills.before >= enough && kills.between >= enough && kills.after >= enough && kills.all() >= in_all {
-            break;
-        }
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let share = 0.25 + 0.85 * (random >> 33) as f64 / f64::from(u32::MAX >> 1);
-        let (killed, next) = (format!("killed-{round}"), format!("next-{round}"));
-        let asked_before = story.oidc.asked().len();
-        let input = run(&killed);
-        let mut running = story.attache.begin(&["call", "oauth", "send", "--input", &input]);
-        let moment = Instant::now() + longest.mul_f64(share);
-        while Instant::now() < moment {
-            thread::yield_now();
-        }
-        running.kill();
-        let answer = call(&run(&next));
-        // Whatever the killed host had sent, the provider had it before what the next one sent.
-        let asked = story.oidc.asked();
-        let refused = |run: &str| asked.iter().any(|it| it.0["run"] == run && it.0["refused"] == true);
-        let works = answer["status"] == 200;
-        let renewals = asked[asked_before..].iter().filter(|it| it.0["grant"] == "refresh_token").count();
-        // The next host renews where its token was used already, unless it knows that an answer was lost.
-        let by_the_next = usize::from(works && refused(&next));
-        let sent = renewals > by_the_next;
-        if !refused(&killed) {
-            assert!(!sent && works, "it did not renew, and {answer}");
-            continue;
-        }
-        match (sent, works) {
-            (false, true) => kills.before += 1,
-            (true, true) => kills.after += 1,
-            (true, false) => kills.between += 1,
-            (false, false) => kills.about_to_leave += 1,
-        }
-        if !works {
-            let why = answer["sentence"].as_str().unwrap();
-            assert!(why.contains("its answer was lost"), "{why}");
-            story.finish(story.attache.begin(&["connection", "reconnect", "oauth", "--timeout", "60"]));
-        }
-    }
-    no_token_was_presented_twice(&story.oidc);
-    kills
-}
-
-#[test]
-fn hosts_killed_at_any_moment_of_a_refresh_never_present_a_token_twice() {
-    // Side by side, since each waits for processes; together two hundred refreshes that a kill ended, thirty of each kind.
-    let all: Vec<_> = thread::scope(|scope| {
-        let running: Vec<_> = (1..=4).map(|seed| scope.spawn(move || kill_at_random(seed, 8, 50))).collect();
-        running.into_iter().map(|it| it.join().unwrap()).collect()
-    });
-    let sum = |of: fn(&Kills) -> usize| all.iter().map(of).sum::<usize>();
-    let counts = (sum(|it| it.before), sum(|it| it.between), sum(|it| it.after));
-    let (total, odd) = (sum(Kills::all), sum(|it| it.about_to_leave));
-    println!("before, between, after: {counts:?}, about to leave: {odd}, of {total} kills");
-    assert!(counts.0 >= 30 && counts.1 >= 30 && counts.2 >= 30 && total >= 200, "{counts:?} of {total}");
-    // The mark has to be on the disk before the first byte leaves, and no host can do both at once: whoever is killed there
-    // has asked nobody and cannot know it. It is kept as narrow as a system call.
-    assert!(odd * 50 <= total, "{odd} of {total} connections were marked although the provider had never been asked");
 }
 
 #[test]

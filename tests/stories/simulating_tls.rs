@@ -15,15 +15,15 @@ use crate::serving::Host;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_attache-under-test");
 
-struct Story {
-    attache: Attache,
-    url: String,
+pub(crate) struct Story {
+    pub(crate) attache: Attache,
+    pub(crate) url: String,
     _provider: Host,
-    machine: Attache,
+    pub(crate) machine: Attache,
 }
 
 /// A provider that knows `my-app` by this, and a host that trusts it.
-fn story(known_by: &str, quirks: &[&str]) -> Story {
+pub(crate) fn story(known_by: &str, quirks: &[&str]) -> Story {
     let (attache, machine) = (Attache::new(BINARY), Attache::new(BINARY));
     let trusted = machine.folder().join("simulated.pem").to_str().unwrap().to_owned();
     let (flag, file) = known_by.split_once(' ').unwrap();
@@ -41,13 +41,13 @@ fn story(known_by: &str, quirks: &[&str]) -> Story {
 }
 
 impl Story {
-    fn told(&self, path: &str) -> Value {
+    pub(crate) fn told(&self, path: &str) -> Value {
         let client = reqwest::blocking::Client::builder().danger_accept_invalid_certs(true).build().unwrap();
         serde_json::from_str(&client.get(format!("{}{path}", self.url)).send().unwrap().text().unwrap()).unwrap()
     }
 
     /// Where certificates are asked for, where that is not everywhere.
-    fn mutual(&self) -> Option<String> {
+    pub(crate) fn mutual(&self) -> Option<String> {
         let metadata = self.told("/.well-known/oauth-authorization-server");
         let token = metadata["mtls_endpoint_aliases"]["token_endpoint"].as_str()?;
         Some(token.trim_end_matches("/token").to_owned())
@@ -73,12 +73,17 @@ impl Story {
         running.ended()
     }
 
-    /// Calls until the token was renewed.
-    #[track_caller]
-    fn is_renewed(&self) {
+    /// Moves the provider's clock beyond every access token.
+    pub(crate) fn advance(&self) {
         let client = reqwest::blocking::Client::builder().danger_accept_invalid_certs(true).build().unwrap();
         let moved = client.post(format!("{}/simulate/clock", self.url)).body(json!({ "advance": 100_000 }).to_string());
         assert!(moved.header("content-type", "application/json").send().unwrap().status().is_success());
+    }
+
+    /// Calls until the token was renewed.
+    #[track_caller]
+    fn is_renewed(&self) {
+        self.advance();
         let seen = self.attache.call("oauth", "send", &json!({ "url": format!("{}/api/me", self.url) }));
         assert_eq!(seen["status"], 200, "{seen}");
         let log = self.told("/simulate/log");

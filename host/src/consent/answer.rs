@@ -3,12 +3,14 @@
 use http::{HeaderMap, header::CONTENT_TYPE};
 use serde_json::{Map, Value};
 
+use super::twice;
 use crate::{manifest::declared::CaptureFrom, secret::Secret, transport::Incoming};
 
 /// An answer that values are taken from.
 pub(super) struct Answer {
     headers: HeaderMap,
     content: Value,
+    twice: bool,
 }
 
 impl Answer {
@@ -17,13 +19,25 @@ impl Answer {
         let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let text = String::from_utf8_lossy(&answer.body);
-        let content = match kind.as_str() {
-            "application/x-www-form-urlencoded" => form(&text),
-            kind if kind.ends_with("/xml") || kind.ends_with("+xml") => xml(&text),
+        let (content, twice) = match kind.as_str() {
+            "application/x-www-form-urlencoded" => (form(&text), twice::in_form(&text)),
+            // An element that is there again is one of a list.
+            kind if kind.ends_with("/xml") || kind.ends_with("+xml") => (xml(&text), false),
             // Many services that answer with JSON call it something else.
-            _ => serde_json::from_str(&text).ok(),
+            _ => (serde_json::from_str(&text).ok(), twice::in_json(&text)),
         };
-        Self { headers: answer.headers, content: content.unwrap_or_else(|| Value::from(text.into_owned())) }
+        let content = content.unwrap_or_else(|| Value::from(text.into_owned()));
+        Self { headers: answer.headers, content, twice }
+    }
+
+    /// Whether it has a member twice: the last was taken, and another reader may take the first.
+    pub(super) fn says_twice(&self) -> bool {
+        self.twice
+    }
+
+    /// All of it.
+    pub(super) fn content(&self) -> &Value {
+        &self.content
     }
 
     /// The value there, if there is one.

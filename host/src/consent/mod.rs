@@ -19,6 +19,7 @@ mod source;
 mod step;
 mod terms;
 mod turn;
+mod twice;
 mod visit;
 
 pub(crate) use access::sign_in_urls;

@@ -20,6 +20,7 @@ use crate::{
     error::{Error, Kind},
     manifest::{
         Parameter, Values,
+        declared::CaptureFrom,
         jwt::{Jwt, Jwts},
         login::{Body, Call, Capture},
         template::{Landing, Moment, Template},
@@ -121,6 +122,11 @@ impl Way {
             let answer = self.exchange(outgoing, subject, number + 1).await.map_err(later)?;
             judge(answer.status, &origin).map_err(later)?;
             let answer = Answer::read(answer);
+            if answer.says_twice() && step.capture.iter().any(|it| matches!(it.at, CaptureFrom::Answer(_))) {
+                return Err(Failure::Refused(Kind::ReconnectNeeded.error(format!(
+                    "The answer of {origin} to the sign-in has a member twice, so that nobody can tell which one counts."
+                ))));
+            }
             for capture in &step.capture {
                 keep(capture, &answer, &origin, &mut values, &mut captured).map_err(Failure::Refused)?;
             }

@@ -195,6 +195,15 @@ fn traded() -> AuthOption {
     it
 }
 
+/// A certificate that was typed is shown in the TLS handshake where tokens are asked for (RFC 8705, 2), and nowhere else.
+fn certified() -> AuthOption {
+    let shown = Attachment::ClientCertificate(("{certificate}".into(), "{key}".into()));
+    let grants = Its::Grants(vec![Grant::AuthorizationCode, Grant::DeviceCode]);
+    let mut it = oauth2("certified", vec![issuer(), grants, Its::TokenAttach(vec![shown])]);
+    it.parameters.extend(["certificate", "key"].map(|name| parameter(name, Kind::Secret, vec![])));
+    it
+}
+
 /// Some of it is the app's to give.
 fn of_app() -> AuthOption {
     let mut it = oauth2("of-app", vec![issuer()]);
@@ -331,6 +340,7 @@ impl Manifest for Oauth {
                 keyed(),
                 signed(),
                 traded(),
+                certified(),
                 of_app(),
             ],
             &[("connection", Effect::Read)],

@@ -1,10 +1,10 @@
 //! What a token endpoint answers (RFC 6749, 5): a token, a refusal, or neither.
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use oauth2::basic::{BasicErrorResponse, BasicErrorResponseType};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
 
 use super::{Client, device};
 use crate::{
@@ -45,7 +45,15 @@ pub(super) fn read(
 ) -> Result<Captured, Failure> {
     let status = incoming.status.as_u16();
     let wait = pause::asked(&incoming.headers).map(|wait| wait.min(LONGEST_WAIT));
+    // What is no JSON comes of something that stands before the provider: a gateway, a page that says to come back later.
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&incoming.body).is_ok();
     let refusal = serde_json::from_slice::<BasicErrorResponse>(&incoming.body).ok();
+    let answer = Answer::read(incoming);
+    // In a form, too; and in JSON that is in no encoding that JSON may be in.
+    let refusal = refusal.or_else(|| {
+        let content = Some(answer.content()).filter(|_| !answer.says_twice())?;
+        BasicErrorResponse::deserialize(content).ok()
+    });
     let refusal = refusal.filter(|refusal| !refusal.error().as_ref().is_empty());
     // Some say with 429 that nobody has decided yet.
     if let Some(undecided) = refusal.as_ref().and_then(undecided) {
@@ -68,8 +76,6 @@ pub(super) fn read(
                 "{origin} issues no token: it answered with status {status}, which is no answer of OAuth 2.0."
             ))
         };
-        // What is no JSON comes of something that stands before the provider: a gateway, a page that says to come back later.
-        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&incoming.body).is_ok();
         return Err(match status {
             400 | 401 if is_json => Failure::Refused(
                 error(Kind::ReconnectNeeded).hint("`attache connection reconnect NAME` signs in again."),
@@ -83,10 +89,9 @@ pub(super) fn read(
             _ => Failure::later(error(Kind::ServiceFailed).hint("It is asked again later."), wait),
         });
     }
-    if has_members_twice(&incoming.body) {
+    if answer.says_twice() {
         return Err(odd(origin, "it has a member twice, so that nobody can tell which one counts"));
     }
-    let answer = Answer::read(incoming);
     let text_at = |pointer: &str| answer.find(&CaptureFrom::Answer(pointer.into())).filter(|found| !found.is_empty());
     if let Some(kind) = text_at("/token_type").and_then(|kind| String::from_utf8(kind.expose().to_vec()).ok())
         && BOUND.contains(&kind.to_ascii_lowercase().as_str())
@@ -95,8 +100,8 @@ pub(super) fn read(
     }
     let mut captured = Captured::default();
     for name in [ACCESS_TOKEN, REFRESH_TOKEN] {
-        if let Some(token) = text_at(&format!("/{name}")) {
-            captured.values.insert(name.to_owned(), token);
+        if let Some(token) = answer.content()[name].as_str().filter(|token| !token.is_empty()) {
+            captured.values.insert(name.to_owned(), Secret::new(token));
         }
     }
     if let Some(lifetime) = text_at("/expires_in") {
@@ -108,10 +113,19 @@ pub(super) fn read(
             step::keep(capture, &answer, origin, values, &mut captured).map_err(Failure::Lost)?;
         }
     }
-    if !captured.values.contains_key(ACCESS_TOKEN) {
+    let tokens = [ACCESS_TOKEN, REFRESH_TOKEN].map(|name| captured.values.get(name));
+    if tokens[0].is_none() {
         return Err(odd(origin, "there is no access token in it"));
     }
+    if !tokens.into_iter().flatten().all(is_sendable) {
+        return Err(odd(origin, "a token in it has characters that no token may have"));
+    }
     Ok(captured)
+}
+
+/// RFC 6749, A.12 and A.17.
+fn is_sendable(token: &Secret) -> bool {
+    token.expose().iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn split_scopes(client: &Client, scope: &Secret) -> Vec<String> {
@@ -199,69 +213,4 @@ fn odd(origin: &str, why: &str) -> Failure {
     Failure::Lost(
         Kind::ServiceFailed.error(format!("The answer of {origin} to a token request cannot be used: {why}.")),
     )
-}
-
-/// Whether any object of a JSON text has a name twice (RFC 8259, 4 leaves open which one counts). What is no JSON has none.
-fn has_members_twice(body: &[u8]) -> bool {
-    let mut twice = false;
-    let mut json = serde_json::Deserializer::from_slice(body);
-    // An answer that is no JSON may be of another kind; whoever reads it decides.
-    let _ = Once(&mut twice).deserialize(&mut json);
-    twice
-}
-
-struct Once<'a>(&'a mut bool);
-
-impl<'de> DeserializeSeed<'de> for Once<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Once<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
-            *self.0 |= !seen.insert(name);
-            map.next_value_seed(Once(self.0))?;
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Once(self.0))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
 }
