@@ -98,18 +98,55 @@ fn what_the_sign_in_gave_is_exchanged_for_a_longer_one_and_that_is_used_and_prov
 }
 
 #[test]
-fn a_token_that_runs_out_is_exchanged_itself_since_there_is_no_refresh_token() {
+fn a_token_is_exchanged_itself_while_it_is_good_since_there_is_no_refresh_token() {
+    // Regression: it was exchanged when it had all but run out, and one that nobody used in that minute was lost.
     with_names(&NAMES, |world| {
         let story = story(world);
-        story.double.let_it("lifetime/1");
+        story.double.let_it("lifetime/6");
         story.connect_person();
-        // Called until it has run out, which is after a second.
+        // Called until half of its time is over.
         while story.exchanges().len() < 2 {
             story.call("get-me", json!({}));
         }
         let exchanges = story.exchanges();
         assert_eq!(exchanges[1]["presented"], exchanges[0]["given"]);
         assert!(exchanges.iter().all(|asked| asked["status"] == 200), "{exchanges:?}");
+        let asked = story.double.asked_for("/v24.0/me");
+        assert!(asked.iter().all(|asked| asked["status"] == 200), "nothing had run out: {asked:?}");
+    });
+}
+
+#[test]
+fn an_exchange_that_fails_costs_nothing_and_is_made_later() {
+    for (how, status) in [("limited", 403), ("away", 503), ("lost", 200)] {
+        with_names(&NAMES, |world| {
+            let story = story(world);
+            story.double.let_it("lifetime/20");
+            story.connect_person();
+            story.double.let_it(&format!("exchange/{how}"));
+            while story.exchanges().len() < 3 {
+                assert_eq!(story.call("get-me", json!({}))["name"], "Jo Doe", "what is good yet is used");
+            }
+            let exchanges = story.exchanges();
+            assert_eq!(exchanges[1]["status"], status, "{how}: {exchanges:?}");
+            assert_eq!(exchanges[2]["presented"], exchanges[0]["given"], "{how}: {exchanges:?}");
+            let asked = story.double.asked_for("/v24.0/me");
+            assert!(asked.iter().all(|asked| asked["status"] == 200), "{how}: {asked:?}");
+        });
+    }
+}
+
+#[test]
+fn a_token_that_has_run_out_is_said_to_have_in_facebooks_words() {
+    with_names(&NAMES, |world| {
+        let story = story(world);
+        story.double.let_it("lifetime/1");
+        story.connect_person();
+        let mut ended = story.attache.try_call("facebook", "get-me", &json!({}));
+        while ended.code == Some(0) {
+            ended = story.attache.try_call("facebook", "get-me", &json!({}));
+        }
+        ended.refused(4, "It says: “Error validating access token: Session has expired.”");
     });
 }
 

@@ -183,6 +183,15 @@ fn a_provider_without_renewal_tokens_exchanges_the_token_itself() {
 }
 
 #[test]
+fn a_token_that_is_traded_itself_is_kept_alive_where_nobody_calls() {
+    // Regression: only what had a renewal token was, so that sixty days without a call ended such a connection.
+    let at = signed_in("exchange-access-token", "exchanged");
+    let renewed = |idle| at.embedded.block_on(at.embedded.host().keep_alive(idle)).unwrap();
+    assert_eq!((renewed(Duration::from_secs(3_600)), renewed(Duration::ZERO)), (0, 1));
+    at.is_called();
+}
+
+#[test]
 fn however_a_lifetime_is_told_the_token_is_used() {
     for quirk in ["expires-string", "expires-missing", "expires-huge"] {
         works(quirk, "plain");

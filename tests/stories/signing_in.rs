@@ -295,7 +295,7 @@ fn a_wrong_password_makes_no_connection_and_is_not_repeated() {
     let refused =
         embedded.connect("me", "form", &service, &[("user", "jo"), ("!password", &canary.secret)]).unwrap_err();
     assert_eq!(refused.kind(), Kind::ReconnectNeeded);
-    assert!(refused.message().contains("refuses to sign in with what was typed"), "{refused}");
+    assert!(refused.message().contains("refuses to sign in with what it was given"), "{refused}");
     canary.is_not_in("the refusal", refused.message().as_bytes());
     assert!(embedded.host().book("default").unwrap().connections().unwrap().is_empty());
 }

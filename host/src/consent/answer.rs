@@ -35,6 +35,11 @@ impl Answer {
         self.twice
     }
 
+    /// Its headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// All of it.
     pub(super) fn content(&self) -> &Value {
         &self.content

@@ -13,6 +13,7 @@ mod callback;
 mod elsewhere;
 pub mod oauth2;
 mod records;
+mod refusal;
 mod sending;
 mod sign_in;
 mod source;

@@ -52,7 +52,7 @@ impl SignIn {
     ) -> Self {
         // Nobody else signs in for a connection that is not there yet.
         let turn = if kept.is_some() { turns.of(connection) } else { Arc::default() };
-        Self(Arc::new(Renewal { source, typed, way, elsewhere, turn, kept, held: Mutex::default() }))
+        Self(Arc::new(Renewal { source, typed, way, elsewhere, connection, turn, kept, held: Mutex::default() }))
     }
 
     /// Takes a first token, which the account's owner just agreed to.
@@ -168,7 +168,8 @@ impl Credentials for SignIn {
             let renews = captured.refused.is_none() && it.source.renews(&captured);
             let now = Timestamp::now().as_second();
             // One of the future was noted by a clock that was wrong.
-            renews && (captured.obtained.saturating_add(idle) <= now || captured.obtained > now)
+            let is_idle = captured.obtained.saturating_add(idle) <= now || captured.obtained > now;
+            renews && (is_idle || (it.source.trades_the_token(&captured) && !it.is_good_for_a_while(&captured)))
         });
         if due {
             self.sign_in(turn, subject).await?;
@@ -196,9 +197,11 @@ impl Credentials for SignIn {
         if useless {
             return Ok(None);
         }
-        let spends = it.source.spends(it.captured().as_ref());
+        let before = it.captured();
+        let is_once =
+            it.source.spends(before.as_ref()) || before.is_some_and(|before| it.source.trades_the_token(&before));
         let held = self.sign_in(turn, subject).await?;
-        if spends {
+        if is_once {
             *lock(&it.turn.after_refusal) = Some((held.generation, Instant::now()));
         }
         it.turn.stand(subject)?;

@@ -6,12 +6,15 @@ use super::{
     App, Captured, Discovered,
     oauth2::{Client, Given},
     sign_in::with_captured,
-    step::{Failure, Way},
+    step::{Failure, Keep, Way},
 };
 use crate::{
     audit::Subject,
     error::{Error, Kind, Result},
-    manifest::{AuthOption, Login, Parameter, Scheme, Values, login::REFRESH_TOKEN},
+    manifest::{
+        AuthOption, Login, Parameter, Scheme, Values,
+        login::{ACCESS_TOKEN, Call, REFRESH_TOKEN},
+    },
     transport::Before,
 };
 
@@ -47,7 +50,7 @@ impl Source {
         before: Option<&Captured>,
         subject: &Subject,
         sending: Option<Before>,
-        keep: &(dyn Fn(&Captured) -> Result<()> + Sync),
+        keep: &Keep<'_>,
     ) -> Result<Captured, Failure> {
         let login = match (self, before) {
             (Source::Login(login), _) => login,
@@ -58,7 +61,7 @@ impl Source {
         };
         if let Some(before) = before.filter(|_| !login.refresh.is_empty()) {
             let values = with_captured(&self.captured(), typed.clone(), before).map_err(Failure::Refused)?;
-            match way.run(&login.refresh, &values, subject, sending).await {
+            match way.run(&login.refresh, &values, subject, sending, None).await {
                 Ok(captured) => return Ok(captured.over(before)),
                 // What was captured is no good any longer; what was typed may be.
                 Err(Failure::Refused(_)) if login.visit.is_none() => {}
@@ -68,7 +71,7 @@ impl Source {
         if login.visit.is_some() {
             return Err(Failure::Refused(only_a_person(subject)));
         }
-        way.run(&login.steps, typed, subject, None).await
+        way.run(&login.steps, typed, subject, None, None).await
     }
 
     /// What it captures.
@@ -89,7 +92,15 @@ impl Source {
 
     /// Whether it holds something that may die of idleness.
     pub(super) fn renews(&self, captured: &Captured) -> bool {
-        captured.holds(REFRESH_TOKEN) && self.spends(Some(captured))
+        (captured.holds(REFRESH_TOKEN) && self.spends(Some(captured))) || self.trades_the_token(captured)
+    }
+
+    /// Whether what it holds is good for nothing once it has run out, and only a person gets it anew.
+    pub(super) fn trades_the_token(&self, captured: &Captured) -> bool {
+        match self {
+            Source::Oauth2(client) => trade_the_token(&client.settings.refresh, captured),
+            Source::Login(login) => login.visit.is_some() && trade_the_token(&login.refresh, captured),
+        }
     }
 
     /// Whether asking spends something that cannot be used twice.
@@ -97,7 +108,9 @@ impl Source {
         match (self, before) {
             (Source::Oauth2(client), Some(before)) => client.spends(before),
             // What else there would be to begin with again, only a person brings.
-            (Source::Login(login), Some(_)) => login.visit.is_some() && !login.refresh.is_empty(),
+            (Source::Login(login), Some(before)) => {
+                login.visit.is_some() && !login.refresh.is_empty() && !trade_the_token(&login.refresh, before)
+            }
             (_, None) => false,
         }
     }
@@ -109,6 +122,12 @@ impl Source {
             Source::Oauth2(client) => client.can_renew(before),
         }
     }
+}
+
+/// Whether these steps of a refresh trade the access token itself for a newer one, for as long as it is good: there is no renewal
+/// token. The old one stays what it is, so that nothing is spent.
+pub(super) fn trade_the_token(steps: &[Call], captured: &Captured) -> bool {
+    steps.first().is_some_and(|first| first.presents(ACCESS_TOKEN)) && !captured.holds(REFRESH_TOKEN)
 }
 
 fn only_a_person(subject: &Subject) -> Error {

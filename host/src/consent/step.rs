@@ -7,12 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use url::{Url, form_urlencoded};
 use uuid::Uuid;
 
-use super::{App, Captured, answer::Answer};
+use super::{App, Captured, answer::Answer, refusal};
 use crate::{
     audit::{Audit, Event, Subject},
     credential::{self, Existing},
@@ -23,7 +23,7 @@ use crate::{
         declared::CaptureFrom,
         jwt::{Jwt, Jwts},
         login::{Body, Call, Capture},
-        template::{Landing, Moment, Template},
+        template::{Landing, Moment, Template, Value},
     },
     origin::Origin,
     secret::Secret,
@@ -49,6 +49,9 @@ pub(crate) struct Way {
     /// The origins that the account's owner agreed to; none while there is no consent yet.
     pub(crate) agreed: Option<BTreeSet<String>>,
 }
+
+/// Keeps what was captured so far, before it is used for anything.
+pub(crate) type Keep<'a> = dyn Fn(&Captured) -> Result<(), Error> + Sync + 'a;
 
 /// Why a sign-in gave nothing.
 pub(crate) enum Failure {
@@ -102,33 +105,50 @@ impl Failure {
 
 impl Way {
     /// Runs steps in order. `values` are what was typed and, for a refresh, what was captured before; `before` is done before
-    /// the first of them leaves.
+    /// the first of them leaves, and `kept` where there are more to come: the next time begins with what was kept.
     pub(super) async fn run(
         &self,
         steps: &[Call],
         values: &Values,
         subject: &Subject,
         mut before: Option<Before>,
+        kept: Option<&Keep<'_>>,
     ) -> Result<Captured, Failure> {
         let mut values = values.clone();
         let mut captured = Captured::default();
         for (number, step) in steps.iter().enumerate() {
-            // What an earlier step brought is lost with a later one that fails, and asking for it again may spend something.
-            let later = |failure: Failure| if number > 0 { failure.after_a_token() } else { failure };
+            let later = |failure: Failure| match (number, kept, failure) {
+                (0, _, failure) => failure,
+                (_, Some(_), Failure::Lost(error)) => Failure::Later(error, None),
+                (_, Some(_), failure) => failure,
+                // What an earlier step brought is lost with a later one that fails, and asking for it again may spend something.
+                (_, None, failure) => failure.after_a_token(),
+            };
             let moment = Moment::now();
-            let mut outgoing = request(step, &self.jwts, &values, &moment).map_err(Failure::Unsent).map_err(later)?;
+            let filled = request(step, &self.jwts, &values, &moment).map_err(Failure::Unsent).map_err(later)?;
+            let (mut outgoing, made) = filled;
             outgoing.before = before.take();
             let origin = outgoing.url.origin().ascii_serialization();
             let answer = self.exchange(outgoing, subject, number + 1).await.map_err(later)?;
-            judge(answer.status, &origin).map_err(later)?;
+            let status = answer.status;
             let answer = Answer::read(answer);
+            let says = refusal::says(answer.content(), values.secret().values().chain(&made));
+            refusal::judge(status, &answer, &origin, &says).map_err(later)?;
             if answer.says_twice() && step.capture.iter().any(|it| matches!(it.at, CaptureFrom::Answer(_))) {
                 return Err(Failure::Refused(Kind::ReconnectNeeded.error(format!(
                     "The answer of {origin} to the sign-in has a member twice, so that nobody can tell which one counts."
                 ))));
             }
             for capture in &step.capture {
-                keep(capture, &answer, &origin, &mut values, &mut captured).map_err(Failure::Refused)?;
+                keep(capture, &answer, (&origin, &says), &mut values, &mut captured).map_err(|error| {
+                    match refusal::passes(answer.content()) {
+                        true => later(Failure::Later(error, refusal::wait(answer.headers()))),
+                        false => Failure::Refused(error),
+                    }
+                })?;
+            }
+            if let Some(kept) = kept.filter(|_| number + 1 < steps.len()) {
+                kept(&captured).map_err(Failure::Lost)?;
             }
         }
         refuse_reflected(steps.iter().flat_map(|step| &step.capture), &values).map_err(Failure::Refused)?;
@@ -210,17 +230,22 @@ pub(super) fn refuse_reflected<'a>(
     Ok(())
 }
 
-fn request(step: &Call, jwts: &[Jwt], values: &Values, moment: &Moment) -> Result<Outgoing, Error> {
-    let made = Jwts::new(jwts);
-    let scope = made.over(values, moment);
+/// A step's request, and the secrets that were made for it beside the values.
+fn request(step: &Call, jwts: &[Jwt], values: &Values, moment: &Moment) -> Result<(Outgoing, Vec<Secret>), Error> {
+    let tokens = Jwts::new(jwts);
+    let scope = tokens.over(values, moment);
+    let mut made = Vec::new();
     let unfit = |what: &str, why: &dyn std::fmt::Display| {
         Kind::ReconnectNeeded
             .error(format!("{what} of the sign-in cannot be filled in: {why}."))
             .hint("Correct the values with `attache connection reconnect NAME`.")
     };
     let url = step.url.fill(&scope, moment).map_err(|why| unfit("A URL", &why))?;
-    let fill =
-        |template: &Template, landing| template.fill(&scope, landing, moment).map_err(|why| unfit("The content", &why));
+    let mut fill = |template: &Template, landing| {
+        let filled = template.fill(&scope, landing, moment).map_err(|why| unfit("The content", &why))?;
+        made.extend(filled.iter().cloned().flat_map(Value::into_secrets));
+        Ok::<_, Error>(filled)
+    };
     let mut headers = HeaderMap::new();
     let body = match &step.body {
         Body::Empty => Bytes::new(),
@@ -239,7 +264,9 @@ fn request(step: &Call, jwts: &[Jwt], values: &Values, moment: &Moment) -> Resul
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             let filled = json.fill(&scope, moment).map_err(|why| unfit("The content", &why))?;
             let filled = filled.ok_or_else(|| unfit("The content", &"a value is missing"))?;
-            Bytes::copy_from_slice(filled.bytes())
+            let content = Bytes::copy_from_slice(filled.bytes());
+            made.extend(filled.into_secrets());
+            content
         }
         Body::Xml(template) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"));
@@ -248,42 +275,25 @@ fn request(step: &Call, jwts: &[Jwt], values: &Values, moment: &Moment) -> Resul
         }
     };
     let mut outgoing = Outgoing::new(step.method.clone(), url.expose().clone(), headers, body);
-    credential::attach(&step.attach, jwts, values, moment, Existing::Replace, &mut outgoing)?;
-    Ok(outgoing)
+    made.extend(credential::attach(&step.attach, jwts, values, moment, Existing::Replace, &mut outgoing)?.values);
+    Ok((outgoing, made))
 }
 
-fn judge(status: StatusCode, origin: &str) -> Result<(), Failure> {
-    match status.as_u16() {
-        // A redirect after a form was accepted is not followed: what is wanted stands in its headers.
-        200..=399 => Ok(()),
-        408 | 425 | 429 | 500.. => Err(Failure::Later(
-            Kind::ServiceFailed
-                .error(format!("Signing in at {origin} failed: it answered with status {status}."))
-                .hint("Try again later."),
-            None,
-        )),
-        _ => Err(Failure::Refused(
-            Kind::ReconnectNeeded
-                .error(format!("{origin} refuses to sign in with what was typed: it answered with status {status}."))
-                .hint("`attache connection reconnect NAME` asks for it again."),
-        )),
-    }
-}
-
+/// Keeps what an answer has, `from` whose origin, with what it says beside it.
 pub(super) fn keep(
     capture: &Capture,
     answer: &Answer,
-    origin: &str,
+    from: (&str, &str),
     values: &mut Values,
     captured: &mut Captured,
 ) -> Result<(), Error> {
-    keep_found(capture, answer.find(&capture.at), origin, values, captured)
+    keep_found(capture, answer.find(&capture.at), from, values, captured)
 }
 
 pub(super) fn keep_found(
     capture: &Capture,
     found: Option<Secret>,
-    origin: &str,
+    (origin, says): (&str, &str),
     values: &mut Values,
     captured: &mut Captured,
 ) -> Result<(), Error> {
@@ -295,7 +305,7 @@ pub(super) fn keep_found(
         }
         return Err(Kind::ReconnectNeeded
             .error(format!(
-                "The answer of {origin} to the sign-in has no `{name}`, so it refused, or is another service."
+                "The answer of {origin} to the sign-in has no `{name}`, so it refused, or is another service.{says}"
             ))
             .hint("`attache connection reconnect NAME` asks for what was typed again."));
     };

@@ -65,7 +65,7 @@ impl Visiting {
             redirect_uri.set_path(&path);
         }
         let values = with_own(typed, &redirect_uri, &state).map_err(Failure::Unsent)?;
-        let captured = way.run(&login.steps[..visit.after], &values, subject, None).await?;
+        let captured = way.run(&login.steps[..visit.after], &values, subject, None, None).await?;
         let values = with_captured(&captured_by(login), values, &captured).map_err(Failure::Refused)?;
         let url = visit.url.fill(&values, &Moment::now()).map_err(|why| {
             Failure::Unsent(
@@ -121,7 +121,7 @@ impl Visiting {
     ) -> Result<Captured, Failure> {
         let (mut values, mut brought) = (self.values.clone(), Captured::default());
         self.take(visit, came, &mut values, &mut brought).map_err(Failure::Refused)?;
-        let after = way.run(&login.steps[visit.after..], &values, subject, None).await?;
+        let after = way.run(&login.steps[visit.after..], &values, subject, None, None).await?;
         let expires = after.expires.or(brought.expires).or(self.captured.expires);
         Ok(Captured { expires, ..after.over(&brought.over(&self.captured)) })
     }
@@ -139,7 +139,7 @@ impl Visiting {
                     .get("error")
                     .map_or_else(|| came_without(name), |error| said_no(error, parameters.get("error_description"))));
             }
-            keep_found(capture, found.map(|value| Secret::new(value.as_str())), "The page", values, brought)?;
+            keep_found(capture, found.map(|value| Secret::new(value.as_str())), ("The page", ""), values, brought)?;
         }
         refuse_reflected(&visit.capture, values)
     }

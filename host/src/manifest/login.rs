@@ -72,6 +72,20 @@ pub struct Call {
     pub capture: Vec<Capture>,
 }
 
+impl Call {
+    /// Whether it presents the value of this name.
+    pub fn presents(&self, name: &str) -> bool {
+        let in_body: Vec<&Template> = match &self.body {
+            Body::Empty => Vec::new(),
+            Body::Form(fields) => fields.iter().map(|(_, value)| value).collect(),
+            Body::Json(json) => json.templates(),
+            Body::Xml(template) => vec![template],
+        };
+        let attached = self.attach.iter().flat_map(Attachment::templates);
+        self.url.names().chain(in_body.into_iter().chain(attached).flat_map(Template::names)).any(|it| it == name)
+    }
+}
+
 /// The content of a request.
 #[derive(Debug, Clone)]
 pub enum Body {

@@ -137,6 +137,24 @@ fn located_looks_up() -> AuthOption {
     it
 }
 
+/// Renewed by steps of its own: with the renewal token, and then it is looked up whose the new one is.
+fn in_steps() -> AuthOption {
+    let captured = ["access_token", "refresh_token"].map(|name| capture(name, Origin::Answer(format!("/{name}"))));
+    let renew = Step::Call(Call {
+        method: "POST".into(),
+        url: "{issuer}/token".into(),
+        attach: vec![],
+        body: Body::Form(pairs(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", "{client_id}"),
+            ("client_secret", "{client_secret}"),
+            ("refresh_token", "{refresh_token}"),
+        ])),
+        capture: captured.into(),
+    });
+    oauth2("in-steps", vec![issuer(), Its::Refresh(vec![renew, look_up("{issuer}/api/me")])])
+}
+
 fn look_up(url: &str) -> Step {
     Step::Call(Call {
         method: "GET".into(),
@@ -331,6 +349,7 @@ impl Manifest for Oauth {
                         Its::AfterToken(vec![look_up("{issuer}/api/me")]),
                     ],
                 ),
+                in_steps(),
                 located(),
                 located_looks_up(),
                 located_by("located-by-domain", "api_domain"),

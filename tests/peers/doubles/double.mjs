@@ -35,9 +35,11 @@ const body = async (request) => {
     : Object.fromEntries(new URLSearchParams(text));
 };
 
-const send = (response, { status, body, headers }) => {
+const send = (response, { status, body, headers, lost }) => {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
   const type = typeof body === 'string' ? 'text/plain' : 'application/json; charset=utf-8';
+  // A connection that breaks where an answer should be.
+  if (lost) return response.destroy();
   response.writeHead(status, { 'content-type': type, ...headers });
   response.end(status === 204 ? undefined : text);
 };

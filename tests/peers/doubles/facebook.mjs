@@ -3,6 +3,7 @@
 //
 // told: lifetime/SECONDS   how long long-lived tokens are good from now on
 //       refuse/CODE        the next request of the API fails with this code
+//       exchange/HOW       the next exchange is `limited` as requests are, answered with 503 (`away`), or never answered (`lost`)
 //       prove              every request of the API needs an appsecret_proof, as an app can demand
 
 import { createHmac, randomBytes } from 'node:crypto';
@@ -16,11 +17,12 @@ const codes = new Map();
 const tokens = new Map();
 let lifetime = 5183944;
 let refuse;
+let exchange;
 let prove = false;
 
 const grant = (about, expires_in) => {
   const access_token = `EAA${randomBytes(30).toString('hex')}`;
-  tokens.set(access_token, about);
+  tokens.set(access_token, { ...about, ends: expires_in ? Date.now() + expires_in * 1000 : Infinity });
   return { access_token, token_type: 'bearer', ...(expires_in ? { expires_in } : {}) };
 };
 // What a page's token is stays the same for whoever manages it.
@@ -29,12 +31,24 @@ const pageTokens = new Map(pages.map((page) => [page.id, grant({ page }).access_
 const failed = (code, message, type = 'OAuthException', status = 400, more = {}) =>
   answer(status, { error: { message, type, code, ...more, fbtrace_id: 'AbCdEfGhIjKlMnOpQrStUv' } });
 
+// As every request that presents a token is answered where that has run out.
+const ended = () => failed(190, 'Error validating access token: Session has expired.', 'OAuthException', 400, { error_subcode: 463 });
+const isOver = (about) => about.ends <= Date.now();
+const limited = () => failed(4, '(#4) Application request limit reached', 'OAuthException', 403, { is_transient: true });
+
 const token = (params) => {
   if (params.client_id !== APP.id) return failed(101, 'Error validating application. Cannot get application info due to a system error.');
   if (params.client_secret !== APP.secret) return failed(1, 'Error validating client secret.');
   if (params.grant_type === 'fb_exchange_token') {
     const before = tokens.get(params.fb_exchange_token);
     if (!before) return failed(190, 'Invalid OAuth access token - Cannot parse access token');
+    if (isOver(before)) return ended();
+    const how = exchange;
+    exchange = undefined;
+    if (how === 'limited') return limited();
+    if (how === 'away') return answer(503, 'Back soon');
+    // It was given all the same.
+    if (how === 'lost') return { ...answer(200, grant({ ...before, long: true }, lifetime)), lost: true };
     return answer(200, grant({ ...before, long: true }, lifetime));
   }
   const code = codes.get(params.code);
@@ -81,13 +95,14 @@ const api = ({ method, path, query, body, url }) => {
     const about = tokens.get(params.access_token);
     if (!params.access_token) return failed(2500, 'An active access token must be used to query information about the current user.');
     if (!about) return failed(190, 'Invalid OAuth access token - Cannot parse access token');
+    if (isOver(about)) return ended();
     const proof = createHmac('sha256', APP.secret).update(params.access_token).digest('hex');
     if (prove && !params.appsecret_proof) return failed(100, 'API calls from the server require an appsecret_proof argument', 'GraphMethodException');
     if (params.appsecret_proof && params.appsecret_proof !== proof) return failed(100, 'Invalid appsecret_proof provided in the API argument', 'GraphMethodException');
     if (refuse) {
       const code = refuse;
       refuse = undefined;
-      return failed(code, code === 190 ? 'Error validating access token: Session has expired.' : 'Application request limit reached', 'OAuthException', code === 4 ? 403 : 400);
+      return code === 4 ? limited() : code === 190 ? ended() : failed(code, 'Refused');
     }
     const [, , named, edge] = path.split('/');
     const node = named === me.id && !about.page ? 'me' : named;
@@ -122,6 +137,7 @@ const api = ({ method, path, query, body, url }) => {
 
 serve({ 'www.facebook.com': site, 'graph.facebook.com': api }, {
   lifetime: (seconds) => { lifetime = Number(seconds); },
+  exchange: (how) => { exchange = how; },
   refuse: (code) => { refuse = Number(code); },
   prove: () => { prove = true; },
 });

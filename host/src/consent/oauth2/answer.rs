@@ -11,16 +11,15 @@ use crate::{
     consent::{
         Captured,
         answer::Answer,
+        refusal,
         step::{self, Failure},
     },
-    egress,
     error::Kind,
     manifest::{
         Values,
         declared::CaptureFrom,
         login::{ACCESS_TOKEN, REFRESH_TOKEN},
     },
-    pause,
     secret::Secret,
     text,
     transport::Incoming,
@@ -28,9 +27,6 @@ use crate::{
 
 /// Token types that a bearer attachment cannot use (RFC 6749, 7.1): the token is bound to something.
 const BOUND: [&str; 4] = ["mac", "pop", "dpop", "n_a"];
-/// A provider that asks for more patience than this is asked again all the same.
-const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
-const LONGEST_WORDS: usize = 300;
 /// As many as a connector may declare.
 const MOST_SCOPES: usize = 500;
 
@@ -44,19 +40,19 @@ pub(super) fn read(
     refresh: bool,
 ) -> Result<Captured, Failure> {
     let status = incoming.status.as_u16();
-    let wait = pause::asked(&incoming.headers).map(|wait| wait.min(LONGEST_WAIT));
+    let wait = refusal::wait(&incoming.headers);
     // What is no JSON comes of something that stands before the provider: a gateway, a page that says to come back later.
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&incoming.body).is_ok();
-    let refusal = serde_json::from_slice::<BasicErrorResponse>(&incoming.body).ok();
+    let said_no = serde_json::from_slice::<BasicErrorResponse>(&incoming.body).ok();
     let answer = Answer::read(incoming);
     // In a form, too; and in JSON that is in no encoding that JSON may be in.
-    let refusal = refusal.or_else(|| {
+    let said_no = said_no.or_else(|| {
         let content = Some(answer.content()).filter(|_| !answer.says_twice())?;
         BasicErrorResponse::deserialize(content).ok()
     });
-    let refusal = refusal.filter(|refusal| !refusal.error().as_ref().is_empty());
+    let said_no = said_no.filter(|said| !said.error().as_ref().is_empty());
     // Some say with 429 that nobody has decided yet.
-    if let Some(undecided) = refusal.as_ref().and_then(undecided) {
+    if let Some(undecided) = said_no.as_ref().and_then(undecided) {
         return Err(undecided);
     }
     if matches!(status, 408 | 425 | 429 | 500..) {
@@ -67,17 +63,18 @@ pub(super) fn read(
             wait,
         ));
     }
-    if let Some(refusal) = refusal {
-        return Err(refused(&refusal, origin, wait, (values, made), refresh));
+    if let Some(said_no) = said_no {
+        return Err(refused(&said_no, origin, wait, (values, made), refresh));
     }
+    let says = refusal::says(answer.content(), values.secret().values().chain(made));
     if !(200..=299).contains(&status) {
         let error = |kind: Kind| {
             kind.error(format!(
-                "{origin} issues no token: it answered with status {status}, which is no answer of OAuth 2.0."
+                "{origin} issues no token: it answered with status {status}, which is no answer of OAuth 2.0.{says}"
             ))
         };
         return Err(match status {
-            400 | 401 if is_json => Failure::Refused(
+            400 | 401 if is_json && !refusal::passes(answer.content()) => Failure::Refused(
                 error(Kind::ReconnectNeeded).hint("`attache connection reconnect NAME` signs in again."),
             ),
             400..=499 if client.shows_certificate() => Failure::later(
@@ -110,7 +107,7 @@ pub(super) fn read(
     captured.scopes = text_at("/scope").map(|scope| split_scopes(client, &scope)).unwrap_or_default();
     for capture in &client.settings.capture {
         if !matches!(capture.at, CaptureFrom::Callback(_)) {
-            step::keep(capture, &answer, origin, values, &mut captured).map_err(Failure::Lost)?;
+            step::keep(capture, &answer, (origin, &says), values, &mut captured).map_err(Failure::Lost)?;
         }
     }
     let tokens = [ACCESS_TOKEN, REFRESH_TOKEN].map(|name| captured.values.get(name));
@@ -147,19 +144,15 @@ fn undecided(refusal: &BasicErrorResponse) -> Option<Failure> {
 
 /// A refusal in the provider's words (RFC 6749, 5.2).
 fn refused(
-    refusal: &BasicErrorResponse,
+    said_no: &BasicErrorResponse,
     origin: &str,
     wait: Option<Duration>,
     (values, made): (&Values, &[Secret]),
     refresh: bool,
 ) -> Failure {
-    // Some repeat what they were given: "Invalid refresh token: …". Whole, since a part of it is still a part.
-    let told = |words: &str| match egress::stands_in(values.secret().values().chain(made), words) {
-        true => "(its words repeat a secret)".to_owned(),
-        false => text::foreign(words, LONGEST_WORDS),
-    };
-    let code = text::foreign(&told(refusal.error().as_ref()), 60);
-    let words = refusal.error_description().map(|words| told(words));
+    let told = |words: &str| refusal::told(words, values.secret().values().chain(made));
+    let code = text::foreign(&told(said_no.error().as_ref()), 60);
+    let words = said_no.error_description().map(|words| told(words));
     let says = words.filter(|words| !words.is_empty()).map(|words| format!(" It says: “{words}”")).unwrap_or_default();
     let of_app = |what: &str| {
         Failure::OfApp(
@@ -177,7 +170,7 @@ fn refused(
                 .hint("`attache connection reconnect NAME` signs in again."),
         )
     };
-    match refusal.error() {
+    match said_no.error() {
         BasicErrorResponseType::InvalidClient | BasicErrorResponseType::UnauthorizedClient => {
             of_app("does not accept the app's client id or proof")
         }
@@ -192,7 +185,7 @@ fn refused(
                 .hint("`attache connection reconnect NAME` asks for the connector's own scopes."),
         ),
         BasicErrorResponseType::Extension(extension) => match extension.as_str() {
-            "temporarily_unavailable" | "server_error" => Failure::later(
+            word if refusal::is_passing(word) => Failure::later(
                 Kind::ServiceFailed.error(format!("{origin} issues no token now (`{code}`).{says}")),
                 wait,
             ),

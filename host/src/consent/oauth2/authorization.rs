@@ -179,7 +179,7 @@ impl Callback {
     pub(super) fn keep(&self, capture: &Capture, values: &mut Values, captured: &mut Captured) -> Result<()> {
         let CaptureFrom::Callback(name) = &capture.at else { return Ok(()) };
         let found = self.parameters.get(name).map(|value| Secret::new(value.as_str()));
-        step::keep_found(capture, found, "The provider", values, captured)
+        step::keep_found(capture, found, ("The provider", ""), values, captured)
     }
 }
 

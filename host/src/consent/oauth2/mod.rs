@@ -25,7 +25,12 @@ pub(crate) use registration::register;
 pub use revocation::Revoked;
 
 use self::request::Grant;
-use super::{App, Captured, sign_in::with_captured, step::Failure, step::Way};
+use super::{
+    App, Captured,
+    sign_in::with_captured,
+    source::trade_the_token,
+    step::{Failure, Keep, Way},
+};
 use crate::{
     audit::Subject,
     egress,
@@ -119,13 +124,19 @@ impl Client {
         before: &Captured,
         subject: &Subject,
         sending: Option<Before>,
-        keep: &(dyn Fn(&Captured) -> Result<()> + Sync),
+        keep: &Keep<'_>,
     ) -> Result<Captured, Failure> {
         let parameters = self.settings.captured();
         let mut values = with_captured(&parameters, typed.clone(), before).map_err(Failure::Refused)?;
-        if !self.settings.refresh.is_empty() {
-            let own = way.run(&self.settings.refresh, &values, subject, sending).await?;
-            return Ok(Captured { scopes: before.scopes.clone(), ..own.over(before) });
+        if self.has_own_steps() {
+            let renewed = |own: Captured| Captured { scopes: before.scopes.clone(), ..own.over(before) };
+            let kept = |own: &Captured| keep(&renewed(own.clone()));
+            let kept: &Keep<'_> = &kept;
+            // What is kept in between has no access token.
+            let may_go_on =
+                self.spends(before) && !self.settings.refresh.iter().take(1).any(|it| it.presents(ACCESS_TOKEN));
+            let own = way.run(&self.settings.refresh, &values, subject, sending, may_go_on.then_some(kept));
+            return Ok(renewed(own.await?));
         }
         let grant = match before.values.get(REFRESH_TOKEN) {
             Some(token) => Grant::Refresh(token),
@@ -155,7 +166,11 @@ impl Client {
 
     /// Whether asking again spends something that cannot be used twice.
     pub(crate) fn spends(&self, before: &Captured) -> bool {
-        before.holds(REFRESH_TOKEN) || !self.settings.refresh.is_empty()
+        before.holds(REFRESH_TOKEN) || (self.has_own_steps() && !trade_the_token(&self.settings.refresh, before))
+    }
+
+    fn has_own_steps(&self) -> bool {
+        !self.settings.refresh.is_empty()
     }
 
     /// Whether it shows a certificate in the TLS handshake.
@@ -165,7 +180,7 @@ impl Client {
 
     /// Whether there is anything to ask again with.
     pub(crate) fn can_renew(&self, before: &Captured) -> bool {
-        self.spends(before) || before.itself
+        before.holds(REFRESH_TOKEN) || self.has_own_steps() || before.itself
     }
 
     /// A provider may repeat what nobody else may know in a value that the connector reads.
@@ -210,7 +225,8 @@ impl Client {
             return Ok(answered);
         }
         let values = with_captured(&self.settings.captured(), values, &answered).map_err(Failure::Refused)?;
-        let more = way.run(&self.settings.after_token, &values, subject, None).await.map_err(Failure::after_a_token)?;
+        let more =
+            way.run(&self.settings.after_token, &values, subject, None, None).await.map_err(Failure::after_a_token)?;
         let (scopes, rotates, itself) = (answered.scopes.clone(), answered.rotates, answered.itself);
         let expires = more.expires.or(answered.expires.filter(|_| !more.values.contains_key(ACCESS_TOKEN)));
         Ok(Captured { scopes, rotates, expires, itself, ..more.over(&answered) })

@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
     super::{
@@ -56,6 +57,7 @@ pub(super) struct Renewal {
     pub(super) way: Way,
     /// Who asks, where it is not this host.
     pub(super) elsewhere: Option<Arc<dyn Elsewhere>>,
+    pub(super) connection: Uuid,
     pub(super) turn: Arc<Turn>,
     /// Where what was captured is kept; none while connecting, when there is no connection yet.
     pub(super) kept: Option<Kept>,
@@ -89,7 +91,14 @@ impl Renewal {
     pub(super) fn good(&self) -> Option<Arc<Held>> {
         let held = lock(&self.held);
         let (held, captured) = held.as_ref()?;
-        is_good(captured, ahead(captured), Timestamp::now()).then(|| held.clone())
+        self.is_good_for_a_while(captured).then(|| held.clone())
+    }
+
+    pub(super) fn is_good_for_a_while(&self, captured: &Captured) -> bool {
+        let [.., a, b, c] = *self.connection.as_bytes();
+        let who = u32::from_be_bytes([0, a, b, c]).wrapping_add(captured.generation as u32);
+        let ahead = ahead(captured, self.source.trades_the_token(captured), who);
+        is_good(captured, ahead, Timestamp::now())
     }
 
     /// What is held, if it is good at all.

@@ -10,6 +10,11 @@ use super::super::Captured;
 const AHEAD: Duration = Duration::from_secs(60);
 /// Of a short lifetime, this part is kept ahead instead.
 const AHEAD_PART: u32 = 10;
+/// Of what is traded for its successor, this part: a person is needed once it has run out, so that there is time for many tries.
+const TRADED_PART: u32 = 2;
+/// Renewed up to a quarter of that earlier, in so many steps.
+const SPREAD: u32 = 64;
+
 /// After a failure that may pass, the next try waits: first so long, then twice as long each time, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -18,12 +23,15 @@ pub(super) fn is_good(captured: &Captured, ahead: Duration, now: Timestamp) -> b
     captured.refused.is_none() && captured.expires.is_none_or(|expires| now.as_second().saturating_add(ahead) < expires)
 }
 
-/// A tenth of a short lifetime, a minute of a long one; a little more for some, so that what was got together is not renewed
-/// together.
-pub(super) fn ahead(captured: &Captured) -> Duration {
-    let ahead = captured.lifetime().map_or(AHEAD, |lifetime| AHEAD.min(lifetime / AHEAD_PART));
-    let some = u32::try_from(captured.obtained.rem_euclid(4)).unwrap_or(0);
-    ahead + ahead * some / 8
+/// A tenth of a short lifetime, a minute of a long one, and half of any that is traded; a little more for some, as `who` falls, so
+/// that what was got together is not renewed together.
+pub(super) fn ahead(captured: &Captured, is_traded: bool, who: u32) -> Duration {
+    let ahead = match (captured.lifetime(), is_traded) {
+        (Some(lifetime), true) => lifetime / TRADED_PART,
+        (Some(lifetime), false) => AHEAD.min(lifetime / AHEAD_PART),
+        (None, _) => AHEAD,
+    };
+    ahead + ahead / 4 * (who % SPREAD) / SPREAD
 }
 
 pub(super) fn next_pause(before: Option<Duration>) -> Duration {
@@ -45,10 +53,18 @@ mod tests {
         assert!(is_good(&captured(Some(1_060)), Duration::ZERO, now));
         assert!(!is_good(&captured(Some(1_000)), Duration::ZERO, now));
         assert!(!is_good(&Captured { refused: Some(String::new()), ..captured(None) }, Duration::ZERO, now));
+    }
+
+    #[test]
+    fn what_only_a_person_gets_anew_is_renewed_at_half_its_time_and_nothing_together() {
         let lasting = |seconds: i64| Captured { obtained: 900, expires: Some(900 + seconds), ..Captured::default() };
-        assert_eq!(ahead(&lasting(3_600)), AHEAD);
-        assert_eq!(ahead(&lasting(100)), Duration::from_secs(10));
-        assert_eq!(ahead(&Captured { obtained: 901, expires: Some(901 + 3_600), ..captured(None) }), AHEAD * 9 / 8);
+        assert_eq!(ahead(&lasting(3_600), false, 0), AHEAD);
+        assert_eq!(ahead(&lasting(100), false, 0), Duration::from_secs(10));
+        assert_eq!(ahead(&lasting(100), true, 0), Duration::from_secs(50));
+        let all: std::collections::BTreeSet<Duration> =
+            (0..1_000).map(|who| ahead(&lasting(3_600), false, who)).collect();
+        assert_eq!(all.len(), 64);
+        assert!(all.iter().all(|ahead| (AHEAD..AHEAD * 5 / 4).contains(ahead)), "{all:?}");
     }
 
     #[test]

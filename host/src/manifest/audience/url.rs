@@ -8,7 +8,7 @@ use super::authority::{Authority, NameInfo, OriginError, beginning, origin_of, s
 use crate::{
     manifest::{
         ValueKind,
-        template::{Expression, FillError, Filling, Landing, Moment, Part, Scope, Template, Value},
+        template::{Expression, FillError, Filling, Landing, Moment, Part, Scope, Template, Value, names_in},
     },
     origin::Origin,
     secret::Secret,
@@ -62,6 +62,11 @@ impl UrlTemplate {
             Start::Whole(name) => vec![name.as_str()],
             Start::Built(authority) => authority.names().collect(),
         })
+    }
+
+    /// Every name that stands anywhere in it; one that is used twice comes twice.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        names_in(self.alternatives.iter().flat_map(|alternative| &alternative.parts))
     }
 
     /// Every origin that it may lead to with these values, for people to agree to. An alternative counts as soon as its

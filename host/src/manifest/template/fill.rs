@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Expression, Landing, Part, Template, Value, function::Format, parse::Use};
+use super::{Expression, Landing, Part, Template, Value, function::Format, parse::names_in};
 use crate::text;
 
 /// The bytes that one filling may read and make. Functions in functions, each used several times, could otherwise make
@@ -129,14 +129,7 @@ impl<'a> Filling<'a> {
 
     /// The names in these parts that have no value, and that nothing kept from having one.
     pub(in crate::manifest) fn missing<'p>(&self, parts: &'p [Part]) -> Vec<&'p str> {
-        let mut uses = Vec::new();
-        for part in parts {
-            if let Part::Value(expression) = part {
-                expression.uses(Use::Bare, &mut uses);
-            }
-        }
-        uses.into_iter()
-            .map(|(name, _)| name)
+        names_in(parts.iter())
             .filter(|name| self.scope.value(name).is_none() && self.scope.fault(name).is_none())
             .collect()
     }

@@ -44,4 +44,4 @@ pub(super) use key::ed25519;
 pub(crate) use key::from_pem;
 #[cfg(test)]
 pub(super) use key::public_half;
-pub(super) use parse::{Expression, Part};
+pub(super) use parse::{Expression, Part, names_in};

@@ -110,14 +110,23 @@ impl Template {
 
     /// Every name that it uses, and where.
     pub fn uses(&self) -> impl Iterator<Item = (&str, Use)> {
-        let mut uses = Vec::new();
-        for part in self.alternatives.iter().flatten() {
-            if let Part::Value(expression) = part {
-                expression.uses(Use::Bare, &mut uses);
-            }
-        }
-        uses.into_iter()
+        uses_in(self.alternatives.iter().flatten())
     }
+}
+
+/// Every name that these parts use; a name that is used twice comes twice.
+pub(in crate::manifest) fn names_in<'a>(parts: impl Iterator<Item = &'a Part>) -> impl Iterator<Item = &'a str> {
+    uses_in(parts).map(|(name, _)| name)
+}
+
+fn uses_in<'a>(parts: impl Iterator<Item = &'a Part>) -> impl Iterator<Item = (&'a str, Use)> {
+    let mut uses = Vec::new();
+    for part in parts {
+        if let Part::Value(expression) = part {
+            expression.uses(Use::Bare, &mut uses);
+        }
+    }
+    uses.into_iter()
 }
 
 impl PartialEq for Template {
