@@ -102,7 +102,7 @@ fn a_token_is_exchanged_itself_while_it_is_good_since_there_is_no_refresh_token(
     // Regression: it was exchanged when it had all but run out, and one that nobody used in that minute was lost.
     with_names(&NAMES, |world| {
         let story = story(world);
-        story.double.let_it("lifetime/6");
+        story.double.let_it("lifetime/12");
         story.connect_person();
         // Called until half of its time is over.
         while story.exchanges().len() < 2 {
@@ -111,6 +111,7 @@ fn a_token_is_exchanged_itself_while_it_is_good_since_there_is_no_refresh_token(
         let exchanges = story.exchanges();
         assert_eq!(exchanges[1]["presented"], exchanges[0]["given"]);
         assert!(exchanges.iter().all(|asked| asked["status"] == 200), "{exchanges:?}");
+        assert!(exchanges[1]["left"].as_i64() > Some(2_000), "it was good for a while yet: {exchanges:?}");
         let asked = story.double.asked_for("/v24.0/me");
         assert!(asked.iter().all(|asked| asked["status"] == 200), "nothing had run out: {asked:?}");
     });

@@ -488,6 +488,8 @@ fn a_renewal_is_kept_before_what_it_brought_is_used_for_anything() {
             assert!(began.elapsed() < Duration::from_secs(10), "{option}: {:?}", log.iter().rev().take(6));
             thread::yield_now();
         }
+        simulated.next(&json!({ "endpoint": "api", "times": 1, "status": 401 }));
+        assert_eq!(items()["status"], 200, "{option}: it is renewed with what was kept");
         let presented: HashSet<String> =
             simulated.tokens("refresh_token").iter().map(|it| it["presented"]["refresh_token"].to_string()).collect();
         assert_eq!(presented.len(), simulated.tokens("refresh_token").len(), "{option}: none was presented twice");

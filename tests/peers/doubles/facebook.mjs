@@ -87,6 +87,7 @@ const api = ({ method, path, query, body, url }) => {
       log: {
         grant_type, presented: fb_exchange_token && mark(fb_exchange_token), bound: Boolean(code_verifier),
         given: given.body.access_token && mark(given.body.access_token),
+        left: fb_exchange_token && (tokens.get(fb_exchange_token)?.ends ?? 0) - Date.now(),
       },
     };
   }
