@@ -176,6 +176,7 @@ async fn show(context: &Context, connector: &str, name: Option<&str>) -> Result<
     text += &print::section("its secrets may go to", &app.origins);
     text += &print::section("people come back to", &app.redirect_uri);
     text += &print::section("parameters", app.parameters.iter().map(|(name, value)| print::parameter(name, value)));
+    text += &print::section("its client secret runs out", &app.secret_expires);
     text += &match &app.registered_at {
         Some(endpoint) => format!("  registered by Attaché itself at {endpoint}, {}\n", app.created),
         None => format!("  set {}\n", app.created),
