@@ -211,7 +211,9 @@ fn the_command_ends_when_the_code_does_or_the_person_says_no() {
 
 #[test]
 fn a_link_that_has_the_code_in_it_is_shown_and_signs_in_without_typing_it() {
-    let (mut attache, simulated) = (Attache::new(BINARY), Simulated::start(BINARY, &[]));
+    // What goes wrong ends soon.
+    let lasts = ["--device-interval", "1", "--device-lifetime", "60"];
+    let (mut attache, simulated) = (Attache::new(BINARY), Simulated::start(BINARY, &lasts));
     attache.set("SECRET", CLIENT.1);
     attache.add("oauth");
     let app = ["app", "set", "oauth", "--client-id", CLIENT.0, "--client-secret", "env:SECRET", "--origin"];

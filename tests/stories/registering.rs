@@ -52,8 +52,10 @@ fn app(embedded: &Embedded, name: &str) -> App {
     embedded.host().book("default").unwrap().app("oauth", Some(name)).unwrap()
 }
 
+type Fields = Vec<(String, String)>;
+
 /// The requests to one path: the Basic credential, if there is one, and the fields.
-fn asked(service: &Service, path: &str) -> Vec<(Option<String>, Vec<(String, String)>)> {
+fn asked(service: &Service, path: &str) -> Vec<(Option<String>, Fields)> {
     let to = |line: &str| line.split(' ').nth(1) == Some(path);
     let received = service.received().into_iter().filter(|request| to(&request.line));
     let read = |body: &[u8]| form_urlencoded::parse(body).map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
