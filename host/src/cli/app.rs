@@ -83,7 +83,8 @@ pub(super) struct Set {
     /// An origin that the app's secrets may go to
     #[arg(long, value_name = "URL")]
     origin: Vec<String>,
-    /// Where the provider sends people back to, if it is not a free port of loopback
+    /// Where the provider sends people back to, if it is not a free port of loopback or the host's own `/callback`; one below
+    /// that is the app's alone
     #[arg(long, value_name = "URI")]
     redirect_uri: Option<String>,
     /// A parameter that belongs to the app

@@ -140,9 +140,9 @@ impl Discovered {
     ) -> Result<Self> {
         let mut issuer = issuer.clone();
         let mut found = None;
-        // A protected resource may name its authorization server; that one's metadata is asked for then.
         // What stands at a place and is none says why nothing was found, if nothing is found elsewhere.
         let mut none = None;
+        // A protected resource may name its authorization server; that one's metadata is asked for then.
         for led_on in [false, true] {
             for place in places(&issuer) {
                 match ask::<Metadata>(place, way, subject).await? {
@@ -158,11 +158,18 @@ impl Discovered {
                 break;
             }
             let place = place_of_resource(&issuer);
-            let Found::It(resource) = ask::<Resource>(place, way, subject).await? else { break };
+            let resource = match ask::<Resource>(place, way, subject).await? {
+                Found::It(resource) => resource,
+                Found::Other(error) => {
+                    none = none.or(Some(error));
+                    break;
+                }
+                Found::Nothing => break,
+            };
             same(&issuer, &resource.resource)?;
             let Some(server) = resource.authorization_servers.into_iter().next() else { break };
             permits(&server)?;
-            issuer = server;
+            (issuer, none) = (server, None);
         }
         let metadata = found.ok_or_else(|| {
             none.unwrap_or_else(|| {
