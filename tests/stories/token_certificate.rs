@@ -125,7 +125,7 @@ fn a_certificate_is_shown_where_a_token_is_asked_for_renewed_and_ended_and_to_no
 #[test]
 fn a_certificate_is_not_shown_outside_the_apps_origins() {
     let story = story(&["mtls-elsewhere"]);
-    story.app(&[story.at.url.clone()]);
+    story.app(std::slice::from_ref(&story.at.url));
     let refused = story.begin(&story.own).ended().refused(5, "may not go to");
     assert!(refused.err.contains(&story.at.mutual().unwrap()), "{}", refused.err);
     assert!(story.asked().iter().all(|(_, shown)| !shown), "{:?}", story.asked());
