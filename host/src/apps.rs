@@ -128,7 +128,12 @@ impl Host {
         }
         let mut app = match (before, request.client_id) {
             (Some(before), None) => before,
-            (Some(before), Some(client_id)) => App { client_id: checked_id(client_id)?, registered_at: None, ..before },
+            (Some(before), Some(client_id)) => {
+                // What the provider said of one that registered itself is said of no other.
+                let client_auth = before.client_auth.filter(|_| before.registered_at.is_none());
+                let client_id = checked_id(client_id)?;
+                App { client_id, client_auth, registered_at: None, secret_expires: None, ..before }
+            }
             (None, None) if manifest.options.iter().any(|option| option.scheme.oauth2().is_some()) => {
                 return Err(Kind::Usage
                     .error(format!("The app `{name}` is new, so it needs the client id that the provider gave."))
@@ -148,6 +153,7 @@ impl Host {
                 gateway: None,
                 sealed: None,
                 registered_at: None,
+                secret_expires: None,
                 created: now(),
             },
         };
@@ -254,6 +260,7 @@ fn take_secrets(app: &mut App, manifest: &Manifest, secrets: BTreeMap<String, Se
     if PROOFS.iter().any(|name| secrets.contains_key(*name)) {
         PROOFS.iter().for_each(|name| drop(app.secrets.remove(*name)));
         app.key_id = None;
+        app.secret_expires = None;
         app.client_auth = app.client_auth.filter(|_| secrets.contains_key(CLIENT_SECRET));
     }
     app.secrets.extend(secrets);

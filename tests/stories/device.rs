@@ -8,7 +8,7 @@ use attache::{
     transport::PrivateAllowed,
 };
 use attache_tests::{
-    Attache, Embedded, Running,
+    Attache, Browser, Embedded, Running,
     simulate::{CLIENT, Simulated},
 };
 use serde_json::{Value, json};
@@ -207,4 +207,34 @@ fn the_command_ends_when_the_code_does_or_the_person_says_no() {
     running.ended().refused(4, "`access_denied`");
     assert_eq!(attache.run(&["connection", "list", "--output", "json"]).json(), json!([]));
     assert_eq!(polls(&simulated).len(), 1);
+}
+
+#[test]
+fn a_link_that_has_the_code_in_it_is_shown_and_signs_in_without_typing_it() {
+    // What goes wrong ends soon.
+    let lasts = ["--device-interval", "1", "--device-lifetime", "60"];
+    let (mut attache, simulated) = (Attache::new(BINARY), Simulated::start(BINARY, &lasts));
+    attache.set("SECRET", CLIENT.1);
+    attache.add("oauth");
+    let app = ["app", "set", "oauth", "--client-id", CLIENT.0, "--client-secret", "env:SECRET", "--origin"];
+    attache.run(&[&app[..], &[simulated.url()]].concat()).done();
+    let set = ["base", "issuer"].map(|parameter| format!("{parameter}={}", simulated.url()));
+    let connect = ["connect", "oauth", "--auth", "discovered", "--device", "--yes", "--set", &set[0], "--set", &set[1]];
+    let mut running = attache.begin(&[&connect[..], &["--allow-private", simulated.authority()]].concat());
+    // RFC 8628, 3.3.1.
+    let line = running.said("or open ");
+    let complete = line.trim_start().trim_start_matches("or open ").trim();
+    assert!(complete.starts_with(simulated.url()) && complete.contains("?user_code="), "{line}");
+    let browser = Browser::new();
+    let page = browser.open(complete);
+    browser.submit(&page, &[("decision", "yes")]);
+    running.ended().done();
+    // One that does not give it is shown without.
+    let mut story = story(&[]);
+    assert!(story.device.verification_uri_complete.is_some());
+    story
+        .simulated
+        .next(&json!({ "endpoint": "device-authorization", "merge": { "verification_uri_complete": null } }));
+    story.device = story.embedded.block_on(story.embedded.host().begin_device(&story.proposal)).unwrap();
+    assert_eq!(story.device.verification_uri_complete, None);
 }

@@ -1,9 +1,10 @@
 //! Connecting by signing in: against oidc-provider, which is certified, as a person with a browser does it.
 
-use attache::digest::Digest;
+use attache::{consent::Isolation, digest::Digest};
 use attache_tests::{
-    Attache, Browser, Page, Running, connector,
+    Attache, Browser, Embedded, Page, Running, connector,
     peers::{Oidc, oidc},
+    service::{Service, answer},
     simulate::{CLIENT, Simulated},
 };
 use serde_json::{Value, json};
@@ -390,6 +391,34 @@ fn the_host_registers_itself_where_the_connector_says_where() {
     story.finish(story.attache.begin(&["connection", "reconnect", "oauth", "--timeout", "60"]));
     let registrations = story.oidc.asked().into_iter().filter(|it| it.0["path"] == "/reg").count();
     assert_eq!(registrations, 1);
+}
+
+#[test]
+fn a_token_may_be_asked_for_two_resources_at_once() {
+    let provider = Service::start(|request| {
+        let asked = request.line.split(' ').nth(1).unwrap();
+        let base = format!("http://{}", request.header("host").unwrap());
+        let metadata = json!({ "issuer": base, "authorization_endpoint": format!("{base}/auth"),
+            "token_endpoint": format!("{base}/token") });
+        match asked {
+            "/token" => answer(200, &[], r#"{"access_token": "the-token", "expires_in": 3600}"#),
+            _ if asked.starts_with("/.well-known/") => answer(200, &[], &metadata.to_string()),
+            _ => answer(200, &[], r#"{"sub": "jo"}"#),
+        }
+    });
+    let embedded = Embedded::new("oauth", Isolation::Call);
+    embedded.set_app(CLIENT, &provider.base());
+    let proposal = embedded.propose("me", "resources", &provider.base()).unwrap();
+    let trip = embedded.send_away(&proposal).unwrap();
+    let both = ["api", "other"].map(|path| format!("{}/{path}", provider.base()));
+    let asked = |pairs: url::form_urlencoded::Parse| -> Vec<String> {
+        pairs.filter(|(name, _)| name == "resource").map(|(_, value)| value.into_owned()).collect()
+    };
+    assert_eq!(asked(trip.url.query_pairs()), both);
+    let state = trip.url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    embedded.come_back(proposal, trip, format!("code=c&state={state}")).unwrap();
+    let token = provider.received().into_iter().find(|request| request.line.starts_with("POST /token")).unwrap();
+    assert_eq!(asked(url::form_urlencoded::parse(&token.body)), both);
 }
 
 #[test]

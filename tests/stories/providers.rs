@@ -163,6 +163,39 @@ fn a_provider_with_a_path_is_found_at_either_place() {
 }
 
 #[test]
+fn a_site_that_answers_everything_with_a_page_hides_no_metadata_at_the_other_place() {
+    let page = "<!doctype html><title>Sign in</title><div id=app></div>";
+    for has_metadata in [true, false] {
+        let port = std::sync::Arc::new(std::sync::OnceLock::new());
+        let known = port.clone();
+        let provider = Service::start(move |request| {
+            let issuer = format!("http://127.0.0.1:{}", known.get().unwrap());
+            let metadata = json!({ "issuer": issuer, "authorization_endpoint": format!("{issuer}/authorize"),
+                "token_endpoint": format!("{issuer}/token") });
+            let is_openid = request.line.split(' ').nth(1) == Some("/.well-known/openid-configuration");
+            match has_metadata && is_openid {
+                true => answer(200, &[("content-type", "application/json")], &metadata.to_string()),
+                false => answer(200, &[("content-type", "text/html")], page),
+            }
+        });
+        port.set(provider.port).unwrap();
+        let embedded = Embedded::new("oauth", Isolation::Call);
+        embedded.set_app(CLIENT, &provider.base());
+        match embedded.propose("me", "plain", &provider.base()) {
+            Ok(proposal) if has_metadata => {
+                let trip = proposal.trip(&CALLBACK.parse().unwrap()).unwrap();
+                assert!(trip.url.as_str().starts_with(&format!("{}/authorize?", provider.base())), "{}", trip.url);
+            }
+            Err(refused) if !has_metadata => {
+                assert!(refused.message().contains("as its metadata is none"), "{refused}");
+                assert!(refused.mend().unwrap().contains("one by one"), "{refused}");
+            }
+            other => panic!("{has_metadata}: {:?}", other.map(|_| ())),
+        }
+    }
+}
+
+#[test]
 fn a_protected_resource_leads_to_its_authorization_server_and_no_further_than_the_app_may_go() {
     let (embedded, simulated) = simulated(&[]);
     let api = format!("{}/api", simulated.url());

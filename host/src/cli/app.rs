@@ -83,7 +83,8 @@ pub(super) struct Set {
     /// An origin that the app's secrets may go to
     #[arg(long, value_name = "URL")]
     origin: Vec<String>,
-    /// Where the provider sends people back to, if it is not a free port of loopback
+    /// Where the provider sends people back to, if it is not a free port of loopback or the host's own `/callback`; one below
+    /// that is the app's alone
     #[arg(long, value_name = "URI")]
     redirect_uri: Option<String>,
     /// A parameter that belongs to the app
@@ -176,6 +177,7 @@ async fn show(context: &Context, connector: &str, name: Option<&str>) -> Result<
     text += &print::section("its secrets may go to", &app.origins);
     text += &print::section("people come back to", &app.redirect_uri);
     text += &print::section("parameters", app.parameters.iter().map(|(name, value)| print::parameter(name, value)));
+    text += &print::section("its client secret runs out", &app.secret_expires);
     text += &match &app.registered_at {
         Some(endpoint) => format!("  registered by Attaché itself at {endpoint}, {}\n", app.created),
         None => format!("  set {}\n", app.created),

@@ -183,13 +183,13 @@ impl Host {
         match signed_in {
             // A login, or the client's own credentials: asked for like any later renewal.
             SignedIn::Agreed => {}
-            SignedIn::CameBack { trip, came } => match trip.way_back {
-                WayBack::Code(authorization) => {
+            SignedIn::CameBack { trip, came } => match trip.arrive(&came)? {
+                (WayBack::Code(authorization), came) => {
                     let callback = authorization.accept(&came)?;
                     sign_in.begin(&Given::Code { callback, authorization }, subject).await?;
                 }
-                WayBack::Visit(visiting) => sign_in.come_back(&visiting, &came, subject).await?,
-                WayBack::Elsewhere(away) => sign_in.bring(&away, &came, subject).await?,
+                (WayBack::Visit(visiting), came) => sign_in.come_back(&visiting, &came, subject).await?,
+                (WayBack::Elsewhere(away), came) => sign_in.bring(&away, &came, subject).await?,
             },
             SignedIn::Elsewhere(granted) => sign_in.take_first(granted.0, subject)?,
         }

@@ -1,6 +1,6 @@
 //! The part of connecting that is the authorization server's: which app, which grant, which scopes, and where the person goes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use url::Url;
 
@@ -9,9 +9,11 @@ use crate::{
     audit::{Event, Subject},
     consent::{
         self, AgreedGateway, App, Authorization, Book, Brought, CameBack, Captured, Connection, Discovered, Elsewhere,
-        Errand, Failure, Fruitless, SentAway, Visiting, misunderstood,
+        Errand, Failure, Fruitless, SentAway, Visiting, misled, misunderstood,
         oauth2::{self, Client, DeviceAuthorization, Polled, Revoked},
+        part_below,
     },
+    digest::Digest,
     error::{Kind, Result},
     gateway::Relayed,
     host::Host,
@@ -24,12 +26,18 @@ use crate::{
     text,
 };
 
+/// How long the secret of an app that the host registered is to be good yet where somebody connects: as long as they may take at
+/// the provider, since it is what their code is redeemed with.
+const SECRET_LASTS: Duration = Duration::from_secs(10 * 60);
+
 /// A person on the way to the provider's page and back. It holds what ties the callback to whoever was sent, so it stays where
 /// it was made.
 pub struct Trip {
     /// Where the browser goes.
     pub url: Url,
     pub(super) way_back: WayBack,
+    /// What is below the path where everybody is sent back to, where the app has people sent back to a place of its own.
+    below: Option<String>,
 }
 
 /// What the person comes back with.
@@ -45,11 +53,21 @@ pub(super) enum WayBack {
 impl Trip {
     /// Whether somebody who came back so is the one who was sent.
     pub fn is_named_by(&self, came: &CameBack) -> bool {
+        let Some(came) = came.at(self.below.as_deref()) else { return false };
         match &self.way_back {
-            WayBack::Code(authorization) => authorization.is_named_by(came),
-            WayBack::Visit(visiting) => visiting.is_named_by(came),
-            WayBack::Elsewhere(away) => away.is_named_by(came),
+            WayBack::Code(authorization) => authorization.is_named_by(&came),
+            WayBack::Visit(visiting) => visiting.is_named_by(&came),
+            WayBack::Elsewhere(away) => away.is_named_by(&came),
         }
+    }
+
+    /// What is brought back, and to whom, once it is known that it came where this sign-in was to come back to.
+    ///
+    /// # Errors
+    /// `denied` where it came elsewhere.
+    pub(super) fn arrive(self, came: &CameBack) -> Result<(WayBack, CameBack)> {
+        let came = came.at(self.below.as_deref()).ok_or_else(misled)?;
+        Ok((self.way_back, came))
     }
 }
 
@@ -62,9 +80,21 @@ impl ConnectProposal {
     /// # Errors
     /// `service-failed` where the provider has no authorization endpoint; `approval-needed` where there is no client id.
     pub fn trip(&self, redirect_uri: &Url) -> Result<Trip> {
+        let below = self.below(redirect_uri);
         let redirect_uri = self.redirect_uri().unwrap_or(redirect_uri).clone();
         let authorization = self.client()?.authorization(redirect_uri, &self.values)?;
-        Ok(Trip { url: authorization.url.clone(), way_back: WayBack::Code(authorization) })
+        Ok(Trip { url: authorization.url.clone(), way_back: WayBack::Code(authorization), below })
+    }
+
+    /// Whether people come back here who are sent back to where the app wants them, where this host has everybody sent back to
+    /// `redirect_uri`: to that very place, or to one below it that is the app's own.
+    pub fn comes_back_to(&self, redirect_uri: &Url) -> bool {
+        let is_there = self.redirect_uri().is_none_or(|uri| uri == redirect_uri);
+        is_there || self.grant.is_some() && self.below(redirect_uri).is_some()
+    }
+
+    fn below(&self, redirect_uri: &Url) -> Option<String> {
+        part_below(redirect_uri, self.redirect_uri()?)
     }
 
     /// Whether a person is sent to a page of the service or its provider.
@@ -121,11 +151,12 @@ impl Host {
     /// What a step before it failed with, beside those.
     pub async fn send_away(&self, proposal: &ConnectProposal, redirect_uri: &Url) -> Result<Trip> {
         if let Some(elsewhere) = self.proposed_elsewhere(proposal)? {
+            let below = proposal.below(redirect_uri);
             let redirect_uri = proposal.redirect_uri().unwrap_or(redirect_uri).clone();
             let away = run(&*elsewhere, Errand::SendAway { redirect_uri }, proposal).await?;
             let Brought::SentAway(away) = away else { return Err(misunderstood()) };
             away.leads_to(proposal.provider().as_ref())?;
-            return Ok(Trip { url: away.url.clone(), way_back: WayBack::Elsewhere(away) });
+            return Ok(Trip { url: away.url.clone(), way_back: WayBack::Elsewhere(away), below });
         }
         let Scheme::Login(login @ Login { visit: Some(visit), .. }) = &proposal.option()?.scheme else {
             return proposal.trip(redirect_uri);
@@ -134,7 +165,7 @@ impl Host {
         let (way, subject) = (self.proposed_way(proposal)?, proposal.subject("connect"));
         let visiting = Visiting::begin(login, visit, &way, &proposal.values, redirect_uri, &subject).await;
         let visiting = visiting.map_err(Failure::into_error)?;
-        Ok(Trip { url: visiting.url.clone(), way_back: WayBack::Visit(Box::new(visiting)) })
+        Ok(Trip { url: visiting.url.clone(), way_back: WayBack::Visit(Box::new(visiting)), below: None })
     }
 
     /// Asks the provider for a code that the person types on another device (RFC 8628).
@@ -217,7 +248,8 @@ impl Host {
     }
 
     /// The app that an auth option needs: the one that is named, or the only one there is. Where the connector says where the
-    /// host can register itself, what is of another provider does not count, and without any other it does.
+    /// host can register itself, what is of another provider does not count, nor does one that it registered and whose secret is
+    /// over; and without any other it registers itself.
     pub(super) async fn app_for(
         &self,
         book: &Book<'_>,
@@ -241,6 +273,12 @@ impl Host {
             return app_of_gateway(book, &connection.connector, &gateway.name, named, fits).map(Some);
         }
         let registers = option.scheme.oauth2().and_then(|it| Some((it, it.registration_url.as_ref()?)));
+        let is_over = |app: &App| app.registered_at.is_some() && app.secret_is_over(SECRET_LASTS);
+        // One that is named stays with its connection for as long as it can prove itself.
+        let named = match named.filter(|_| registers.is_some()) {
+            Some(name) => Some(name).filter(|_| !book.app(&connection.connector, named).is_ok_and(|app| is_over(&app))),
+            None => named,
+        };
         let Some((settings, endpoint)) = registers.filter(|_| named.is_none()) else {
             let app = book.app(&connection.connector, named)?;
             return match &app.gateway {
@@ -259,11 +297,19 @@ impl Host {
         let endpoint = endpoint.expose().clone();
         let origins = oauth2::origins(settings, typed)?;
         let public = self.people_return.get();
+        // A place of its own for each provider, since nobody knows yet whether it says who answers.
+        let own = public.map(|public| {
+            let part = Digest::of(endpoint.as_str().as_bytes()).short();
+            let mut own = public.clone();
+            own.set_path(&format!("{}/{part}", public.path()));
+            own
+        });
         // One that was registered for other ways back is of no use here; connections that were made with it keep it.
-        let leads_back = |app: &App| app.registered_at.is_none() || app.redirect_uri.as_ref() == public;
+        let leads_back =
+            |app: &App| app.registered_at.is_none() || [public, own.as_ref()].contains(&app.redirect_uri.as_ref());
         let known = book.apps(&connection.connector)?.into_iter().filter(fits);
         let known = known.filter(|app| app.is_of(&endpoint, &origins));
-        let mut known = known.filter(leads_back);
+        let mut known = known.filter(|app| leads_back(app) && !is_over(app));
         match (known.next(), known.next()) {
             (None, _) => {}
             (only, None) => return Ok(only),
@@ -271,8 +317,7 @@ impl Host {
         }
         let way = self.way(option, None, connection, None)?;
         let registered =
-            oauth2::register(&connection.connector, endpoint, &settings.grants, origins, public, (&way, subject))
-                .await?;
+            oauth2::register(&connection.connector, endpoint, settings, origins, own.as_ref(), (&way, subject)).await?;
         let app = App { name: free_name(&book.apps(&connection.connector)?, registered.name), ..registered };
         self.audit.write(&Event::app_registered(subject, &app.name))?;
         book.put_app(&app)?;

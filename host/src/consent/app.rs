@@ -1,7 +1,11 @@
 //! An app: the operator's own registration with a provider, and the only origins that its secrets may go to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -46,7 +50,7 @@ pub struct App {
     pub client_id: String,
     /// Which key of those that the provider knows, where the app proves itself with one.
     pub key_id: Option<String>,
-    /// How it proves that it has its client secret, where the operator says so.
+    /// How it proves that it has its client secret, where the operator says so, or the provider did when it was registered.
     #[serde(default)]
     pub client_auth: Option<SecretAuth>,
     /// Where its secrets, assertions, codes and refresh tokens may go, and nowhere else.
@@ -67,6 +71,9 @@ pub struct App {
     /// Where the host registered it by itself (RFC 7591); none where the operator did.
     #[serde(default)]
     pub registered_at: Option<Url>,
+    /// When its client secret runs out, in seconds since 1970, where the provider said so then (RFC 7591, 3.2.1).
+    #[serde(default)]
+    pub secret_expires: Option<i64>,
     /// RFC 3339.
     pub created: String,
 }
@@ -78,6 +85,17 @@ impl App {
             Some(registered_at) => registered_at == registration,
             None => !self.origins.is_disjoint(provider),
         }
+    }
+
+    /// Whether its client secret is over in a while, or is already.
+    pub(crate) fn secret_is_over(&self, within: Duration) -> bool {
+        let then = Timestamp::now().as_second().saturating_add_unsigned(within.as_secs());
+        self.secret_expires.is_some_and(|expires| expires <= then)
+    }
+
+    /// When its client secret runs out, for people.
+    pub(crate) fn secret_expires(&self) -> Option<String> {
+        self.secret_expires.map(|at| Timestamp::from_second(at).map_or_else(|_| at.to_string(), |at| at.to_string()))
     }
 
     /// Whether it proves itself in the TLS handshake.

@@ -28,6 +28,7 @@ pub use access::{access, agreed, audience, resolve, sign_in_origins, standing, t
 pub use app::App;
 pub use book::{Book, proper_name};
 pub use callback::CameBack;
+pub(crate) use callback::{misled, part_below};
 pub(crate) use elsewhere::{Brought, Elsewhere, Errand, ForDevice, Fruitless, SentAway, StateIn, misunderstood};
 pub use oauth2::{Authorization, Discovered};
 pub(crate) use oauth2::{discover, is_discovered};

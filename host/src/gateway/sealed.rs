@@ -249,6 +249,7 @@ impl AppTerms {
             parameters: self.parameters,
             secrets,
             registered_at: None,
+            secret_expires: None,
             gateway: None,
             sealed: None,
             created: String::new(),

@@ -34,6 +34,8 @@ pub const OF_APP: [&str; 2] = ["client_id", "client_secret"];
 /// Multiple Response Types).
 const THE_HOSTS_OWN: [&str; 7] =
     ["response_type", "response_mode", "state", "code_challenge", "code_challenge_method", "request", "request_uri"];
+/// Those that a request may have several of (RFC 8707, 2; RFC 8693, 2.1); of all others only one (RFC 6749, 3.1 and 3.2).
+const SEVERAL: [&str; 2] = ["resource", "audience"];
 /// Those that the owner agrees to in words.
 const AS_SHOWN: [&str; 2] = ["scope", "redirect_uri"];
 /// Where token answers have what nobody else may read (RFC 6749, 5.1; OpenID Connect Core, 3.1.3.3), and the whole of one.
@@ -316,6 +318,14 @@ fn check_scopes(declared: &[declared::Scope], names: &Names<'_>) -> Result<Vec<S
 
 /// Parameters of a request that the host sends.
 fn check_params(declared: &[(String, String)], names: &Names<'_>) -> Result<Vec<(String, Template)>> {
+    for (at, (name, value)) in declared.iter().enumerate() {
+        let mut earlier = declared[..at].iter().filter(|(earlier, _)| earlier == name).peekable();
+        let is_list =
+            SEVERAL.contains(&name.as_str()) && !value.is_empty() && earlier.clone().all(|(_, it)| !it.is_empty());
+        if earlier.peek().is_some() && !is_list {
+            return Err(invalid(format!("`{}` is there twice", shown(name))));
+        }
+    }
     let check = |(name, value): &(String, String)| -> Result<(String, Template)> {
         let of = |error: Error| error.context(format!("`{}`", shown(name)));
         if name.is_empty() {
@@ -401,6 +411,21 @@ impl Grant {
 mod tests {
     use super::*;
     use crate::error::Kind;
+
+    #[test]
+    fn only_what_a_request_may_have_several_of_is_declared_twice() {
+        let twice = |name: &str, second: &str| {
+            let params = [(name, "one"), (name, second)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+            check(vec![Its::TokenParams(params.into())])
+        };
+        for name in SEVERAL {
+            twice(name, "two").unwrap();
+            assert!(twice(name, "").unwrap_err().message().contains("is there twice"), "{name}");
+        }
+        for name in ["scope", "code", "client_id"] {
+            assert!(twice(name, "two").unwrap_err().message().contains("is there twice"), "{name}");
+        }
+    }
 
     fn check(more: Vec<Its>) -> Result<Oauth2> {
         let mut settings = vec![Its::Issuer("https://login.example.com".into())];

@@ -257,6 +257,24 @@ fn exchanged() -> AuthOption {
     oauth2("exchanged", vec![issuer(), Its::AfterToken(vec![exchange()]), Its::Refresh(vec![exchange()])])
 }
 
+/// Nothing is discovered, and the host registers itself.
+fn urls(id: &str, way: Option<ClientAuth>) -> AuthOption {
+    let mut more = vec![
+        Its::AuthorizationUrl("{issuer}/auth".into()),
+        Its::TokenUrl("{issuer}/token".into()),
+        Its::RevocationUrl("{issuer}/token/revocation".into()),
+        Its::RegistrationUrl("{issuer}/reg".into()),
+    ];
+    more.extend(way.map(Its::ClientAuth));
+    oauth2(id, settings(more))
+}
+
+/// For two resources at once (RFC 8707, 2).
+fn resources() -> AuthOption {
+    let both = || pairs(&[("resource", "{base}/api"), ("resource", "{base}/other")]);
+    oauth2("resources", vec![issuer(), Its::AuthorizationParams(both()), Its::TokenParams(both())])
+}
+
 fn issuer() -> Its {
     Its::Issuer("{issuer}".into())
 }
@@ -276,15 +294,9 @@ impl Manifest for Oauth {
             vec![
                 oauth2("discovered", settings(vec![issuer(), all_grants()])),
                 oauth2("basic", settings(vec![issuer(), Its::ClientAuth(ClientAuth::Basic)])),
-                oauth2(
-                    "urls",
-                    settings(vec![
-                        Its::AuthorizationUrl("{issuer}/auth".into()),
-                        Its::TokenUrl("{issuer}/token".into()),
-                        Its::RevocationUrl("{issuer}/token/revocation".into()),
-                        Its::RegistrationUrl("{issuer}/reg".into()),
-                    ]),
-                ),
+                urls("urls", None),
+                urls("urls-basic", Some(ClientAuth::Basic)),
+                urls("urls-none", Some(ClientAuth::None)),
                 oauth2(
                     "resource",
                     settings(vec![
@@ -294,6 +306,7 @@ impl Manifest for Oauth {
                         Its::RefreshParams(pairs(&[("resource", "{base}/api")])),
                     ]),
                 ),
+                resources(),
                 machine("machine", &[]),
                 typed,
                 oauth2("plain", vec![issuer()]),

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     consent::{
         CameBack, Captured,
-        callback::{denied, said_no},
+        callback::{denied, misled, said_no},
         step,
     },
     error::{Kind, Result},
@@ -139,6 +139,9 @@ impl Authorization {
     /// said no, with the provider's words labelled as such.
     pub fn accept(&self, came: &CameBack) -> Result<Callback> {
         let mut parameters = came.parameters()?;
+        if came.below.is_some() {
+            return Err(misled());
+        }
         // Before anything else: what is not an answer to this trip says nothing at all.
         let state = parameters.remove("state").unwrap_or_default();
         if !self.is_named(&state) {

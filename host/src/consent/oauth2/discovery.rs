@@ -140,28 +140,46 @@ impl Discovered {
     ) -> Result<Self> {
         let mut issuer = issuer.clone();
         let mut found = None;
+        // What stands at a place and is none says why nothing was found, if nothing is found elsewhere.
+        let mut none = None;
         // A protected resource may name its authorization server; that one's metadata is asked for then.
         for led_on in [false, true] {
             for place in places(&issuer) {
-                if let Some(metadata) = ask::<Metadata>(place, way, subject).await? {
-                    found = Some(metadata);
-                    break;
+                match ask::<Metadata>(place, way, subject).await? {
+                    Found::It(metadata) => {
+                        found = Some(metadata);
+                        break;
+                    }
+                    Found::Other(error) => none = none.or(Some(error)),
+                    Found::Nothing => {}
                 }
             }
             if found.is_some() || led_on {
                 break;
             }
             let place = place_of_resource(&issuer);
-            let Some(resource) = ask::<Resource>(place, way, subject).await? else { break };
+            let resource = match ask::<Resource>(place, way, subject).await? {
+                Found::It(resource) => resource,
+                Found::Other(error) => {
+                    none = none.or(Some(error));
+                    break;
+                }
+                Found::Nothing => break,
+            };
             same(&issuer, &resource.resource)?;
             let Some(server) = resource.authorization_servers.into_iter().next() else { break };
             permits(&server)?;
-            issuer = server;
+            (issuer, none) = (server, None);
         }
         let metadata = found.ok_or_else(|| {
-            Kind::ServiceFailed
-                .error(format!("{} publishes no metadata for OAuth 2.0 (RFC 8414) or OpenID Connect.", origin(&issuer)))
-                .hint("Check the issuer, or give the provider's URLs one by one.")
+            none.unwrap_or_else(|| {
+                Kind::ServiceFailed
+                    .error(format!(
+                        "{} publishes no metadata for OAuth 2.0 (RFC 8414) or OpenID Connect.",
+                        origin(&issuer)
+                    ))
+                    .hint("Check the issuer, or give the provider's URLs one by one.")
+            })
         })?;
         same(&issuer, &metadata.issuer)?;
         if settings.pkce
@@ -214,20 +232,33 @@ fn place_of_resource(resource: &Url) -> Url {
     url
 }
 
-/// None where there is nothing there.
-async fn ask<T: DeserializeOwned>(url: Url, way: &Way, subject: &Subject) -> Result<Option<T>> {
+/// What stands at a place.
+enum Found<T> {
+    It(T),
+    /// Some sites answer whatever they are asked for with a page.
+    Other(Error),
+    Nothing,
+}
+
+async fn ask<T: DeserializeOwned>(url: Url, way: &Way, subject: &Subject) -> Result<Found<T>> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let asked = origin(&url);
     let outgoing = Outgoing::new(Method::GET, url, headers, Bytes::new());
     let answer = way.exchange(outgoing, subject, 0).await.map_err(|failure| failure.into_error())?;
     match answer.status.as_u16() {
-        200 => serde_json::from_slice(&answer.body).map(Some).map_err(|_| {
-            Kind::ServiceFailed.error(format!("What {asked} publishes as its metadata is none (RFC 8414, 3.2)."))
-        }),
+        200 => Ok(serde_json::from_slice(&answer.body).map_or_else(
+            |_| {
+                let none = format!("What {asked} publishes as its metadata is none (RFC 8414, 3.2).");
+                Found::Other(
+                    Kind::ServiceFailed.error(none).hint("Check the issuer, or give the provider's URLs one by one."),
+                )
+            },
+            Found::It,
+        )),
         status @ 500.. => Err(Kind::ServiceFailed
             .error(format!("{asked} does not tell its metadata now: it answered with status {status}."))),
-        _ => Ok(None),
+        _ => Ok(Found::Nothing),
     }
 }
 

@@ -1,6 +1,8 @@
 //! How the app proves who it is to the provider: with its secret (RFC 6749, 2.3.1), with an assertion that it signs with a
 //! key or with that secret (RFC 7523, 2.2; OpenID Connect Core, 9), or in the TLS handshake (RFC 8705, 2).
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use jiff::Timestamp;
@@ -14,8 +16,11 @@ use super::{
     request::{Parameters, text},
 };
 use crate::{
-    consent::app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
-    error::{Kind, Result},
+    consent::{
+        App,
+        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth},
+    },
+    error::{Error, Kind, Result},
     manifest::{
         Values,
         jwt::{Algorithm, compact},
@@ -65,6 +70,9 @@ pub(super) fn put_on(
                 .hint("`attache app set` replaces it.")
         });
     }
+    if let Some(app) = client.app.as_ref().filter(|app| app.secret_is_over(Duration::ZERO)) {
+        return Err(ran_out(app));
+    }
     match own(CLIENT_SECRET).and_then(|secret| Some((client.way_of_secret()?, secret))) {
         Some((SecretAuth::ClientSecretBasic, secret)) => {
             headers.insert(AUTHORIZATION, basic(&id, &secret)?);
@@ -83,6 +91,17 @@ pub(super) fn put_on(
     Ok(None)
 }
 
+/// Of an app that the host registered. The provider would say no more than that the client is unknown.
+fn ran_out(app: &App) -> Error {
+    let (name, at) = (&app.name, app.secret_expires().unwrap_or_default());
+    Kind::ReconnectNeeded
+        .error(format!("The client secret that the provider gave the app `{name}` ran out at {at}."))
+        .hint(format!(
+            "`attache connection reconnect NAME` registers another app and signs in again; `attache app set {} --name {name} --client-secret SOURCE` gives this one a new secret, if the provider does.",
+            app.connector
+        ))
+}
+
 fn put_assertion(parameters: &mut Parameters, id: Secret, assertion: Secret) {
     parameters.push(("client_id".into(), id));
     parameters.push(("client_assertion_type".into(), Secret::new(ASSERTION_TYPE)));
@@ -90,7 +109,7 @@ fn put_assertion(parameters: &mut Parameters, id: Secret, assertion: Secret) {
 }
 
 impl Client {
-    /// As the operator says of the app; else as declared; else what the provider's metadata says that it takes; else in the
+    /// As the operator says of the app, or the provider did when it was registered; else as declared; else what the provider's metadata says that it takes; else in the
     /// content. None where the secret is not to be proved.
     fn way_of_secret(&self) -> Option<SecretAuth> {
         let takes = |name: &str| self.discovered.token_auth_methods.iter().any(|method| method == name);

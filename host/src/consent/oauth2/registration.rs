@@ -1,6 +1,9 @@
 //! Registering an app by itself (RFC 7591), where the connector names an endpoint for it and the operator has none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -15,12 +18,15 @@ use crate::{
     audit::Subject,
     consent::{
         App,
-        app::CLIENT_SECRET,
+        app::{CLIENT_SECRET, SecretAuth},
         now,
         step::{Failure, Way},
     },
     error::{Kind, Result},
-    manifest::oauth2::Grant,
+    manifest::{
+        Oauth2,
+        oauth2::{ClientAuth, Grant},
+    },
     origin::Origin,
     secret::Secret,
     text,
@@ -33,21 +39,25 @@ struct Registered {
     client_id: String,
     client_secret: Option<String>,
     client_secret_expires_at: Option<i64>,
+    token_endpoint_auth_method: Option<String>,
 }
 
 /// Registers an app for a connector. People come back to `public`, where a host has such a URL, else to a port of loopback.
 pub(crate) async fn register(
     connector: &str,
     endpoint: Url,
-    grants: &[Grant],
+    settings: &Oauth2,
     origins: BTreeSet<Origin>,
     public: Option<&Url>,
     (way, subject): (&Way, &Subject),
 ) -> Result<App> {
     let origin = endpoint.origin().ascii_serialization();
+    let grants = &settings.grants;
     let names: Vec<&str> = grants.iter().map(|grant| grant.registered()).chain(["refresh_token"]).collect();
     let has_code = grants.contains(&Grant::AuthorizationCode);
     let redirect_uri = public.map_or("http://127.0.0.1/callback", Url::as_str);
+    // What is left out is sent in the content, as everywhere.
+    let auth_method = settings.client_auth.unwrap_or(ClientAuth::Post).registered();
     let asked = json!({
         "client_name": format!("Attaché ({connector})"),
         // OpenID Connect Registration 1.0, 2.
@@ -55,7 +65,7 @@ pub(crate) async fn register(
         "redirect_uris": if has_code { vec![redirect_uri] } else { Vec::new() },
         "grant_types": names,
         "response_types": if has_code { vec!["code"] } else { Vec::new() },
-        "token_endpoint_auth_method": "client_secret_post",
+        "token_endpoint_auth_method": auth_method,
     });
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -78,25 +88,63 @@ pub(crate) async fn register(
     {
         return Err(refused("the client id that it gave cannot be used"));
     }
-    if registered.client_secret_expires_at.is_some_and(|at| at != 0) {
-        tracing::warn!(connector, "the provider gave the app a secret that runs out; register anew then");
-    }
-    let secret = registered.client_secret.map(|secret| (CLIENT_SECRET.to_owned(), Secret::new(secret)));
-    Ok(App {
+    let expires = registered.client_secret_expires_at.filter(|at| *at != 0);
+    let client_id = registered.client_id.clone();
+    let proof = registered.proof(auth_method).map_err(|why| refused(&why))?;
+    let app = App {
         connector: connector.to_owned(),
         name: text::foreign(connector, 64),
-        client_id: registered.client_id,
+        client_id,
         key_id: None,
-        client_auth: None,
+        client_auth: proof.as_ref().map(|(way, _)| *way),
         origins,
         redirect_uri: public.cloned(),
         parameters: BTreeMap::new(),
-        secrets: secret.into_iter().collect(),
+        secret_expires: expires.filter(|_| proof.is_some()),
+        secrets: proof.into_iter().map(|(_, secret)| (CLIENT_SECRET.to_owned(), secret)).collect(),
         gateway: None,
         sealed: None,
         registered_at: Some(endpoint),
         created: now(),
-    })
+    };
+    match app.secret_is_over(Duration::ZERO) {
+        true => Err(refused("the client secret that it gave has run out already")),
+        false => Ok(app),
+    }
+}
+
+impl Registered {
+    /// The client secret and how it is shown; none of a public client. The provider may register something else than was asked
+    /// for, and says so (RFC 7591, 3.2.1); where it does not say, it is as was asked.
+    fn proof(self, asked: &str) -> Result<Option<(SecretAuth, Secret)>, String> {
+        let said = self.token_endpoint_auth_method.as_deref();
+        let method = said.unwrap_or(asked);
+        if method == ClientAuth::None.registered() {
+            return Ok(None);
+        }
+        let way = serde_json::from_value::<SecretAuth>(method.into()).map_err(|_| {
+            format!("it wants the app to prove itself by `{}`, which it has nothing for", text::foreign(method, 60))
+        })?;
+        match (self.client_secret.filter(|secret| !secret.is_empty()), said) {
+            (Some(secret), _) => Ok(Some((way, Secret::new(secret)))),
+            (None, Some(_)) => Err(format!(
+                "it wants the app to prove itself by `{}`, and gave it no secret",
+                text::foreign(method, 60)
+            )),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl ClientAuth {
+    /// As RFC 7591, 2 writes it.
+    fn registered(self) -> &'static str {
+        match self {
+            ClientAuth::Post => "client_secret_post",
+            ClientAuth::Basic => "client_secret_basic",
+            ClientAuth::None => "none",
+        }
+    }
 }
 
 impl Grant {

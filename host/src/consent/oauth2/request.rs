@@ -1,5 +1,7 @@
 //! What a token endpoint is asked (RFC 6749, 4.1.3, 4.4.2, 6; RFC 8628, 3.4), with what the connector lays over it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method,
@@ -136,8 +138,7 @@ impl Client {
             }
             TokenFormat::Json => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                let members = parameters.iter().map(|(name, value)| Ok((name.clone(), Value::from(text(value)?))));
-                Bytes::from(Value::Object(members.collect::<Result<Map<_, _>>>()?).to_string())
+                Bytes::from(Value::Object(members(&parameters)?).to_string())
             }
             TokenFormat::Query => {
                 let mut query = url.query_pairs_mut();
@@ -170,12 +171,14 @@ impl Client {
     }
 }
 
-/// The same name replaces, an empty value takes away; a template whose names have no value says nothing.
+/// The same name replaces, an empty value takes away; a template whose names have no value says nothing. What is laid over
+/// twice is there twice (`resource`, RFC 8707, 2).
 pub(super) fn lay_over<'a, W: std::fmt::Display>(
     parameters: &mut Parameters,
     over: impl IntoIterator<Item = &'a (String, Template)>,
     mut fill: impl FnMut(&Template) -> Result<Option<Filled>, W>,
 ) -> Result<()> {
+    let mut laid = BTreeSet::new();
     for (name, template) in over {
         let filled = fill(template).map_err(|why| {
             Kind::ReconnectNeeded
@@ -185,8 +188,9 @@ pub(super) fn lay_over<'a, W: std::fmt::Display>(
                 )
         })?;
         let Some(value) = filled else { continue };
-        let at = parameters.iter().position(|(known, _)| known == name);
-        parameters.retain(|(known, _)| known != name);
+        let is_first = laid.insert(name);
+        let at = parameters.iter().position(|(known, _)| is_first && known == name);
+        parameters.retain(|(known, _)| !is_first || known != name);
         if !value.bytes().is_empty() {
             let at = at.unwrap_or(parameters.len()).min(parameters.len());
             parameters.insert(at, (name.clone(), Secret::new(value.bytes())));
@@ -201,6 +205,20 @@ pub(super) fn put(values: &mut Values, name: &str, kind: ValueKind, value: Secre
         return Ok(());
     }
     values.put(&Parameter::known(name, kind), value)
+}
+
+/// What is there twice is a list.
+fn members(parameters: &Parameters) -> Result<Map<String, Value>> {
+    let mut members = Map::new();
+    for (name, value) in parameters {
+        let value = Value::from(text(value)?);
+        match members.get_mut(name) {
+            None => drop(members.insert(name.clone(), value)),
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = Value::from(vec![first.take(), value]),
+        }
+    }
+    Ok(members)
 }
 
 pub(super) fn form(parameters: &Parameters) -> Result<String> {

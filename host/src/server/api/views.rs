@@ -322,13 +322,16 @@ pub(crate) struct AppView {
     pub(crate) origins: Vec<String>,
     pub(crate) redirect_uri: Option<String>,
     pub(crate) parameters: BTreeMap<String, String>,
-    /// How a client secret is shown, where the operator said so.
+    /// How a client secret is shown, where the operator said so, or the provider.
     #[schema(value_type = Option<String>)]
     pub(crate) client_auth: Option<SecretAuth>,
     /// Whether the host registered it by itself.
     pub(crate) registered: bool,
     /// Where it did.
     pub(crate) registered_at: Option<String>,
+    /// When the client secret runs out that the provider gave it then; RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_expires: Option<String>,
     /// RFC 3339.
     pub(crate) created: String,
 }
@@ -348,6 +351,7 @@ impl From<&App> for AppView {
             client_auth: it.client_auth,
             registered: it.registered_at.is_some(),
             registered_at: it.registered_at.as_ref().map(ToString::to_string),
+            secret_expires: it.secret_expires(),
             created: it.created.clone(),
         }
     }

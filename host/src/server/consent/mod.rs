@@ -105,10 +105,11 @@ impl ConsentServer {
     /// # Errors
     /// `rate-limited` where too many are open; `denied` where the app has people sent back elsewhere.
     pub fn open(&self, asked: Asked) -> Result<(String, Url)> {
-        if let Some(elsewhere) = asked.proposal.redirect_uri().filter(|uri| **uri != self.redirect_uri) {
+        let elsewhere = asked.proposal.redirect_uri().filter(|_| !asked.proposal.comes_back_to(&self.redirect_uri));
+        if let Some(elsewhere) = elsewhere {
             return Err(Kind::Denied
                 .error(format!("The app has people sent back to {elsewhere}, and this host listens at {}.", self.redirect_uri))
-                .hint("Register this one with the provider, and set it with `attache app set CONNECTOR --redirect-uri URI`."));
+                .hint("Register this one with the provider, or one below it that no other app has, and set it with `attache app set CONNECTOR --redirect-uri URI`."));
         }
         // Without somewhere to go, it is said here, and not on a page that a person has opened.
         if asked.proposal.grant.is_some() {

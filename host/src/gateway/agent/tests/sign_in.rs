@@ -100,6 +100,7 @@ fn app_of(origin: &str) -> App {
         gateway: None,
         sealed: None,
         registered_at: None,
+        secret_expires: None,
         created: String::new(),
     }
 }
