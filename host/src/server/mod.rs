@@ -21,6 +21,7 @@ mod prompt;
 mod remote;
 mod serve;
 mod tls;
+mod way_back;
 
 pub use exposure::Tls;
 pub use serve::{Serve, serve};

@@ -32,6 +32,7 @@ use super::{
     prompt::Prompt,
     remote::{self, Remote},
     tls::{Shown, TlsListener},
+    way_back,
 };
 use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
@@ -81,6 +82,8 @@ pub async fn serve(
     mut told_to_stop: impl AsyncFnMut(),
 ) -> Result<()> {
     exposure::refuse_clear(how.listen, how.public_url.as_ref(), &how.tls)?;
+    let may_be_clear = matches!(how.tls, Tls::Nowhere);
+    how.return_urls.iter().try_for_each(|url| way_back::refuse_unsafe(url, may_be_clear))?;
     let (scheme, behind_proxy) = (how.tls.scheme(), matches!(how.tls, Tls::Before));
     let shown = match how.tls {
         Tls::Here(files) => Some(Shown::of(files)?),

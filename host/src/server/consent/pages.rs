@@ -1,7 +1,7 @@
 //! The pages' contents; their HTML is in `templates/`.
 
 use askama::Template;
-use url::Url;
+use url::{Origin, Url};
 
 use super::Asked;
 use crate::{
@@ -74,9 +74,17 @@ impl Consent {
                 .collect(),
             asked_by: theirs(&consent.caller),
             owner: asked.owner.as_deref().map(theirs),
-            return_to: asked.return_url.as_ref().map(|url| theirs(&url.origin().ascii_serialization())),
+            return_to: asked.return_url.as_ref().map(place),
             token,
         }
+    }
+}
+
+/// Where somebody goes, in a few words: an origin, or the scheme of an app of theirs, whose URLs have none.
+fn place(url: &Url) -> String {
+    match url.origin() {
+        Origin::Opaque(_) => format!("{}:", url.scheme()),
+        origin => theirs(&origin.ascii_serialization()),
     }
 }
 
@@ -91,7 +99,7 @@ pub(super) struct Onward {
 
 impl Onward {
     pub(super) fn to(url: &Url) -> Self {
-        Self { style: STYLE, url: url.to_string(), origin: theirs(&url.origin().ascii_serialization()) }
+        Self { style: STYLE, url: url.to_string(), origin: place(url) }
     }
 }
 
