@@ -81,7 +81,11 @@ mod tests {
     fn what_misleads_is_gone_and_the_rest_stays() {
         assert_eq!(foreign("a\u{1b}[31mred\u{7}\u{9b}b", 50), "a[31mredb");
         assert_eq!(foreign("safe\u{202e}gpj.exe\u{200b}\u{feff}", 50), "safegpj.exe");
-        assert_eq!(foreign("a\u{34f}d\u{3164}m\u{fe0f}i\u{e0101}n\u{1d173}\u{ffa0}", 50), "admin", "nothing that is not seen");
+        assert_eq!(
+            foreign("a\u{34f}d\u{3164}m\u{fe0f}i\u{e0101}n\u{1d173}\u{ffa0}", 50),
+            "admin",
+            "nothing that is not seen"
+        );
         assert_eq!(foreign("one\r\ntwo\tthree", 50), "one  two three");
         assert_eq!(foreign("Grüße, 世界 🙂", 50), "Grüße, 世界 🙂");
         assert_eq!(foreign("abcdef", 3), "abc…");

@@ -10,7 +10,11 @@ use std::{
 
 use async_trait::async_trait;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use axum::{Router, extract::Query, routing::get};
+use axum::{
+    Router,
+    extract::{Query, rejection::QueryRejection},
+    routing::get,
+};
 use oauth2::CsrfToken;
 use serde::Deserialize;
 use tokio::{
@@ -134,7 +138,12 @@ async fn through_the_host(
     let link = Url::parse(&opened.link).map_err(|_| Kind::Internal.error("The host gave a link that is none."))?;
     let (desk, mut waiting) = mpsc::channel(1);
     let routes = Router::new()
-        .route("/connected", get(async move |Query(back): Query<Back>| came_back(desk, &state, back).await))
+        .route(
+            "/connected",
+            get(async move |back: Brought| {
+                came_back(desk, &state, back.map(|Query(back)| back).unwrap_or_default()).await
+            }),
+        )
         .fallback(async || ConsentServer::no_page());
     say_where(&link, arguments);
     serve_until(listener, routes, arguments, async {
@@ -161,7 +170,10 @@ async fn failure(client: &Client, session: &str) -> Error {
     }
 }
 
-#[derive(Deserialize)]
+/// What cannot be read has no state.
+type Brought = std::result::Result<Query<Back>, QueryRejection>;
+
+#[derive(Default, Deserialize)]
 struct Back {
     #[serde(default)]
     attache_code: String,

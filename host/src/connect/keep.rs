@@ -120,7 +120,11 @@ impl Host {
             let _keeping = lock(&self.keeping);
             // Somebody may have been faster while this was waited for.
             unchanged_before(&book, &connection, revoked_before.as_deref())?;
-            self.audit.write(&if before.is_some() { Event::reconnected(subject) } else { Event::connected(subject) })?;
+            self.audit.write(&if before.is_some() {
+                Event::reconnected(subject)
+            } else {
+                Event::connected(subject)
+            })?;
             let connected = connection.about(environment).happened(EventType::Connected, None);
             let changes = book.connection_changes(&connection, &credential, captured.as_ref(), &consent)?;
             self.outbox.commit(changes, &[connected])

@@ -64,9 +64,9 @@ impl Host {
         // One that another brings is left to whose it is.
         let is_theirs = |pending: &Pending| pending.drafted.consent.caller == caller;
         let pending = book.take_pending(Digest::of(code.as_bytes()), is_theirs)?.ok_or_else(|| {
-            Kind::NotFound
-                .error("There is nothing to confirm with this code: it was used, or nobody has it.")
-                .hint("Only the caller that had the link made confirms; else let the person connect again, with a new link.")
+            Kind::NotFound.error("There is nothing to confirm with this code: it was used, or nobody has it.").hint(
+                "Only the caller that had the link made confirms; else let the person connect again, with a new link.",
+            )
         })?;
         let subject = subject_of(environment, &pending, caller);
         if pending.owner != owner {

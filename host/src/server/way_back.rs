@@ -38,7 +38,9 @@ pub(super) fn refuse_unfit(url: &Url) -> Result<()> {
         return wrong("what stands behind the `#` is sent to nobody (RFC 6749, 3.1.2)");
     }
     match url.query_pairs().find(|(name, _)| OURS.contains(&&**name)) {
-        Some((name, _)) => wrong(&format!("the host adds `{name}` itself, and of two an application may take the other")),
+        Some((name, _)) => {
+            wrong(&format!("the host adds `{name}` itself, and of two an application may take the other"))
+        }
         None => Ok(()),
     }
 }
@@ -51,7 +53,10 @@ pub(super) fn refuse_unsafe(url: &Url, may_be_clear: bool) -> Result<()> {
     refuse_unfit(url)?;
     if url.scheme() == "http" && !may_be_clear && !Origin::of(url)?.is_loopback() {
         return Err(Kind::Usage
-            .error(format!("`{}` is not https, so that codes would travel in the clear.", text::foreign(url.as_str(), 200)))
+            .error(format!(
+                "`{}` is not https, so that codes would travel in the clear.",
+                text::foreign(url.as_str(), 200)
+            ))
             .hint("Name an https URL, or say `--insecure` where that may be."));
     }
     Ok(())

@@ -244,8 +244,8 @@ async fn begin(
 ) -> Response {
     let begun = async || -> Result<Response> {
         let Path(name) = name.map_err(|_| unreadable())?;
-        let Form(Agreed { token }) =
-            form.map_err(|_| Kind::Usage.error("This is not the form that the page has.").hint("Open the link again."))?;
+        let Form(Agreed { token }) = form
+            .map_err(|_| Kind::Usage.error("This is not the form that the page has.").hint("Open the link again."))?;
         // A page elsewhere may not press this button for somebody.
         if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
             return Err(Kind::Denied.error("This was not asked for by the page itself."));
