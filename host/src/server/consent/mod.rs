@@ -72,6 +72,8 @@ pub struct ConsentServer {
     base: Url,
     /// Where providers send people back to.
     redirect_uri: Url,
+    /// What links have before the session, below the base.
+    links: &'static str,
     /// Whether it is reached under exactly that name, so that another in a request is another's (DNS rebinding).
     is_local: bool,
     sessions: Sessions,
@@ -99,7 +101,10 @@ impl ConsentServer {
     ) -> Result<Arc<Self>> {
         let redirect_uri = redirect_uri.unwrap_or_else(|| below(&base, "callback"));
         let is_local = Origin::of(&base)?.is_loopback();
-        Ok(Arc::new(Self { base, redirect_uri, is_local, sessions: Sessions::new(Box::new(now))?, desk }))
+        // An app may have people sent back to any path, this one too.
+        let is_taken = redirect_uri.path().trim_end_matches('/') == below(&base, "connect").path();
+        let links = if is_taken { "sign-in" } else { "connect" };
+        Ok(Arc::new(Self { base, redirect_uri, links, is_local, sessions: Sessions::new(Box::new(now))?, desk }))
     }
 
     /// Opens a session, and gives its name and its link.
@@ -117,7 +122,7 @@ impl ConsentServer {
             asked.proposal.trip(&self.redirect_uri)?;
         }
         let name = self.sessions.open(asked)?;
-        let link = below(&self.base, &format!("connect/{name}"));
+        let link = below(&self.base, &format!("{}/{name}", self.links));
         Ok((sessions::public_name(&name), link))
     }
 
@@ -146,8 +151,10 @@ impl ConsentServer {
 
     /// Its routes.
     pub fn routes(self: &Arc<Self>) -> Router {
+        // A path of an operator's may have colons and stars.
         Router::new()
-            .route(&format!("{}/{{session}}", below(&self.base, "connect").path()), get(show).post(begin))
+            .without_v07_checks()
+            .route(&format!("{}/{{session}}", below(&self.base, self.links).path()), get(show).post(begin))
             .route(self.redirect_uri.path(), get(came_back))
             .route(&format!("{}/{{below}}", self.redirect_uri.path().trim_end_matches('/')), get(came_back))
             .method_not_allowed_fallback(async || {

@@ -5,7 +5,7 @@ use url::{Origin, Url};
 
 use super::Asked;
 use crate::{
-    error::Error,
+    error::{Error, Kind},
     manifest::parameter,
     server::page::{STYLE, theirs},
 };
@@ -123,12 +123,15 @@ impl Connected {
 #[template(path = "refused.html")]
 pub(super) struct Refused {
     style: &'static str,
+    title: &'static str,
     what: String,
     mend: Option<String>,
 }
 
 impl Refused {
     pub(super) fn of(error: &Error) -> Self {
-        Self { style: STYLE, what: theirs(error.message()), mend: error.mend().map(theirs) }
+        // A link that is not good any longer may have connected something.
+        let title = if error.kind() == Kind::NotFound { "Nothing is here" } else { "Nothing was connected" };
+        Self { style: STYLE, title, what: theirs(error.message()), mend: error.mend().map(theirs) }
     }
 }
