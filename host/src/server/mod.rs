@@ -7,6 +7,7 @@
 //! service or a provider as its own, or unescaped; a callback taken from another browser than the one that was sent; a secret,
 //! a state or a code in a log.
 
+mod answering;
 pub mod api;
 pub mod backup;
 pub mod consent;
