@@ -1,6 +1,8 @@
 //! Adding a connector: look at the file, show what it would be allowed, and keep it once the operator agrees. The looking
 //! and the keeping are two steps, so that nothing is held open while a person reads.
 
+use std::sync::Arc;
+
 use crate::{
     audit::Event,
     consent::{Approval, Book, Connection, Difference, Isolation, Terms, now},
@@ -103,8 +105,8 @@ impl Host {
             connector: name.clone(),
             version: proposal.manifest.version.clone(),
             digest,
-            declared: proposal.declared.clone(),
-            terms: proposal.terms.clone(),
+            declared: Arc::new(proposal.declared.clone()),
+            terms: Arc::new(proposal.terms.clone()),
             approved: now(),
             approved_by: approved_by.to_owned(),
             isolation: isolation

@@ -19,13 +19,13 @@ use crate::{
     connect::find_option,
     consent::{
         self, App, Approval, Book, Connection, Consent, Elsewhere, Environment, Isolation, Kept, LEAVING, Leaving,
-        SignIn, Source, Turn, Turns, Way,
+        SignIn, Source, Terms, Turn, Turns, Way,
     },
     digest::Digest,
     egress::{Access, Credentials, Through, Typed},
     error::{Error, Kind, Result},
     gateway::Relay,
-    manifest::{AuthOption, Manifest, Operation, Values},
+    manifest::{AuthOption, Manifest, Operation, Values, declared},
     metrics::Metrics,
     once::Ledger,
     outbox::{EventType, Outbox, Reason},
@@ -42,6 +42,10 @@ use crate::{
 /// A connector that is ready to be called.
 pub(crate) struct Loaded {
     pub(crate) manifest: Manifest,
+    /// What it was made of.
+    pub(crate) declared: Arc<declared::Connector>,
+    /// What it is approved for.
+    pub(crate) terms: Arc<Terms>,
     component: AsyncOnce<Component>,
 }
 
@@ -120,6 +124,8 @@ pub struct Host {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) underway: Arc<Underway>,
     pub(crate) ledger: Mutex<Ledger>,
+    /// Held from the last look at what a connection is until what it becomes is written.
+    pub(crate) keeping: Mutex<()>,
     /// Held by the one backup that is made at a time.
     pub(crate) backing_up: Mutex<()>,
     pub(crate) traffic: Arc<Traffic>,
@@ -156,6 +162,7 @@ impl Host {
             turns: Turns::default(),
             underway: Arc::default(),
             ledger: Mutex::default(),
+            keeping: Mutex::default(),
             backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
@@ -463,7 +470,12 @@ impl Host {
         if let Some(there) = loaded.get(&approval.digest) {
             return Ok(there.clone());
         }
-        let made = Arc::new(Loaded { manifest: self.manifest(approval)?, component: AsyncOnce::new() });
+        let made = Arc::new(Loaded {
+            manifest: self.manifest(approval)?,
+            declared: approval.declared.clone(),
+            terms: approval.terms.clone(),
+            component: AsyncOnce::new(),
+        });
         loaded.insert(approval.digest, made.clone());
         Ok(made)
     }

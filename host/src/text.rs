@@ -47,11 +47,29 @@ impl Escaper for Escaped {
     }
 }
 
-/// Bidirectional controls, zero-width characters, and tags.
+/// Bidirectional controls, whatever is shown as nothing at all (Unicode's `Default_Ignorable_Code_Point`: zero-width characters,
+/// fillers, variation selectors, tags), and annotations. Texts could differ, or say something to a machine, without a person
+/// seeing it.
 fn misleads(c: char) -> bool {
     matches!(
         c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
@@ -63,6 +81,11 @@ mod tests {
     fn what_misleads_is_gone_and_the_rest_stays() {
         assert_eq!(foreign("a\u{1b}[31mred\u{7}\u{9b}b", 50), "a[31mredb");
         assert_eq!(foreign("safe\u{202e}gpj.exe\u{200b}\u{feff}", 50), "safegpj.exe");
+        assert_eq!(
+            foreign("a\u{34f}d\u{3164}m\u{fe0f}i\u{e0101}n\u{1d173}\u{ffa0}", 50),
+            "admin",
+            "nothing that is not seen"
+        );
         assert_eq!(foreign("one\r\ntwo\tthree", 50), "one  two three");
         assert_eq!(foreign("Grüße, 世界 🙂", 50), "Grüße, 世界 🙂");
         assert_eq!(foreign("abcdef", 3), "abc…");

@@ -8,11 +8,13 @@
 //   window       [width, height]; a narrow one is a telephone's
 //   javascript   whether pages may run it
 //   again        whether to open the first link once more when all is done
+//   pages        pages to be looked at as they are, each with a name and its HTML: by axe too, in which WCAG's rules are
 //   pictures     how names of pictures begin
 
 import { createRequire } from 'node:module';
 
-const { chromium } = createRequire(`${process.env.PEERS}/`)('playwright-core');
+const require = createRequire(`${process.env.PEERS}/`);
+const { chromium } = require('playwright-core');
 const config = JSON.parse(process.argv[2]);
 const [width, height] = config.window;
 
@@ -70,6 +72,31 @@ const look = async (name) => {
   return { name, ...await page.evaluate(inPage), tree: await page.locator('body').ariaSnapshot(), elsewhere };
 };
 
+// What keeps somebody from reading a page or going on, in either colour scheme, and what the keyboard reaches in which order.
+const read = async ({ name, html }) => {
+  const { source } = require('../axe-core');
+  await page.setContent(html);
+  const broken = [];
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    await page.evaluate(source);
+    const { violations, incomplete, passes } = await page.evaluate(() => window.axe.run());
+    if (passes.length < 10) throw new Error(`axe looked at nothing: ${passes.length}`);
+    const unsure = incomplete.filter(({ id }) => id === 'color-contrast');
+    broken.push(...[...violations, ...unsure].map(({ id, nodes }) => `${colorScheme}: ${id}: ${nodes.map((it) => it.html)}`));
+  }
+  const reached = [];
+  for (let step = 0; step < 2; step++) {
+    await page.keyboard.press('Tab');
+    reached.push(await page.evaluate(() => (document.activeElement === document.body ? '' : document.activeElement.innerText.trim())));
+  }
+  const turning = await page.evaluate(() => [...document.querySelectorAll('q, code, strong')]
+    .filter((it) => getComputedStyle(it).unicodeBidi !== 'isolate').map((it) => it.innerText));
+  const spilling = await page.evaluate(() => [...document.querySelectorAll('h1, p, dd')]
+    .filter((it) => getComputedStyle(it).overflowY !== 'clip').map((it) => it.innerText));
+  return { ...await look(name), broken, reached: reached.filter((it) => it), turning, spilling };
+};
+
 const way = async (link, index) => {
   requests = [];
   await page.goto(link);
@@ -90,13 +117,15 @@ const way = async (link, index) => {
 
 try {
   const broken = await control();
+  const pages = [];
+  for (const shown of config.pages ?? []) pages.push(await read(shown));
   const ways = [];
   for (const [index, link] of config.links.entries()) ways.push(await way(link, index));
   const complained = [...complaints];
   requests = [];
   if (config.again) await page.goto(config.links[0]);
   const last = await look('last');
-  console.log(JSON.stringify({ control: broken, ways, last, complaints: complained }));
+  console.log(JSON.stringify({ control: broken, pages, ways, last, complaints: complained }));
 } catch (error) {
   console.error(`${error.stack}\nat ${page.url()}\n${complaints.join('\n')}`);
   process.exitCode = 1;

@@ -7,14 +7,17 @@ use std::{
 };
 
 use attache_tests::{
-    Attache,
+    Attache, Browser,
     peers::{chromium, free_port, oidc},
     service::{Service, answer},
 };
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::oauth::{SECRET, Story, story};
+use crate::{
+    oauth::{CALLBACK, SECRET, Story, at_provider, story},
+    serving,
+};
 
 const WIDE: [u32; 2] = [1280, 800];
 const NARROW: [u32; 2] = [390, 844];
@@ -127,4 +130,46 @@ fn a_person_who_is_signed_in_already_comes_back_to_the_application_at_once() {
     is_in_order(&seen["last"], NARROW);
     let came: Vec<_> = application.received().into_iter().filter(|it| it.line.starts_with("GET /connected")).collect();
     assert!(came.len() == 2 && came.iter().all(|it| it.header("referer").is_none()), "{came:?}");
+}
+
+/// As wide as a page is that is shown four times as large in a window of 1280 pixels (WCAG 2.2, 1.4.10).
+const ENLARGED: [u32; 2] = [320, 256];
+
+#[test]
+fn each_page_is_read_and_used_by_everybody_enlarged_in_either_colour_scheme_and_with_the_keyboard_alone() {
+    // Regression: letters that are written from right to left turned what stood around them, and marks that are piled up on a
+    // letter lay over the lines above.
+    let story = serving::story(&[]);
+    let owner = format!("\u{5e9}\u{5dc}\u{5d5}\u{5dd} 123 Z{}", "\u{30d}".repeat(60));
+    let link = story.link_for(&owner);
+    let browser = Browser::new();
+    let consent = browser.open(&link);
+    let onward = browser.submit_only(&consent, &[]);
+    let another = Browser::new().open(&link);
+    let gone = Browser::new().open(&format!("{link}x"));
+    let by_command = crate::oauth::story(&json!({}));
+    let mut running = by_command.begin("discovered", &[]);
+    let (person, provider) = at_provider(&running.said(CALLBACK));
+    let connected = person.submit(&provider, &[("decision", "yes")]);
+    running.ended().done();
+    let shown =
+        [("consent", consent), ("onward", onward), ("another", another), ("gone", gone), ("connected", connected)];
+    // One that goes on by itself is not there long enough to be looked at.
+    let html = |page: &attache_tests::Page| page.html.replace("http-equiv=\"refresh\"", "name=\"refresh\"");
+    let pages: Vec<Value> = shown.iter().map(|(name, page)| json!({ "name": name, "html": html(page) })).collect();
+    let seen = chromium(
+        "read",
+        json!({ "links": [], "until": "", "window": ENLARGED, "javascript": true, "again": false, "pages": pages }),
+    );
+    let pages = seen["pages"].as_array().unwrap();
+    assert_eq!(pages.len(), shown.len());
+    for page in pages {
+        assert_eq!(page["broken"], json!([]), "{page}");
+        assert_eq!((&page["turning"], &page["spilling"]), (&json!([]), &json!([])), "{page}");
+        is_in_order(page, ENLARGED);
+        assert!(page["tree"].as_str().unwrap().starts_with("- main:"), "all of it is in the landmark: {page}");
+    }
+    let reached: Vec<&Value> = pages.iter().map(|page| &page["reached"]).collect();
+    let agree = format!("Agree and sign in at {}", story.provider());
+    assert_eq!(reached, [&json!([agree]), &json!(["Go on"]), &json!([]), &json!([]), &json!([])]);
 }

@@ -60,3 +60,35 @@ fn an_app_of_another_machine_is_signed_in_to_there() {
     assert!(refused.err.contains(&format!("{url}callback")), "{}", refused.err);
     assert!(story.oidc.asked().iter().all(|it| it.0["path"] != "/auth" && it.0["path"] != "/token"));
 }
+
+#[test]
+fn whatever_path_an_app_has_people_sent_back_to_is_found() {
+    // Regression: some ended the command with a panic, since they were read as patterns, or as the path that links have.
+    for path in ["/connect", "/:x", "/*", "/%7Bcode%7D", "/sign-in", "/callback/"] {
+        let back = format!("{CALLBACK}:{}{path}", free_port());
+        let story = sent_back_to(&back);
+        let mut running = story.begin("discovered", &[]);
+        let (browser, page) = at_provider(&running.said(CALLBACK));
+        let last = browser.submit(&page, &[("decision", "yes")]);
+        assert!(last.url.as_str().starts_with(&back) && last.html.contains("Connected"), "{} {}", last.url, last.html);
+        running.ended().done();
+    }
+}
+
+#[test]
+fn where_a_name_stands_for_two_addresses_nobody_else_has_either() {
+    // Regression: browsers try the other address first, and whoever listened there was given the link and what came back.
+    let taken = std::net::TcpListener::bind("[::1]:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let story = sent_back_to(&format!("http://localhost:{port}/callback"));
+    story.begin("discovered", &[]).ended().refused(5, &format!("Something else listens on [::1]:{port}"));
+    drop(taken);
+    let mut running = story.begin("discovered", &[]);
+    let link = running.said("http://localhost");
+    let to = |address: &str| std::net::TcpStream::connect(format!("{address}:{port}")).is_ok();
+    assert!(to("127.0.0.1") && to("[::1]"));
+    let (browser, page) = at_provider(&link);
+    let last = browser.submit(&page, &[("decision", "yes")]);
+    assert!(last.html.contains("Connected"), "{}", last.html);
+    running.ended().done();
+}

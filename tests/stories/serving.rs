@@ -90,14 +90,25 @@ impl Story {
         let (base, authority) = (self.oidc.peer.base(), self.oidc.peer.authority());
         let set = [format!("base={base}"), format!("issuer={base}")];
         let fixed = ["session", "create", "oauth", "--auth", "discovered", "--set", &set[0], "--set", &set[1]];
-        let fixed = [&fixed[..], &["--allow-private", &authority, "--owner", "alice"]].concat();
+        let fixed = [&fixed[..], &["--allow-private", &authority]].concat();
         self.attache.run(&[&fixed, more].concat())
+    }
+
+    /// A link for somebody.
+    #[track_caller]
+    pub fn link_for(&self, owner: &str) -> String {
+        self.create(&["--return-url", RETURN, "--owner", owner]).done().trim().to_owned()
+    }
+
+    /// Where people sign in.
+    pub fn provider(&self) -> String {
+        self.oidc.peer.base()
     }
 
     /// A link for alice.
     #[track_caller]
     pub fn link(&self) -> String {
-        self.create(&["--return-url", RETURN, "--state", "of the app"]).done().trim().to_owned()
+        self.create(&["--return-url", RETURN, "--owner", "alice", "--state", "of the app"]).done().trim().to_owned()
     }
 
     /// Goes all the way with a browser, to where the application takes over.
@@ -227,6 +238,7 @@ fn a_link_is_for_one_browser_and_one_time() {
     let again = Browser::new().open(&link);
     assert_eq!(again.status, 404);
     assert!(again.html.contains("not good any longer"), "{}", again.html);
+    assert!(!again.html.contains("Nothing was connected"), "something may have been: {}", again.html);
 }
 
 #[test]
@@ -235,7 +247,7 @@ fn people_are_sent_to_no_address_that_the_operator_did_not_name() {
     for elsewhere in
         ["https://evil.example/", "https://app.example.com/connected/", "https://app.example.com/connected?x=y"]
     {
-        story.create(&["--return-url", elsewhere]).refused(5, "People are not sent to");
+        story.create(&["--return-url", elsewhere, "--owner", "alice"]).refused(5, "People are not sent to");
     }
 }
 

@@ -10,13 +10,16 @@ use std::{
 };
 
 use attache::{
-    Error,
+    Error, Kind,
+    apps::AppRequest,
     connect::{ConnectProposal, SignedIn, Trip},
     consent::Isolation,
-    server::consent::{Asked, ConsentServer, Desk, LASTS, Taken},
+    secret::Secret,
+    server::consent::{Asked, ConsentServer, Desk, LASTS, Progress, Taken},
+    transport::PrivateAllowed,
 };
 use attache_tests::{
-    Embedded,
+    Embedded, connector,
     simulate::{CLIENT, Simulated},
 };
 use axum::{
@@ -56,12 +59,45 @@ struct Story {
     token: String,
 }
 
-/// Runs a story whose time stands still unless it is moved.
-fn with_a_link(story: impl AsyncFnOnce(Story)) {
+/// Proposes a connection for whoever asks.
+fn proposed(embedded: &Embedded, simulated: &Simulated, (caller, environment): (&str, &str)) -> Arc<ConnectProposal> {
+    let mut request = embedded.request("me", "plain").unwrap();
+    (request.caller, request.environment) = (caller.into(), environment.into());
+    request.private = PrivateAllowed::parse([simulated.authority()]).unwrap();
+    request.parameters = ["base", "issuer"].map(|name| (name.to_owned(), simulated.url().to_owned())).into();
+    Arc::new(embedded.block_on(embedded.host().propose_connection(request)).unwrap())
+}
+
+/// A host with an app in each of these environments, and its provider.
+fn host(environments: &[&str]) -> (Embedded, Simulated) {
     let simulated = Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &["--approve"]);
     let embedded = Embedded::new("oauth", Isolation::Call);
-    embedded.set_app(CLIENT, simulated.url());
-    let proposal = Arc::new(embedded.propose("me", "plain", simulated.url()).unwrap());
+    for environment in environments.iter().filter(|it| **it != "default") {
+        let host = embedded.host();
+        host.create_environment(environment).unwrap();
+        let bytes = std::fs::read(connector("oauth")).unwrap();
+        let proposal = embedded.block_on(host.propose_connector(environment, bytes)).unwrap();
+        host.approve_connector(&proposal, None, "tester").unwrap();
+    }
+    for environment in environments {
+        let app = AppRequest {
+            environment: (*environment).into(),
+            connector: "oauth".into(),
+            client_id: Some(CLIENT.0.into()),
+            origins: vec![simulated.url().into()],
+            secrets: [("client_secret".to_owned(), Secret::new(CLIENT.1))].into(),
+            caller: "tester".into(),
+            ..AppRequest::default()
+        };
+        embedded.host().set_app(app).unwrap();
+    }
+    (embedded, simulated)
+}
+
+/// Runs a story whose time stands still unless it is moved.
+fn with_a_link(story: impl AsyncFnOnce(Story)) {
+    let (embedded, simulated) = host(&["default"]);
+    let proposal = proposed(&embedded, &simulated, ("tester", "default"));
     embedded.block_on(async {
         let (clerk, now) = (Arc::new(Clerk::default()), Arc::new(Mutex::new(Instant::now())));
         let clock = now.clone();
@@ -181,4 +217,37 @@ fn one_link_is_not_begun_without_end() {
         // The last trip that was begun goes on.
         assert_eq!((story.come_back(&back).await, story.taken()), (200, 1));
     });
+}
+
+#[test]
+fn of_two_who_come_back_at_once_with_the_same_one_is_taken() {
+    with_a_link(async |story| {
+        let (_, back) = story.begin().await;
+        let both = tokio::join!(story.come_back(&back), story.come_back(&back));
+        assert_eq!((both, story.taken()), ((200, 404), 1));
+    });
+}
+
+#[test]
+fn who_has_the_most_links_makes_room_for_who_has_fewer_and_for_nobody_else() {
+    // Regression: one caller of one environment could have as many links as there are for all, and nobody else got any.
+    let (embedded, simulated) = host(&["default", "other"]);
+    let mallory = ("mallory", "other");
+    let proposals = [mallory, ("second", "other"), ("ours", "default")].map(|who| proposed(&embedded, &simulated, who));
+    let server = ConsentServer::new(BASE.parse().unwrap(), None, Arc::new(Clerk::default())).unwrap();
+    let open = |of: usize| {
+        let proposal = proposals[of].clone();
+        server.open(Asked { proposal, owner: None, return_url: None }).map(|(name, _)| name)
+    };
+    let all: Vec<String> = (0..10_000).map(|_| open(0).unwrap()).collect();
+    let lost = || {
+        let is_gone = |name: &&String| matches!(server.progress(name, mallory.0, mallory.1), Progress::Gone);
+        all.iter().filter(is_gone).count()
+    };
+    assert_eq!((open(0).unwrap_err().kind(), lost()), (Kind::RateLimited, 0), "nobody has more than they");
+    let (second, ours) = (open(1).unwrap(), open(2).unwrap());
+    assert_eq!(lost(), 2);
+    assert!(matches!(server.progress(&second, "second", "other"), Progress::Open));
+    assert!(matches!(server.progress(&ours, "ours", "default"), Progress::Open));
+    assert_eq!((open(0).unwrap_err().kind(), lost()), (Kind::RateLimited, 2));
 }

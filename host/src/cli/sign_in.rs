@@ -3,19 +3,24 @@
 
 use std::{
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use axum::{Router, extract::Query, routing::get};
+use axum::{
+    Router,
+    extract::{Query, rejection::QueryRejection},
+    routing::get,
+};
 use oauth2::CsrfToken;
 use serde::Deserialize;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
 };
 use url::{Host as UrlHost, Url};
 
@@ -124,8 +129,8 @@ async fn through_the_host(
     (connection, agreed): (Option<NewConnection>, Option<Agree>),
     arguments: &SignInArguments,
 ) -> Result<MadeView> {
-    let listener = listen(None).await?;
-    let mut return_url = address_of(&listener)?;
+    let listeners = listen(None).await?;
+    let mut return_url = address_of(&listeners)?;
     return_url.set_path("/connected");
     let state = CsrfToken::new_random_len(32).secret().clone();
     let session =
@@ -134,10 +139,15 @@ async fn through_the_host(
     let link = Url::parse(&opened.link).map_err(|_| Kind::Internal.error("The host gave a link that is none."))?;
     let (desk, mut waiting) = mpsc::channel(1);
     let routes = Router::new()
-        .route("/connected", get(async move |Query(back): Query<Back>| came_back(desk, &state, back).await))
+        .route(
+            "/connected",
+            get(async move |back: Brought| {
+                came_back(desk, &state, back.map(|Query(back)| back).unwrap_or_default()).await
+            }),
+        )
         .fallback(async || ConsentServer::no_page());
     say_where(&link, arguments);
-    serve_until(listener, routes, arguments, async {
+    serve_until(listeners, routes, arguments, async {
         let (code, told) = tokio::select! {
             came = waiting.recv() => came.ok_or_else(|| Kind::Internal.error("The sign-in ended without a word."))?,
             failed = failure(client, &opened.id) => return Err(failed),
@@ -161,7 +171,10 @@ async fn failure(client: &Client, session: &str) -> Error {
     }
 }
 
-#[derive(Deserialize)]
+/// What cannot be read has no state.
+type Brought = std::result::Result<Query<Back>, QueryRejection>;
+
+#[derive(Default, Deserialize)]
 struct Back {
     #[serde(default)]
     attache_code: String,
@@ -194,14 +207,18 @@ fn for_page(made: &Result<MadeView>) -> Result<Taken> {
 
 /// Serves pages until the work is done, somebody gives up, or the time is over.
 async fn serve_until(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     routes: Router,
     arguments: &SignInArguments,
     work: impl Future<Output = Result<MadeView>>,
 ) -> Result<MadeView> {
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(async { drop(stopped.await) });
-    let serving = tokio::spawn(async move { serving.await });
+    let (stop, stopped) = watch::channel(());
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        let mut stopped = stopped.clone();
+        let over = async move { drop(stopped.changed().await) };
+        serving.spawn(axum::serve(listener, routes.clone()).with_graceful_shutdown(over).into_future());
+    }
     let timeout = Duration::from_secs(arguments.timeout);
     let outcome = tokio::select! {
         made = work => made,
@@ -212,7 +229,7 @@ async fn serve_until(
     };
     drop(stop);
     // The last page is on its way; a browser that does not take it is not waited for.
-    let _ = tokio::time::timeout(LAST_PAGE, serving).await;
+    let _ = tokio::time::timeout(LAST_PAGE, serving.join_all()).await;
     outcome
 }
 
@@ -222,17 +239,17 @@ async fn in_a_browser(
     arguments: &SignInArguments,
 ) -> Result<MadeView> {
     let redirect_uri = proposal.redirect_uri().cloned();
-    let listener = listen(redirect_uri.as_ref()).await?;
+    let listeners = listen(redirect_uri.as_ref()).await?;
     let base = match &redirect_uri {
         Some(uri) => uri.join("/").map_err(|_| unusable(uri))?,
-        None => address_of(&listener)?,
+        None => address_of(&listeners)?,
     };
     let (desk, mut counter) = mpsc::channel(1);
     let server = ConsentServer::new(base, redirect_uri, Arc::new(Counter(desk)))?;
     let (_, link) = server.open(Asked { proposal, owner: None, return_url: None })?;
     let routes = server.routes().fallback(async || ConsentServer::no_page());
     say_where(&link, arguments);
-    serve_until(listener, routes, arguments, wait_on(context, &mut counter)).await
+    serve_until(listeners, routes, arguments, wait_on(context, &mut counter)).await
 }
 
 /// Does what a browser asks for, until it brings something to keep.
@@ -259,22 +276,33 @@ async fn wait_on(context: &Context, counter: &mut mpsc::Receiver<Errand>) -> Res
     Err(Kind::Internal.error("The sign-in ended without a word."))
 }
 
-/// A free port of loopback (RFC 8252, 7.3), or the very one that the app was registered with.
-async fn listen(redirect_uri: Option<&Url>) -> Result<TcpListener> {
-    let address = match redirect_uri {
-        None => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
-        Some(uri) => {
-            let ip = match uri.host() {
-                Some(UrlHost::Ipv4(ip)) => IpAddr::V4(ip),
-                Some(UrlHost::Ipv6(ip)) => IpAddr::V6(ip),
-                _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            };
-            if uri.scheme() != "http" || !Origin::of(uri)?.is_loopback() {
-                return Err(unusable(uri));
-            }
-            SocketAddr::new(ip, uri.port_or_known_default().unwrap_or(80))
-        }
+/// A free port of loopback (RFC 8252, 7.3), or the very one that the app was registered with. Where that is called by its name,
+/// a browser may take either address for it, and whoever listened on the other would get what is sent back (RFC 8252, 8.3).
+async fn listen(redirect_uri: Option<&Url>) -> Result<Vec<TcpListener>> {
+    let Some(uri) = redirect_uri else {
+        return Ok(vec![bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await?]);
     };
+    if uri.scheme() != "http" || !Origin::of(uri)?.is_loopback() {
+        return Err(unusable(uri));
+    }
+    let port = uri.port_or_known_default().unwrap_or(80);
+    match uri.host() {
+        Some(UrlHost::Ipv4(ip)) => Ok(vec![bind(SocketAddr::new(IpAddr::V4(ip), port)).await?]),
+        Some(UrlHost::Ipv6(ip)) => Ok(vec![bind(SocketAddr::new(IpAddr::V6(ip), port)).await?]),
+        _ => {
+            let mut both = vec![bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)).await?];
+            match bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await {
+                Ok(listener) => both.push(listener),
+                Err(taken) if taken.kind() == Kind::Denied => return Err(taken),
+                // A machine without IPv6 has nobody there.
+                Err(error) => tracing::debug!(%error, "only the one address is listened on"),
+            }
+            Ok(both)
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => Kind::Denied
             .error(format!("Something else listens on {address}, where the provider sends people back to."))
@@ -289,8 +317,11 @@ fn unusable(uri: &Url) -> Error {
         .hint("Connect through the host that runs there, or register a loopback redirect URI with the provider.")
 }
 
-fn address_of(listener: &TcpListener) -> Result<Url> {
-    let address = listener.local_addr().map_err(|error| Kind::Internal.error(format!("There is no port: {error}.")))?;
+fn address_of(listeners: &[TcpListener]) -> Result<Url> {
+    let address = listeners.iter().map(TcpListener::local_addr).next();
+    let address = address
+        .unwrap_or_else(|| Err(ErrorKind::NotFound.into()))
+        .map_err(|error| Kind::Internal.error(format!("There is no port: {error}.")))?;
     Url::parse(&format!("http://{address}/")).map_err(|error| Kind::Internal.error(error.to_string()))
 }
 

@@ -14,6 +14,7 @@ use crate::{
     host::Host,
     outbox::{EventType, Reason},
     secret::Secret,
+    sync::lock,
 };
 
 /// What a provider gave to a connection and is told to end.
@@ -41,10 +42,7 @@ impl Host {
     pub async fn remove_connection(&self, environment: &str, name: &str, caller: &str) -> Result<Ended> {
         let (book, connection, subject) = self.found(environment, name, caller)?;
         self.audit.write(&Event::connection_removed(&subject))?;
-        if let Some(consent) = book.consent(connection.id)?.filter(|consent| consent.revoked.is_none()) {
-            let revoked = connection.about(environment).happened(EventType::Revoked, Some(Reason::Removed));
-            self.outbox.commit(book.revocation(&consent)?, &[revoked])?;
-        }
+        self.mark_revoked(&book, &connection, Reason::Removed)?;
         let ended = self.end(&book, &connection, &subject).await;
         let removed = book.remove_connection(&connection);
         self.turns.forget(connection.id);
@@ -63,8 +61,7 @@ impl Host {
         match &consent.revoked {
             None => {
                 self.audit.write(&Event::consent_revoked(&subject))?;
-                let revoked = connection.about(environment).happened(EventType::Revoked, Some(Reason::ConsentRevoked));
-                self.outbox.commit(book.revocation(&consent)?, &[revoked])?;
+                self.mark_revoked(&book, &connection, Reason::ConsentRevoked)?;
             }
             // One that was cut off after the mark is finished now.
             Some(_) if book.credential(connection.id)?.is_some() => {}
@@ -88,6 +85,18 @@ impl Host {
         let connection = book.connection(name)?;
         let secrets = book.credential(connection.id)?.map(|credential| credential.secrets).unwrap_or_default();
         Ok((connection, secrets))
+    }
+
+    /// Ends the consent that there is now, whoever is about to keep another.
+    fn mark_revoked(&self, book: &Book<'_>, connection: &Connection, reason: Reason) -> Result<()> {
+        let _keeping = lock(&self.keeping);
+        match book.consent(connection.id)?.filter(|consent| consent.revoked.is_none()) {
+            Some(consent) => {
+                let revoked = connection.about(book.environment()).happened(EventType::Revoked, Some(reason));
+                self.outbox.commit(book.revocation(&consent)?, &[revoked])
+            }
+            None => Ok(()),
+        }
     }
 
     /// Stops what is under way, then tells the provider. The consent is marked by then, so nothing new begins.

@@ -13,6 +13,7 @@ use crate::{
     manifest::Manifest,
     origin::Origin,
     outbox::EventType,
+    sync::lock,
 };
 
 /// What a person did to sign in.
@@ -65,7 +66,7 @@ impl Host {
                 .error("The connector was changed by somebody else in the meantime.")
                 .hint("Connect again."));
         }
-        let before = unchanged_before(&book, &proposal.connection)?;
+        let before = unchanged_before(&book, &proposal.connection, proposal.revoked_before.as_deref())?;
         let subject = proposal.subject("check");
         let mut consent = proposal.consent.clone();
         let credential = proposal.kept_credential()?;
@@ -87,6 +88,7 @@ impl Host {
                     credential,
                     captured: first.captured(),
                     consent,
+                    revoked_before: proposal.revoked_before.clone(),
                 })
             }
             Err(error) => {
@@ -106,18 +108,28 @@ impl Host {
     /// Keeps a connection, in place of what it was before.
     pub(super) async fn keep(&self, environment: &str, drafted: Drafted, subject: &Subject) -> Result<Made> {
         let book = self.book(environment)?;
-        let Drafted { connection, credential, captured, consent } = drafted;
-        let before = unchanged_before(&book, &connection)?;
-        self.audit.write(&if before.is_some() { Event::reconnected(subject) } else { Event::connected(subject) })?;
+        let Drafted { connection, credential, captured, consent, revoked_before } = drafted;
+        let before = unchanged_before(&book, &connection, revoked_before.as_deref())?;
         // What was used before is not given out any longer; a renewal of it that has left ends before it is replaced.
         let turn = before.as_ref().map(|before| self.close_pool(before));
         let _turn = match &turn {
             Some(turn) => Some(turn.last().await),
             None => None,
         };
-        let connected = connection.about(environment).happened(EventType::Connected, None);
-        let changes = book.connection_changes(&connection, &credential, captured.as_ref(), &consent);
-        let kept = changes.and_then(|changes| self.outbox.commit(changes, &[connected]));
+        let keep = || {
+            let _keeping = lock(&self.keeping);
+            // Somebody may have been faster while this was waited for.
+            unchanged_before(&book, &connection, revoked_before.as_deref())?;
+            self.audit.write(&if before.is_some() {
+                Event::reconnected(subject)
+            } else {
+                Event::connected(subject)
+            })?;
+            let connected = connection.about(environment).happened(EventType::Connected, None);
+            let changes = book.connection_changes(&connection, &credential, captured.as_ref(), &consent)?;
+            self.outbox.commit(changes, &[connected])
+        };
+        let kept = keep();
         self.turns.forget(connection.id);
         kept?;
         let withheld = captured.map(|captured| captured.withheld(&consent.scopes)).unwrap_or_default();
@@ -131,8 +143,7 @@ impl Host {
         before: Option<&Connection>,
         subject: &Subject,
     ) -> Result<String> {
-        let loaded = self.loaded(&proposal.approval)?;
-        let component = self.component(&loaded, proposal.approval.digest).await?;
+        let component = self.component(&proposal.loaded, proposal.approval.digest).await?;
         let account = self.check_access(component, &proposal.connection, first.access.clone(), subject.clone()).await?;
         match before {
             Some(before) if before.account != account => Err(Kind::ReconnectNeeded
@@ -154,7 +165,8 @@ impl Host {
         consent: &mut Consent,
         subject: &Subject,
     ) -> Result<First, (Error, Option<Captured>)> {
-        let ConnectProposal { manifest, values, connection, .. } = proposal;
+        let ConnectProposal { loaded, values, connection, .. } = proposal;
+        let manifest = &loaded.manifest;
         let option = find_option(manifest, &connection.option).map_err(nothing_yet)?;
         if option.scheme.is_direct() {
             let credentials = Arc::new(Typed::new(values.clone()));
@@ -178,7 +190,8 @@ impl Host {
         sign_in: &Arc<SignIn>,
         subject: &Subject,
     ) -> Result<First> {
-        let ConnectProposal { manifest, connection, .. } = proposal;
+        let ConnectProposal { loaded, connection, .. } = proposal;
+        let manifest = &loaded.manifest;
         let option = find_option(manifest, &connection.option)?;
         match signed_in {
             // A login, or the client's own credentials: asked for like any later renewal.
@@ -228,14 +241,26 @@ fn nothing_yet(error: Error) -> (Error, Option<Captured>) {
     (error, None)
 }
 
-/// A connection that was proposed replaces the one of its name as it was then, or none.
-fn unchanged_before(book: &Book<'_>, connection: &Connection) -> Result<Option<Connection>> {
+/// A connection that was proposed replaces the one of its name as it was then, or none. Its consent had been revoked then, or
+/// not; whoever takes it back meanwhile means this one too.
+fn unchanged_before(
+    book: &Book<'_>,
+    connection: &Connection,
+    revoked_before: Option<&str>,
+) -> Result<Option<Connection>> {
     let before = book.find_connection(&connection.name)?;
-    if before.as_ref().map_or(0, |before| before.generation) + 1 == connection.generation {
-        return Ok(before);
+    if before.as_ref().map_or(0, |before| before.generation) + 1 != connection.generation {
+        return Err(Kind::AlreadyExists
+            .error(format!("The connection `{}` was changed by somebody else in the meantime.", connection.name)));
     }
-    Err(Kind::AlreadyExists
-        .error(format!("The connection `{}` was changed by somebody else in the meantime.", connection.name)))
+    if let Some(before) = &before
+        && book.consent(before.id)?.and_then(|consent| consent.revoked).as_deref() != revoked_before
+    {
+        return Err(Kind::ConsentNeeded
+            .error(format!("The consent to the connection `{}` was revoked in the meantime.", connection.name))
+            .hint("Connect again, if that is still wanted."));
+    }
+    Ok(before)
 }
 
 /// What a connection that is not kept yet works with.

@@ -20,7 +20,7 @@ pub use provider::{Granted, Trip};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use url::Url;
@@ -31,7 +31,7 @@ use crate::{
     consent::{self, App, Approval, Connection, Consent, Credential, Discovered, SealedBox, now},
     egress::{self, Rehearsed},
     error::{Error, Kind, Result},
-    host::Host,
+    host::{Host, Loaded},
     manifest::{AuthOption, Manifest, Values, audience::OriginPattern, oauth2::Grant},
     origin::Origin,
     secret::Secret,
@@ -54,6 +54,9 @@ pub struct ConnectRequest {
     pub parameters: BTreeMap<String, String>,
     /// Those that are.
     pub secrets: BTreeMap<String, Secret>,
+    /// Those that are stored already, for where nothing was typed in their place. Whoever reconnects may not know them, so they
+    /// do not follow what is typed now to another origin.
+    pub kept: BTreeMap<String, Secret>,
     /// Private addresses that the operator allows.
     pub private: PrivateAllowed,
     /// The gateway that it is to go through, by its name; where it is made good again, the one that it has unless named.
@@ -98,10 +101,12 @@ pub struct ConnectProposal {
     pub sealing: Option<Sealing>,
     sealed: OnceLock<SealedBox>,
     app: Option<App>,
+    /// See [`consent::Drafted::revoked_before`].
+    revoked_before: Option<String>,
     environment: String,
     caller: String,
     credential: Credential,
-    manifest: Manifest,
+    loaded: Arc<Loaded>,
     values: Values,
 }
 
@@ -124,21 +129,28 @@ impl Host {
                     before.name
                 )));
         }
-        let approval = book.approval(&request.connector)?;
+        let mut approval = book.approval(&request.connector)?;
         if let Some(other) = before.as_ref().filter(|before| before.connector != approval.connector) {
             return Err(Kind::Usage.error(format!(
                 "The connection `{}` is of the connector `{}`, not of `{}`.",
                 other.name, other.connector, approval.connector
             )));
         }
-        let manifest = self.manifest(&approval)?;
-        let option = find_option(&manifest, &request.option)?;
+        // However many wait to be agreed to, they share what their connector says.
+        let loaded = self.loaded(&approval)?;
+        (approval.declared, approval.terms) = (loaded.declared.clone(), loaded.terms.clone());
+        let manifest = &loaded.manifest;
+        let option = find_option(manifest, &request.option)?;
         let named = request.gateway.as_deref();
         let named = named.or(before.as_ref().and_then(|before| before.gateway.as_ref()).map(|it| it.name.as_str()));
         let gateway = named.map(|name| self.gateway_for(&request.environment, name, option)).transpose()?;
+        let is_typed_anew = !request.secrets.is_empty();
+        let kept: Vec<String> =
+            request.kept.keys().filter(|name| !request.secrets.contains_key(*name)).cloned().collect();
+        let secrets = request.kept.into_iter().chain(request.secrets).collect();
         let typed = match &gateway {
-            Some(_) => gateways::typed(option, request.parameters, &request.secrets, &request.private)?,
-            None => Values::new(option, request.parameters, request.secrets)?,
+            Some(_) => gateways::typed(option, request.parameters, &secrets, &request.private)?,
+            None => Values::new(option, request.parameters, secrets)?,
         };
         let mut connection = Connection {
             id: before.as_ref().map_or_else(Uuid::new_v4, |before| before.id),
@@ -174,12 +186,14 @@ impl Host {
         let told = self.discover((option, app.as_ref()), &connection, &values, finds_out.as_deref(), &subject).await?;
         connection.discovered = told;
         let grant = provider::choose_grant(option, request.grant)?;
-        let asked_before = match &before {
-            Some(before) => book.consent(before.id)?.map(|consent| consent.scopes).unwrap_or_default(),
-            None => Vec::new(),
+        let consent_before = match &before {
+            Some(before) => book.consent(before.id)?,
+            None => None,
         };
+        let (asked_before, revoked_before) =
+            consent_before.clone().map(|consent| (consent.scopes, consent.revoked)).unwrap_or_default();
         let scopes = provider::wanted_scopes(option, &values, &request.scopes, &asked_before)?;
-        let reachable = consent::resolve(&manifest, option, &values, &connection.discovered, &connection.private)?;
+        let reachable = consent::resolve(manifest, option, &values, &connection.discovered, &connection.private)?;
         let sign_in = consent::sign_in_origins(option, &values, &connection.discovered)?;
         // What a gateway reaches is looked up where it is.
         let private_origins = match &gateway {
@@ -209,6 +223,13 @@ impl Host {
             until: None,
             revoked: None,
         };
+        // What the operator approved since is not whoever reconnects'.
+        let is_as_before = |before: &Connection| {
+            !is_typed_anew && before.parameters == connection.parameters && before.app == connection.app
+        };
+        if before.as_ref().is_some_and(|before| !is_as_before(before)) {
+            stays_where_it_went(&kept, consent_before.as_ref(), &consent)?;
+        }
         let sealing = match gateway {
             Some(gateway) => {
                 let terms = gateways::terms(&request.environment, &gateway, &connection, declared, app.as_ref())?;
@@ -232,9 +253,10 @@ impl Host {
             sealing,
             sealed: OnceLock::new(),
             app,
+            revoked_before,
             environment: request.environment,
             caller: request.caller,
-            manifest,
+            loaded: loaded.clone(),
             values,
         })
     }
@@ -309,6 +331,22 @@ impl ConnectProposal {
             }
         };
         Ok(Credential { secrets: BTreeMap::new(), sealed: Some(sealed) })
+    }
+}
+
+/// Refuses secrets that are stored where what is typed now would send them elsewhere than their owner agreed to.
+fn stays_where_it_went(kept: &[String], before: Option<&Consent>, now: &Consent) -> Result<()> {
+    let known: Vec<&String> = before.iter().flat_map(|before| before.origins.iter().chain(&before.sign_in)).collect();
+    let new = now.origins.iter().chain(&now.sign_in).find(|origin| !known.contains(origin));
+    match (kept.first(), new) {
+        (Some(name), Some(origin)) => Err(Kind::InvalidInput
+            .error(format!(
+                "`{}` was given for other origins, and with what is typed now it would go to {}.",
+                text::foreign(name, 64),
+                text::foreign(origin, 200)
+            ))
+            .hint("Whoever knows it gives it again; what is stored stays where it went.")),
+        _ => Ok(()),
     }
 }
 

@@ -53,17 +53,20 @@ impl Host {
         Ok(code)
     }
 
-    /// Makes a connection that somebody signed in for. `owner` is whom the caller has authenticated.
+    /// Makes a connection that somebody signed in for. `owner` is whom the caller has authenticated, who is the one that had
+    /// the link made: another knows nothing of whoever is at the other end.
     ///
     /// # Errors
-    /// `not-found` for a code that was used, has run out or never was; `denied` where it is for another owner: then what the
+    /// `not-found` for a code that was used, has run out, never was or is another caller's; `denied` where it is for another owner: then what the
     /// provider gave is revoked, and the code is used up.
     pub async fn confirm(&self, environment: &str, code: &str, owner: &str, caller: &str) -> Result<Made> {
         let book = self.book(environment)?;
-        let pending = book.take_pending(Digest::of(code.as_bytes()))?.ok_or_else(|| {
-            Kind::NotFound
-                .error("There is nothing to confirm with this code: it was used, or nobody has it.")
-                .hint("Let the person connect again, with a new link.")
+        // One that another brings is left to whose it is.
+        let is_theirs = |pending: &Pending| pending.drafted.consent.caller == caller;
+        let pending = book.take_pending(Digest::of(code.as_bytes()), is_theirs)?.ok_or_else(|| {
+            Kind::NotFound.error("There is nothing to confirm with this code: it was used, or nobody has it.").hint(
+                "Only the caller that had the link made confirms; else let the person connect again, with a new link.",
+            )
         })?;
         let subject = subject_of(environment, &pending, caller);
         if pending.owner != owner {
@@ -101,7 +104,7 @@ impl Host {
         let book = self.book(environment)?;
         let mut ended = 0;
         for (code, pending) in book.pending()? {
-            if pending.until <= now.as_second() && book.take_pending(code)?.is_some() {
+            if pending.until <= now.as_second() && book.take_pending(code, |_| true)?.is_some() {
                 let subject = subject_of(environment, &pending, "host");
                 self.drop_pending(&book, &pending, "nobody confirmed it", &subject).await?;
                 ended += 1;

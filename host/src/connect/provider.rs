@@ -51,6 +51,15 @@ pub(super) enum WayBack {
 }
 
 impl Trip {
+    /// What whoever comes back brings, and nobody else has.
+    pub(crate) fn state(&self) -> &str {
+        match &self.way_back {
+            WayBack::Code(authorization) => &authorization.state,
+            WayBack::Visit(visiting) => visiting.state().0,
+            WayBack::Elsewhere(away) => &away.state,
+        }
+    }
+
     /// Whether somebody who came back so is the one who was sent.
     pub fn is_named_by(&self, came: &CameBack) -> bool {
         let Some(came) = came.at(self.below.as_deref()) else { return false };
@@ -128,11 +137,11 @@ impl ConnectProposal {
 
     /// What the connector calls itself; its own words.
     pub fn title(&self) -> &str {
-        &self.manifest.title
+        &self.loaded.manifest.title
     }
 
     pub(super) fn option(&self) -> Result<&AuthOption> {
-        find_option(&self.manifest, &self.connection.option)
+        find_option(&self.loaded.manifest, &self.connection.option)
     }
 
     fn client(&self) -> Result<Client> {

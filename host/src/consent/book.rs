@@ -63,6 +63,12 @@ impl<'a> Book<'a> {
             return Err(Kind::Denied.error("The environment `default` is always there."));
         }
         let (connections, connectors) = (book.connections()?.len(), book.approvals()?.len());
+        let waiting = vault.places_below(&book.place("pending", None)?)?.len();
+        if waiting > 0 {
+            return Err(Kind::Denied
+                .error(format!("In the environment `{name}`, {waiting} sign-ins wait to be confirmed: what they brought would be left at the provider."))
+                .hint("`attache serve` ends those that nobody confirms within ten minutes."));
+        }
         if connections + connectors > 0 {
             return Err(Kind::Denied
                 .error(format!(
@@ -276,14 +282,10 @@ impl<'a> Book<'a> {
         self.vault.commit(Changes::new().put(&self.pending_place(code)?, pending)?)
     }
 
-    /// Takes what is to be confirmed with this code: from now on there is nothing more to confirm.
-    pub fn take_pending(&self, code: Digest) -> Result<Option<Pending>> {
-        let place = self.pending_place(code)?;
-        let pending = self.vault.get(&place)?;
-        if pending.is_some() {
-            self.vault.commit(Changes::new().delete(&place))?;
-        }
-        Ok(pending)
+    /// Takes what is to be confirmed with this code, where it is what whoever asks may have: from now on there is nothing more
+    /// to confirm, and whoever asks at the same time gets nothing.
+    pub fn take_pending(&self, code: Digest, may_be: impl FnOnce(&Pending) -> bool) -> Result<Option<Pending>> {
+        self.vault.take(&self.pending_place(code)?, may_be)
     }
 
     /// All that waits to be confirmed, each with its code's digest.

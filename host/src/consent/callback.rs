@@ -34,6 +34,12 @@ impl CameBack {
         }
     }
 
+    /// Whatever in it may be a state: what is not told apart here is, by the trip whose state it is.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let values = self.parameters().unwrap_or_default().into_values();
+        self.below.iter().cloned().chain(values).collect()
+    }
+
     /// Each parameter once (RFC 6749, 3.1).
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -39,9 +40,9 @@ pub struct Approval {
     /// What was approved.
     pub digest: Digest,
     /// What it said of itself, as it was when approved.
-    pub declared: declared::Connector,
+    pub declared: Arc<declared::Connector>,
     /// What the approval is for.
-    pub terms: Terms,
+    pub terms: Arc<Terms>,
     /// RFC 3339.
     pub approved: String,
     /// Who said yes.
@@ -260,6 +261,10 @@ pub struct Drafted {
     pub captured: Option<Captured>,
     /// What was agreed to.
     pub consent: Consent,
+    /// When the consent that this replaces had been revoked by the time that it was agreed to, if it had: one that is revoked
+    /// later takes this back too.
+    #[serde(default)]
+    pub revoked_before: Option<String>,
 }
 
 /// A connection that somebody signed in for and that is none until whoever asked confirms whose it is.

@@ -7,6 +7,7 @@
 //! service or a provider as its own, or unescaped; a callback taken from another browser than the one that was sent; a secret,
 //! a state or a code in a log.
 
+mod answering;
 pub mod api;
 pub mod backup;
 pub mod consent;
@@ -21,6 +22,7 @@ mod prompt;
 mod remote;
 mod serve;
 mod tls;
+mod way_back;
 
 pub use exposure::Tls;
 pub use serve::{Serve, serve};

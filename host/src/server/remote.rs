@@ -4,30 +4,15 @@ use std::net::IpAddr;
 
 use axum::{
     Router,
-    extract::{ConnectInfo, Request, State, connect_info::Connected},
+    extract::{ConnectInfo, Request, State},
     http::HeaderMap,
     middleware::{self, Next},
     response::Response,
-    serve::IncomingStream,
 };
-
-use super::{prompt::Prompt, tls::TlsListener};
 
 /// An address that requests come from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Remote(pub(super) IpAddr);
-
-impl Connected<IncomingStream<'_, Prompt>> for Remote {
-    fn connect_info(stream: IncomingStream<'_, Prompt>) -> Self {
-        Self(stream.remote_addr().ip())
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Remote {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self(stream.remote_addr().ip())
-    }
-}
 
 /// Notes on each request where it comes from. Behind a proxy that is what the proxy says, which nobody else is believed.
 pub(super) fn noted(routes: Router, behind_proxy: bool) -> Router {

@@ -20,6 +20,7 @@ use tokio::{
 use url::Url;
 
 use super::{
+    answering::answer,
     api::{Api, Pages},
     backup,
     consent::{Asked, ConsentServer, Desk, Taken, below},
@@ -30,8 +31,9 @@ use super::{
     mcp::{Door, stdio},
     metrics,
     prompt::Prompt,
-    remote::{self, Remote},
+    remote,
     tls::{Shown, TlsListener},
+    way_back,
 };
 use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
@@ -81,6 +83,8 @@ pub async fn serve(
     mut told_to_stop: impl AsyncFnMut(),
 ) -> Result<()> {
     exposure::refuse_clear(how.listen, how.public_url.as_ref(), &how.tls)?;
+    let may_be_clear = matches!(how.tls, Tls::Nowhere);
+    how.return_urls.iter().try_for_each(|url| way_back::refuse_unsafe(url, may_be_clear))?;
     let (scheme, behind_proxy) = (how.tls.scheme(), matches!(how.tls, Tls::Before));
     let shown = match how.tls {
         Tls::Here(files) => Some(Shown::of(files)?),
@@ -111,7 +115,7 @@ pub async fn serve(
     let public = public.merge(gateway::routes(host.clone()));
     let public = public.fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
-    let public = remote::noted(public, behind_proxy).into_make_service_with_connect_info::<Remote>();
+    let public = remote::noted(public, behind_proxy);
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let by_operator = routes.merge(console.link_routes()).merge(metrics::routes(host.clone()));
@@ -120,12 +124,9 @@ pub async fn serve(
     let public = match &shown {
         Some(shown) => {
             let pages = TlsListener::new(Prompt(pages), shown.clone())?;
-            tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
+            tokio::spawn(answer(pages, public, ended.clone()))
         }
-        None => {
-            let pages = Prompt(pages);
-            tokio::spawn(axum::serve(pages, public).with_graceful_shutdown(over(ended.clone())).into_future())
-        }
+        None => tokio::spawn(answer(Prompt(pages), public, ended.clone())),
     };
     let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
     let caring = [

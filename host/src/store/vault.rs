@@ -3,7 +3,10 @@
 use std::{
     fmt, fs, io,
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,7 @@ use super::{
 use crate::{
     error::{Kind, Result},
     secret::Secret,
+    sync,
 };
 
 /// Where [`Vault::try_writing`] writes.
@@ -35,6 +39,8 @@ pub struct Vault {
     sealer: Sealer,
     master: Master,
     revision: AtomicU64,
+    /// Held by whoever takes a record, so that nobody else takes it too.
+    taking: Mutex<()>,
     /// Dropped last, so that the next owner finds the store closed.
     lock: Lock,
 }
@@ -78,7 +84,7 @@ impl Vault {
             opened => opened?,
         };
         let store = SledStore::open(&dir.store())?;
-        Ok(Self { store: Box::new(store), sealer, master, revision: AtomicU64::new(0), lock })
+        Ok(Self { store: Box::new(store), sealer, master, revision: AtomicU64::new(0), taking: Mutex::default(), lock })
     }
 
     /// The record at this place.
@@ -145,6 +151,18 @@ impl Vault {
         // One that failed may have been written nevertheless.
         self.revision.fetch_add(1, Ordering::Release);
         committed
+    }
+
+    /// Takes away the record at this place and gives it, where it is one that may be taken: of several who ask at once, one
+    /// gets it.
+    ///
+    /// # Errors
+    /// As [`Vault::get`] and [`Vault::commit`]; then it may be there still.
+    pub fn take<T: DeserializeOwned>(&self, place: &Place, may_be: impl FnOnce(&T) -> bool) -> Result<Option<T>> {
+        let _taking = sync::lock(&self.taking);
+        let Some(record) = self.get(place)?.filter(may_be) else { return Ok(None) };
+        self.commit(Changes::new().delete(place))?;
+        Ok(Some(record))
     }
 
     /// The same for records that nobody keeps once they have read them: the revision stays what it is.

@@ -103,7 +103,7 @@ impl Agree {
 }
 
 impl NewConnection {
-    /// What the host is asked. Secrets that are kept are added here and go nowhere.
+    /// What the host is asked. Secrets that are kept are added here, and go where they went.
     pub(super) fn request(self, api: &Api, asker: &Asker) -> Result<ConnectRequest> {
         let book = api.host.book(&asker.environment)?;
         let mut request = ConnectRequest {
@@ -145,7 +145,7 @@ impl NewConnection {
             for (name, value) in connection.parameters.into_iter().filter(|(name, _)| known(name, false)) {
                 request.parameters.entry(name).or_insert(value);
             }
-            request.secrets = kept.into_iter().filter(|(name, _)| known(name, true)).collect();
+            request.kept = kept.into_iter().filter(|(name, _)| known(name, true)).collect();
             request.private = connection.private.iter().chain(request.private.iter()).cloned().collect();
             request.option = connection.option;
         }

@@ -26,7 +26,10 @@ use crate::{
     callers::Permission,
     error::{Kind, Result},
     origin::Origin,
-    server::consent::{Asked, LASTS, Progress},
+    server::{
+        consent::{Asked, LASTS, Progress},
+        way_back,
+    },
     text,
 };
 
@@ -83,6 +86,9 @@ pub(super) struct Known {
     state: Option<String>,
 }
 
+/// A `state` may have so many bytes: it goes along in the query of a URL.
+const STATE_BYTES: usize = 2_000;
+
 /// Who came back.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +111,9 @@ pub(super) async fn create(
     let pages = pages(&api)?;
     if asked.owner.is_empty() || asked.owner.len() > 200 {
         return Err(Kind::Usage.error("An owner has 1 to 200 bytes.").into());
+    }
+    if asked.state.as_ref().is_some_and(|state| state.len() > STATE_BYTES) {
+        return Err(Kind::Usage.error(format!("A state has {STATE_BYTES} bytes at most.")).into());
     }
     if !may_return(pages, &asker, &asked.return_url)? {
         return Err(Kind::Denied
@@ -201,6 +210,12 @@ fn pages(api: &Api) -> Result<&Pages> {
 
 /// One that the host was told of; for who administers also their own machine, where a command waits (RFC 8252, 7.3).
 fn may_return(pages: &Pages, asker: &Asker, url: &Url) -> Result<bool> {
+    if pages.return_urls.contains(url) {
+        return Ok(true);
+    }
     let is_here = asker.may(Permission::Administer).is_ok() && url.scheme() == "http" && Origin::of(url)?.is_loopback();
-    Ok(is_here || pages.return_urls.contains(url))
+    if is_here {
+        way_back::refuse_unfit(url)?;
+    }
+    Ok(is_here)
 }

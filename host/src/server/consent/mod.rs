@@ -9,7 +9,10 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 use axum::{
     Form, Router,
-    extract::{Path, RawQuery, State},
+    extract::{
+        DefaultBodyLimit, Path, RawQuery, State,
+        rejection::{FormRejection, PathRejection},
+    },
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{COOKIE, HOST, SET_COOKIE},
@@ -31,9 +34,8 @@ use crate::{
     origin::Origin,
 };
 
-/// What a browser is called that comes here; over TLS nobody but this very host can set it (RFC 6265bis, 4.1.3.2).
-const COOKIE_NAME: &str = "attache-browser";
-const COOKIE_NAME_TLS: &str = "__Host-attache-browser";
+/// What a form of these pages has: a token, and what separates it.
+const FORM_BYTES: usize = 4 << 10;
 
 /// Who takes what a person brought back.
 #[async_trait]
@@ -70,6 +72,8 @@ pub struct ConsentServer {
     base: Url,
     /// Where providers send people back to.
     redirect_uri: Url,
+    /// What links have before the session, below the base.
+    links: &'static str,
     /// Whether it is reached under exactly that name, so that another in a request is another's (DNS rebinding).
     is_local: bool,
     sessions: Sessions,
@@ -97,7 +101,10 @@ impl ConsentServer {
     ) -> Result<Arc<Self>> {
         let redirect_uri = redirect_uri.unwrap_or_else(|| below(&base, "callback"));
         let is_local = Origin::of(&base)?.is_loopback();
-        Ok(Arc::new(Self { base, redirect_uri, is_local, sessions: Sessions::new(Box::new(now))?, desk }))
+        // An app may have people sent back to any path, this one too.
+        let is_taken = redirect_uri.path().trim_end_matches('/') == below(&base, "connect").path();
+        let links = if is_taken { "sign-in" } else { "connect" };
+        Ok(Arc::new(Self { base, redirect_uri, links, is_local, sessions: Sessions::new(Box::new(now))?, desk }))
     }
 
     /// Opens a session, and gives its name and its link.
@@ -116,7 +123,7 @@ impl ConsentServer {
             asked.proposal.trip(&self.redirect_uri)?;
         }
         let name = self.sessions.open(asked)?;
-        let link = below(&self.base, &format!("connect/{name}"));
+        let link = below(&self.base, &format!("{}/{name}", self.links));
         Ok((sessions::public_name(&name), link))
     }
 
@@ -145,10 +152,19 @@ impl ConsentServer {
 
     /// Its routes.
     pub fn routes(self: &Arc<Self>) -> Router {
+        // A path of an operator's may have colons and stars.
         Router::new()
-            .route(&format!("{}/{{session}}", below(&self.base, "connect").path()), get(show).post(begin))
+            .without_v07_checks()
+            .route(&format!("{}/{{session}}", below(&self.base, self.links).path()), get(show).post(begin))
             .route(self.redirect_uri.path(), get(came_back))
             .route(&format!("{}/{{below}}", self.redirect_uri.path().trim_end_matches('/')), get(came_back))
+            .method_not_allowed_fallback(async || {
+                page(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    &pages::Refused::of(&Kind::Usage.error("This page does not take that method.")),
+                )
+            })
+            .layer(DefaultBodyLimit::max(FORM_BYTES))
             .with_state(self.clone())
     }
 
@@ -182,10 +198,12 @@ impl ConsentServer {
         Ok(pairs.find(|(name, value)| *name == known && value.len() == 43).map(|(_, value)| value))
     }
 
-    fn cookie_kind(&self) -> (&'static str, &'static str) {
+    /// What a browser's name here is called. Over TLS nobody but this very host can set it (RFC 6265bis, 4.1.3.2); without,
+    /// ports share cookies, so that each host of this machine has a name of its own.
+    fn cookie_kind(&self) -> (String, &'static str) {
         match self.base.scheme() {
-            "https" => (COOKIE_NAME_TLS, "; Secure"),
-            _ => (COOKIE_NAME, ""),
+            "https" => ("__Host-attache-browser".to_owned(), "; Secure"),
+            _ => (format!("attache-browser-{}", self.base.port_or_known_default().unwrap_or_default()), ""),
         }
     }
 
@@ -197,8 +215,9 @@ impl ConsentServer {
 }
 
 /// What is asked, in plain words.
-async fn show(State(server): State<Arc<ConsentServer>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+async fn show(State(server): State<Arc<ConsentServer>>, name: Named, headers: HeaderMap) -> Response {
     let shown = || -> Result<Response> {
+        let Path(name) = name.map_err(|_| unreadable())?;
         let known = server.browser(&headers)?;
         let browser = known.map_or_else(sessions::random_name, |known| Ok(known.to_owned()))?;
         let token = server.sessions.token(&name, &browser);
@@ -217,14 +236,24 @@ struct Agreed {
     token: String,
 }
 
+/// A session's name in a path, which anybody may write anything into.
+type Named = std::result::Result<Path<String>, PathRejection>;
+
+fn unreadable() -> Error {
+    Kind::NotFound.error("There is no such page: its address cannot be read.")
+}
+
 /// The person agreed, and goes to the provider.
 async fn begin(
     State(server): State<Arc<ConsentServer>>,
-    Path(name): Path<String>,
+    name: Named,
     headers: HeaderMap,
-    Form(Agreed { token }): Form<Agreed>,
+    form: std::result::Result<Form<Agreed>, FormRejection>,
 ) -> Response {
     let begun = async || -> Result<Response> {
+        let Path(name) = name.map_err(|_| unreadable())?;
+        let Form(Agreed { token }) = form
+            .map_err(|_| Kind::Usage.error("This is not the form that the page has.").hint("Open the link again."))?;
         // A page elsewhere may not press this button for somebody.
         if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
             return Err(Kind::Denied.error("This was not asked for by the page itself."));
@@ -247,10 +276,11 @@ async fn begin(
 /// The provider sent the person back.
 async fn came_back(
     State(server): State<Arc<ConsentServer>>,
-    below: Option<Path<String>>,
+    below: std::result::Result<Option<Path<String>>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
+    let Ok(below) = below else { return refuse(&unreadable()) };
     let came = CameBack { below: below.map(|Path(below)| below), query: query.unwrap_or_default() };
     ConsentServer::told(finish(&server, came, &headers).await)
 }

@@ -1,11 +1,11 @@
 //! The pages' contents; their HTML is in `templates/`.
 
 use askama::Template;
-use url::Url;
+use url::{Origin, Url};
 
 use super::Asked;
 use crate::{
-    error::Error,
+    error::{Error, Kind},
     manifest::parameter,
     server::page::{STYLE, theirs},
 };
@@ -74,9 +74,17 @@ impl Consent {
                 .collect(),
             asked_by: theirs(&consent.caller),
             owner: asked.owner.as_deref().map(theirs),
-            return_to: asked.return_url.as_ref().map(|url| theirs(&url.origin().ascii_serialization())),
+            return_to: asked.return_url.as_ref().map(place),
             token,
         }
+    }
+}
+
+/// Where somebody goes, in a few words: an origin, or the scheme of an app of theirs, whose URLs have none.
+fn place(url: &Url) -> String {
+    match url.origin() {
+        Origin::Opaque(_) => format!("{}:", url.scheme()),
+        origin => theirs(&origin.ascii_serialization()),
     }
 }
 
@@ -91,7 +99,7 @@ pub(super) struct Onward {
 
 impl Onward {
     pub(super) fn to(url: &Url) -> Self {
-        Self { style: STYLE, url: url.to_string(), origin: theirs(&url.origin().ascii_serialization()) }
+        Self { style: STYLE, url: url.to_string(), origin: place(url) }
     }
 }
 
@@ -115,12 +123,15 @@ impl Connected {
 #[template(path = "refused.html")]
 pub(super) struct Refused {
     style: &'static str,
+    title: &'static str,
     what: String,
     mend: Option<String>,
 }
 
 impl Refused {
     pub(super) fn of(error: &Error) -> Self {
-        Self { style: STYLE, what: theirs(error.message()), mend: error.mend().map(theirs) }
+        // A link that is not good any longer may have connected something.
+        let title = if error.kind() == Kind::NotFound { "Nothing is here" } else { "Nothing was connected" };
+        Self { style: STYLE, title, what: theirs(error.message()), mend: error.mend().map(theirs) }
     }
 }

@@ -2,7 +2,7 @@
 //! browser that begins it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -22,7 +22,8 @@ use crate::{
 
 /// How long a link is good for, and how long a person may take at the provider.
 pub const LASTS: Duration = Duration::from_secs(10 * 60);
-/// Sessions that are under way at a time; a link costs its caller nothing, so their number is bounded.
+/// Sessions that are under way at a time; a link costs its caller nothing, so their number is bounded. Where it is reached,
+/// whoever has the most makes room for others.
 const MOST: usize = 10_000;
 /// How often one may be begun: each time may make calls to the service.
 const MOST_BEGINNINGS: usize = 20;
@@ -101,6 +102,8 @@ impl Progress {
 struct Begun {
     browser: String,
     trip: Trip,
+    /// Of the trip's state: what a callback brings is looked for among all trips.
+    state: Digest,
 }
 
 impl Sessions {
@@ -117,7 +120,8 @@ impl Sessions {
         let mut all = lock(&self.all);
         let now = (self.now)();
         all.retain(|_, session| session.ends > now);
-        if all.len() >= MOST {
+        let (caller, environment) = asked.proposal.asked_by();
+        if all.len() >= MOST && !make_room(&mut all, caller, environment) {
             return Err(Kind::RateLimited
                 .error("Too many people are on their way to connect something.")
                 .hint("Try again in some minutes."));
@@ -212,7 +216,8 @@ impl Sessions {
         if session.begun.is_none() {
             session.ends = (self.now)() + LASTS;
         }
-        session.begun = Some(Begun { browser: browser.to_owned(), trip });
+        let state = Digest::of(trip.state().as_bytes());
+        session.begun = Some(Begun { browser: browser.to_owned(), trip, state });
         drop(all);
         self.changed.notify_waiters();
         Ok(url)
@@ -220,9 +225,11 @@ impl Sessions {
 
     /// Ends the session that this callback belongs to, and gives its name, what was asked and where the person was sent.
     pub(super) fn end(&self, came: &CameBack, browser: &str) -> Result<(String, Asked, Trip)> {
+        // Read once, and not for each session: anybody may bring anything.
+        let brought: HashSet<Digest> = came.texts().iter().map(|text| Digest::of(text.as_bytes())).collect();
         let mut all = lock(&self.all);
         let now = (self.now)();
-        let on_trip = all.iter().find(|(_, session)| session.ends > now && session.is_on_trip(came));
+        let on_trip = all.iter().find(|(_, session)| session.ends > now && session.is_on_trip(came, &brought));
         let name = on_trip.map(|(name, _)| name.clone()).ok_or_else(gone)?;
         let session = all.get(&name).ok_or_else(gone)?;
         session.belongs_to(browser)?;
@@ -243,9 +250,40 @@ impl Session {
         }
     }
 
-    fn is_on_trip(&self, came: &CameBack) -> bool {
-        self.begun.as_ref().is_some_and(|begun| begun.trip.is_named_by(came))
+    fn is_on_trip(&self, came: &CameBack, brought: &HashSet<Digest>) -> bool {
+        self.begun.as_ref().is_some_and(|begun| brought.contains(&begun.state) && begun.trip.is_named_by(came))
     }
+
+    fn asked_by(&self) -> (&str, &str) {
+        self.asked.proposal.asked_by()
+    }
+}
+
+/// Ends the oldest session of whoever has the most: of the environment that has more than the asker's, else, in the asker's
+/// own, of a caller who has more than they. `false` where nobody has.
+fn make_room(all: &mut HashMap<String, Session>, caller: &str, environment: &str) -> bool {
+    let crowded = most_of(all.values().map(|session| session.asked_by().1), environment).map(str::to_owned);
+    let (of, own) = match &crowded {
+        Some(other) => (other.as_str(), ""),
+        None => (environment, caller),
+    };
+    let there = |session: &&Session| session.asked_by().1 == of;
+    let Some(busiest) = most_of(all.values().filter(there).map(|session| session.asked_by().0), own) else {
+        return false;
+    };
+    let theirs = all.iter().filter(|(_, session)| session.asked_by() == (busiest, of));
+    let oldest = theirs.min_by_key(|(_, session)| session.ends).map(|(name, _)| name.clone());
+    oldest.is_some_and(|name| all.remove(&name).is_some())
+}
+
+/// Whose there are the most of, where those are more than one's own.
+fn most_of<'a>(all: impl Iterator<Item = &'a str>, own: &str) -> Option<&'a str> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for whose in all {
+        *counts.entry(whose).or_default() += 1;
+    }
+    let own = counts.get(own).copied().unwrap_or_default();
+    counts.into_iter().filter(|(_, count)| *count > own).max_by_key(|(_, count)| *count).map(|(whose, _)| whose)
 }
 
 /// What a session is called by those who may not use its link.

@@ -1,0 +1,186 @@
+//! Sign-ins that wait to be confirmed, when more than one thing happens to them at once, and who may confirm them.
+
+use std::{sync::Barrier, thread};
+
+use attache::{
+    Error, Kind,
+    apps::AppRequest,
+    connect::{CONFIRM_WITHIN, ConnectProposal, Made, SignedIn},
+    consent::Isolation,
+    secret::Secret,
+    transport::PrivateAllowed,
+};
+use attache_tests::{
+    Browser, CALLBACK, Embedded, came, connector,
+    simulate::{CLIENT, Simulated},
+};
+use serde_json::json;
+
+const OWNER: &str = "alice";
+const CALLER: &str = "tester";
+
+struct Story {
+    embedded: Embedded,
+    provider: Simulated,
+}
+
+fn story() -> Story {
+    let provider = Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &["--approve"]);
+    let embedded = Embedded::new("oauth", Isolation::Call);
+    embedded.set_app(CLIENT, provider.url());
+    Story { embedded, provider }
+}
+
+impl Story {
+    /// Somebody signs in for a connection, and gives the code that confirms it.
+    #[track_caller]
+    fn signed_in(&self, name: &str) -> String {
+        self.signed_in_for(&self.embedded.propose(name, "plain", self.provider.url()).unwrap())
+    }
+
+    #[track_caller]
+    fn signed_in_for(&self, proposal: &ConnectProposal) -> String {
+        let trip = self.embedded.send_away(proposal).unwrap();
+        let page = Browser::that_stops_at(CALLBACK).open(trip.url.as_str());
+        let signed_in = SignedIn::CameBack { trip, came: came(&page.url) };
+        let host = self.embedded.host();
+        self.embedded.block_on(host.connect_pending(proposal, signed_in, OWNER, CONFIRM_WITHIN)).unwrap()
+    }
+
+    fn confirm(&self, code: &str, caller: &str) -> Result<Made, Error> {
+        self.embedded.block_on(self.embedded.host().confirm("default", code, OWNER, caller))
+    }
+
+    /// Confirms all of these at once, and gives what came of each that failed.
+    fn confirm_at_once<'a>(&self, codes: impl IntoIterator<Item = &'a str>) -> Vec<Kind> {
+        let codes: Vec<&str> = codes.into_iter().collect();
+        let ready = Barrier::new(codes.len());
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let confirm = |code| {
+                ready.wait();
+                self.confirm(code, CALLER)
+            };
+            let threads: Vec<_> = codes.iter().map(|code| scope.spawn(move || confirm(code))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        outcomes.into_iter().filter_map(|outcome| outcome.err().map(|error| error.kind())).collect()
+    }
+
+    fn revocations(&self) -> usize {
+        self.provider.asked("revoke").len()
+    }
+
+    #[track_caller]
+    fn is_usable(&self, connection: &str) {
+        let input = json!({ "url": format!("{}/api/me", self.provider.url()) });
+        assert_eq!(self.embedded.call(connection, "send", input).unwrap()["status"], 200);
+    }
+}
+
+#[test]
+fn of_many_who_confirm_the_same_at_once_one_does_and_the_others_end_nothing() {
+    // Regression: each read the record before another took it away; all but one then failed, and gave back the tokens of the
+    // connection that had just been made.
+    let story = story();
+    for round in 0..5 {
+        let name = format!("round-{round}");
+        let code = story.signed_in(&name);
+        assert_eq!(story.confirm_at_once([code.as_str(); 8]), [Kind::NotFound; 7]);
+        assert_eq!(story.revocations(), 0, "nothing of the connection was given back");
+        story.is_usable(&name);
+    }
+}
+
+#[test]
+fn of_two_who_signed_in_for_one_name_one_is_kept_and_what_the_other_brought_is_given_back() {
+    // Regression: both were kept, the second over the first, whose tokens nobody had any longer and nobody ended.
+    let story = story();
+    for round in 0..5 {
+        let name = format!("round-{round}");
+        let codes = [story.signed_in(&name), story.signed_in(&name)];
+        let before = story.revocations();
+        assert_eq!(story.confirm_at_once(codes.iter().map(String::as_str)), [Kind::AlreadyExists]);
+        assert_eq!(story.revocations() - before, 2, "a renewal token and an access token");
+        story.is_usable(&name);
+    }
+}
+
+#[test]
+fn a_consent_that_is_revoked_while_somebody_reconnects_stays_revoked() {
+    // Regression: what was confirmed afterwards made it live again.
+    let story = story();
+    story.confirm(&story.signed_in("me"), CALLER).unwrap();
+    let code = story.signed_in("me");
+    let host = story.embedded.host();
+    story.embedded.block_on(host.revoke_consent("default", "me", CALLER)).unwrap();
+    let before = story.revocations();
+    let refused = story.confirm(&code, CALLER).err().unwrap();
+    assert_eq!(refused.kind(), Kind::ConsentNeeded, "{refused}");
+    assert!(refused.message().contains("was revoked in the meantime"), "{refused}");
+    assert_eq!(story.revocations() - before, 2, "what it brought is given back");
+    let input = json!({ "url": format!("{}/api/me", story.provider.url()) });
+    assert_eq!(story.embedded.call("me", "send", input).unwrap_err().kind(), Kind::ConsentNeeded);
+    // Whoever connects after that means it.
+    story.confirm(&story.signed_in("me"), CALLER).unwrap();
+    story.is_usable("me");
+}
+
+#[test]
+fn a_connection_that_is_removed_while_somebody_reconnects_stays_away() {
+    let story = story();
+    story.confirm(&story.signed_in("me"), CALLER).unwrap();
+    let code = story.signed_in("me");
+    story.embedded.block_on(story.embedded.host().remove_connection("default", "me", CALLER)).unwrap();
+    let before = story.revocations();
+    assert_eq!(story.confirm(&code, CALLER).err().unwrap().kind(), Kind::AlreadyExists);
+    assert_eq!(story.revocations() - before, 2);
+    assert!(story.embedded.host().book("default").unwrap().connections().unwrap().is_empty());
+}
+
+#[test]
+fn only_the_caller_that_had_the_link_made_confirms() {
+    // Regression: any key of the environment did. Somebody who signs in with their own account for a link that one application
+    // had made for alice could then carry the code into another application's session of hers.
+    let story = story();
+    let code = story.signed_in("me");
+    for another in ["key:another", "", "tester2", "cli:tester"] {
+        let refused = story.confirm(&code, another).err().unwrap();
+        assert_eq!(refused.kind(), Kind::NotFound, "{refused}");
+    }
+    assert_eq!(story.revocations(), 0, "and uses nothing up");
+    story.confirm(&code, CALLER).unwrap();
+    story.is_usable("me");
+}
+
+#[test]
+fn an_environment_in_which_somebody_waits_to_be_confirmed_is_not_removed() {
+    // Regression: it was, and what the provider had given was in nobody's hands and good for ever.
+    let story = story();
+    let (embedded, host, environment) = (&story.embedded, story.embedded.host(), "other");
+    host.create_environment(environment).unwrap();
+    let bytes = std::fs::read(connector("oauth")).unwrap();
+    let proposed = embedded.block_on(host.propose_connector(environment, bytes)).unwrap();
+    host.approve_connector(&proposed, None, CALLER).unwrap();
+    let app = AppRequest {
+        environment: environment.into(),
+        connector: "oauth".into(),
+        client_id: Some(CLIENT.0.into()),
+        origins: vec![story.provider.url().into()],
+        secrets: [("client_secret".to_owned(), Secret::new(CLIENT.1))].into(),
+        caller: CALLER.into(),
+        ..AppRequest::default()
+    };
+    host.set_app(app).unwrap();
+    let mut request = embedded.request("me", "plain").unwrap();
+    request.environment = environment.into();
+    request.private = PrivateAllowed::parse([story.provider.authority()]).unwrap();
+    request.parameters = ["base", "issuer"].map(|name| (name.to_owned(), story.provider.url().to_owned())).into();
+    let code = story.signed_in_for(&embedded.block_on(host.propose_connection(request)).unwrap());
+    host.remove_app(environment, "oauth", "oauth", CALLER).unwrap();
+    host.remove_connector(environment, "oauth", CALLER).unwrap();
+    let refused = host.remove_environment(environment).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Denied, "{refused}");
+    assert!(refused.message().contains("1 sign-ins wait"), "{refused}");
+    drop(embedded.block_on(host.confirm(environment, &code, "nobody", CALLER)));
+    host.remove_environment(environment).unwrap();
+}
