@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         OnceLock,
         mpsc::{self, Receiver},
@@ -249,10 +249,10 @@ impl Running {
         ended
     }
 
-    /// Ends it as if the machine had lost power.
-    pub fn kill(&mut self) {
+    /// Ends it as if the machine had lost power. It may have come to its end before, which its status tells.
+    pub fn kill(&mut self) -> ExitStatus {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait().unwrap()
     }
 
     /// Waits for its end, whatever it is.

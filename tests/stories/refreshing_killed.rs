@@ -2,6 +2,7 @@
 //! is presented twice.
 
 use std::{
+    os::unix::process::ExitStatusExt,
     thread,
     time::{Duration, Instant},
 };
@@ -52,10 +53,10 @@ impl Moments {
         (self.state >> 33) as f64 / f64::from(u32::MAX >> 1)
     }
 
-    /// One of the whole renewal, or of its beginning, which is a small part of it and would hardly ever be met. With how much it
-    /// counts among moments that are all as likely.
+    /// One of the whole renewal, or of its beginning, which is a small part of it and would hardly ever be met; beyond what was
+    /// measured, since a busy machine takes longer. With how much it counts among moments that are all as likely.
     fn next(&mut self) -> (Duration, f64) {
-        let (beginning, whole) = (self.calibrated.asked.mul_f64(1.5), self.calibrated.ended);
+        let (beginning, whole) = (self.calibrated.asked.mul_f64(1.5), self.calibrated.ended.mul_f64(1.5));
         let within = if self.share() < 0.5 { beginning } else { whole };
         let moment = within.mul_f64(self.share());
         let [beginning, whole] = [beginning, whole].map(|it| it.as_secs_f64());
@@ -107,7 +108,10 @@ fn kill_at_random(seed: u64, enough: usize, in_all: usize) -> Kills {
         let (moment, weight) = moments.next();
         let refused = log.wait(&refusal(&killed));
         thread::sleep((refused + moment).saturating_duration_since(Instant::now()));
-        running.kill();
+        if running.kill().signal().is_none() {
+            // It was done.
+            continue;
+        }
         let answer = call(&story, &next);
         // Whatever the killed host had sent, the provider had it before what the next one sent.
         let asked = story.oidc.asked();
