@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::text;
+
+/// Of the words of another process.
+const LONGEST_TOLD: usize = 10_000;
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -222,9 +227,14 @@ impl Error {
     /// Reads what [`Error::to_json`] wrote.
     pub fn from_json(json: &Value) -> Option<Self> {
         let kind = Kind::of_name(json["kind"].as_str()?)?;
-        let hint = json["hint"].as_str().map(str::to_owned);
         let retry_after = json["retry-after"].as_u64();
-        Some(Self { kind, message: json["message"].as_str()?.to_owned(), hint, retry_after })
+        Some(Self { retry_after, ..Self::told(kind, json["message"].as_str()?, json["hint"].as_str()) })
+    }
+
+    /// What another process told, in whose words nothing moves a cursor or hides.
+    pub(crate) fn told(kind: Kind, message: &str, hint: Option<&str>) -> Self {
+        let clean = |words: &str| text::foreign_lines(words, LONGEST_TOLD);
+        Self { kind, message: clean(message), hint: hint.map(clean), retry_after: None }
     }
 }
 

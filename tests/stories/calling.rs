@@ -232,9 +232,10 @@ fn a_service_that_is_not_there_is_unreachable() {
     // The port is taken over by nobody: a listener that was dropped refuses.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let base = format!("other=http://{free}");
-    attache
-        .run(&["connection", "reconnect", "echo", "--set", &base, "--allow-private", &free.to_string(), "--yes"])
-        .done();
+    let elsewhere = ["connection", "reconnect", "echo", "--set", &base, "--allow-private", &free.to_string(), "--yes"];
+    // What is stored stays where it went.
+    attache.run(&elsewhere).refused(2, "was given for other origins");
+    attache.run(&[&elsewhere[..], &["--secret", "key=env:STORY_KEY"]].concat()).done();
     let seen = attache.call("echo", "send", &json!({ "url": format!("http://{free}/") }));
     assert_eq!(seen["error"], "unreachable", "{seen} {gone}");
 }

@@ -180,11 +180,11 @@ fn the_store_is_free_while_a_person_thinks() {
 #[test]
 fn a_key_is_replaced_or_kept_when_reconnecting() {
     let service = Service::plain();
-    let attache = crate::connected(&service);
-    let mut terminal = Terminal::run(
-        &attache,
-        &["connection", "reconnect", "echo", "--set", "open=https://a.example", "--set", "other=https://b.example"],
-    );
+    let attache = crate::with_echo();
+    // The same before and after: what is stored does not go where it never went.
+    let with = ["--set", "open=https://a.example", "--set", "other=https://b.example"];
+    crate::connect(&attache, "header", &service, &with).done();
+    let mut terminal = Terminal::run(&attache, &[&["connection", "reconnect", "echo"], &with[..]].concat());
     terminal.expect("Enter keeps the one that is stored").type_hidden("");
     terminal.expect("Connect? [y/N]").type_line("y");
     let (code, screen) = terminal.end();

@@ -182,10 +182,8 @@ impl From<&Error> for Failed {
 
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Self {
-        let mut error = Kind::of_name(&failed.kind).unwrap_or(Kind::Internal).error(failed.message);
-        if let Some(hint) = failed.hint {
-            error = error.hint(hint);
-        }
+        let kind = Kind::of_name(&failed.kind).unwrap_or(Kind::Internal);
+        let error = Error::told(kind, &failed.message, failed.hint.as_deref());
         match failed.retry_after {
             Some(seconds) => error.retry_after(seconds),
             None => error,
@@ -392,5 +390,12 @@ mod tests {
     fn a_failure_is_the_same_at_the_other_end() {
         let error = Kind::RateLimited.error("Wait.").hint("A while.").retry_after(7);
         assert_eq!(Error::from(Failed::from(&error)), error);
+    }
+
+    #[test]
+    fn the_other_ends_words_move_no_cursor_and_hide_nothing() {
+        let error = Kind::Denied.error("\u{1b}[2J\u{202e}Refused\r\nhere").hint("\u{9b}31mRun\u{200b} this");
+        let told = Error::from(Failed::from(&error));
+        assert_eq!((told.message(), told.mend()), ("[2JRefused \nhere", Some("31mRun this")));
     }
 }

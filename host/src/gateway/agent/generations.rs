@@ -21,6 +21,8 @@ use crate::{
 };
 
 const FILE: &str = "generations";
+/// No gateway has so many connections; a host that invents them does not fill the disk.
+const MOST: usize = 20_000;
 /// What the host calls an operation that is none of the connector's: one that a connection is made with may come to nothing.
 const WHILE_CONNECTING: [&str; 2] = ["check", "connect"];
 
@@ -63,6 +65,11 @@ impl Generations {
         }
         if terms.generation == known || WHILE_CONNECTING.contains(&operation) {
             return Ok(());
+        }
+        if newest.len() >= MOST && !newest.contains_key(&terms.connection) {
+            return Err(Kind::StoreUnavailable
+                .error(format!("The gateway has noted {MOST} connections, and makes no note of another."))
+                .hint("`attache gateway enroll NAME` and `gateway join` in an empty folder begin anew."));
         }
         newest.insert(terms.connection, terms.generation);
         self.write(&newest)

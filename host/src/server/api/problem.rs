@@ -54,11 +54,8 @@ impl Written {
 
     /// The failure that was written down.
     pub(crate) fn error(self) -> Error {
-        let error = Kind::of_name(&self.kind).unwrap_or(Kind::Internal).error(self.detail);
-        match self.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        let kind = Kind::of_name(&self.kind).unwrap_or(Kind::Internal);
+        Error::told(kind, &self.detail, self.hint.as_deref())
     }
 }
 
