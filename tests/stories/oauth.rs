@@ -150,6 +150,29 @@ fn the_page_says_who_asks_for_what_and_keeps_to_itself() {
 }
 
 #[test]
+fn each_origin_stands_on_the_page_under_what_it_is_for() {
+    let (story, service) = (story(&json!({})), Service::plain());
+    let (issuer, base) = (story.oidc.peer.base(), service.base());
+    let (named, allowed) = ([format!("base={base}"), format!("issuer={issuer}")], service.authority());
+    let fixed = ["connect", "oauth", "--auth", "discovered", "--timeout", "60", "--allow-private"];
+    let more = [&allowed, "--allow-private", &story.oidc.peer.authority(), "--set", &named[0], "--set", &named[1]];
+    let mut running = story.attache.begin(&[&fixed[..], &more].concat());
+    let page = Browser::new().open(&running.said("http://127.0.0.1")).html;
+    let of = |heading: &str| {
+        let (_, behind) =
+            page.split_once(&format!("<dt>{heading}</dt>")).unwrap_or_else(|| panic!("{heading}: {page}"));
+        let below = behind.split_once("</dd>").unwrap().0;
+        (below.contains(&base), below.contains(&issuer))
+    };
+    assert_eq!(of("Your access goes to"), (true, false), "{page}");
+    assert_eq!(of("You sign in at"), (false, true), "{page}");
+    assert_eq!(of("To sign in and stay signed in, Attaché calls"), (false, true), "{page}");
+    assert_eq!(of("Of these, in a private network"), (true, true), "{page}");
+    assert_eq!(of("The connector can read"), (true, true), "{page}");
+    running.kill();
+}
+
+#[test]
 fn a_link_belongs_to_the_browser_that_begins_with_it_and_is_used_once() {
     let story = story(&json!({}));
     let mut running = story.begin("discovered", &[]);
