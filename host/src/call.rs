@@ -276,10 +276,7 @@ fn report(failure: Failure, fault: &Mutex<Option<Error>>) -> Error {
     if let Some(cause) = lock(fault).take() {
         return cause;
     }
-    let quoted = |words: &str| match text::foreign(words, FOREIGN_WORDS) {
-        words if words.is_empty() => String::new(),
-        words => format!(" It says: “{words}”"),
-    };
+    let quoted = |words: &str| text::says(words, FOREIGN_WORDS);
     match failure {
         Failure::InvalidInput(words) => Kind::InvalidInput.error(format!("The connector refuses the input.{}", quoted(&words))),
         Failure::NotFound(words) => Kind::NotFound.error(format!("The service has no such thing.{}", quoted(&words))),

@@ -29,7 +29,15 @@ pub fn foreign(text: &str, longest: usize) -> String {
     clean
 }
 
-/// The same for a text of several lines, which stay lines.
+/// Somebody else's words as a sentence to put behind one of the host's own; nothing where they said nothing.
+pub fn says(words: &str, longest: usize) -> String {
+    match foreign(words, longest) {
+        words if words.is_empty() => words,
+        words => format!(" It says: “{words}”"),
+    }
+}
+
+/// As [`foreign`], for a text of several lines, which stay lines.
 pub fn foreign_lines(text: &str, longest: usize) -> String {
     let clean: Vec<String> = text.split('\n').map(|line| foreign(line, longest)).collect();
     clean.join("\n")

@@ -34,32 +34,47 @@ fn is_refused(request: &Received) -> bool {
     presented.is_some_and(|token| is_refused || token == ROTATED)
 }
 
+fn json_answer(status: u16, body: &Value) -> Vec<u8> {
+    answer(status, &[("Content-Type", "application/json")], &body.to_string())
+}
+
+/// What a provider answers on the way to a token: its metadata, with some endpoints more, a code, and a device code.
+fn on_the_way(request: &Received, more: &[(&str, &str)]) -> Option<Vec<u8>> {
+    let base = format!("http://{}", request.header("host").unwrap());
+    let path = request.line.split(' ').nth(1).unwrap();
+    Some(match path.split('?').next().unwrap() {
+        "/.well-known/oauth-authorization-server" => {
+            let mut metadata = json!({ "issuer": base, "authorization_endpoint": format!("{base}/authorize"),
+                "token_endpoint": format!("{base}/token"), "device_authorization_endpoint": format!("{base}/device") });
+            for (name, path) in more {
+                metadata[*name] = format!("{base}{path}").into();
+            }
+            json_answer(200, &metadata)
+        }
+        "/authorize" => {
+            let query: Vec<_> = form_urlencoded::parse(path.split_once('?').unwrap().1.as_bytes()).collect();
+            let asked = |name: &str| &query.iter().find(|(key, _)| key == name).unwrap().1;
+            let back = format!("{}?code={CODE}&state={}", asked("redirect_uri"), asked("state"));
+            answer(302, &[("Location", &back)], "")
+        }
+        "/device" => json_answer(
+            200,
+            &json!({ "device_code": DEVICE, "user_code": "ABCD", "verification_uri": format!("{base}/go"),
+                "expires_in": 60, "interval": 1 }),
+        ),
+        _ => return None,
+    })
+}
+
 /// Issues the canaries, and has an API that reflects whatever it is sent, in every spelling.
 pub(crate) fn provider() -> Service {
     Service::start(|request| {
-        let base = format!("http://{}", request.header("host").unwrap());
+        if let Some(answer) = on_the_way(request, &[("revocation_endpoint", "/revoke")]) {
+            return answer;
+        }
+        let json = |status, body: Value| json_answer(status, &body);
         let path = request.line.split(' ').nth(1).unwrap();
-        let json = |status, body: Value| answer(status, &[("Content-Type", "application/json")], &body.to_string());
         match path.split('?').next().unwrap() {
-            "/.well-known/oauth-authorization-server" => json(
-                200,
-                json!({ "issuer": base, "authorization_endpoint": format!("{base}/authorize"),
-                    "token_endpoint": format!("{base}/token"), "revocation_endpoint": format!("{base}/revoke"),
-                    "device_authorization_endpoint": format!("{base}/device") }),
-            ),
-            "/authorize" => {
-                let query = path.split_once('?').unwrap().1;
-                let asked = |name: &str| {
-                    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).unwrap().1.into_owned()
-                };
-                let back = format!("{}?code={CODE}&state={}", asked("redirect_uri"), asked("state"));
-                answer(302, &[("Location", &back)], "")
-            }
-            "/device" => json(
-                200,
-                json!({ "device_code": DEVICE, "user_code": "ABCD", "verification_uri": format!("{base}/go"),
-                    "expires_in": 60, "interval": 1 }),
-            ),
             "/token" if is_refused(request) => {
                 let words = format!("Invalid refresh token: {}, of {SECRET}", field(request, "refresh_token").unwrap());
                 json(400, json!({ "error": "invalid_grant", "error_description": words }))
@@ -92,38 +107,16 @@ pub(crate) fn provider() -> Service {
 /// Refuses whatever it is given, and repeats it.
 pub(crate) fn repeating() -> Service {
     Service::start(|request| {
-        let base = format!("http://{}", request.header("host").unwrap());
-        let path = request.line.split(' ').nth(1).unwrap();
-        let json = |status, body: Value| answer(status, &[("Content-Type", "application/json")], &body.to_string());
-        match path.split('?').next().unwrap() {
-            "/.well-known/oauth-authorization-server" => json(
-                200,
-                json!({ "issuer": base, "authorization_endpoint": format!("{base}/authorize"),
-                    "token_endpoint": format!("{base}/token"),
-                    "device_authorization_endpoint": format!("{base}/device") }),
-            ),
-            "/authorize" => {
-                let query: Vec<_> = form_urlencoded::parse(path.split_once('?').unwrap().1.as_bytes()).collect();
-                let asked = |name: &str| &query.iter().find(|(key, _)| key == name).unwrap().1;
-                let back = format!("{}?code={CODE}&state={}", asked("redirect_uri"), asked("state"));
-                answer(302, &[("Location", &back)], "")
-            }
-            "/device" => json(
-                200,
-                json!({ "device_code": DEVICE, "user_code": "ABCD", "verification_uri": format!("{base}/go"),
-                    "expires_in": 60, "interval": 1 }),
-            ),
-            _ => {
-                let given = form_urlencoded::parse(&request.body);
-                let given: Vec<_> = given.collect();
-                let find = |wanted: &str| given.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-                // One at a time, since any of them is enough for all words to be left out.
-                let mut wanted =
-                    ["client_assertion", "assertion", "subject_token", "device_code", "code_verifier"].into_iter();
-                let words = format!("I was given {}", wanted.find_map(find).unwrap());
-                json(400, json!({ "error": "invalid_grant", "error_description": words }))
-            }
+        if let Some(answer) = on_the_way(request, &[]) {
+            return answer;
         }
+        let given = form_urlencoded::parse(&request.body);
+        let given: Vec<_> = given.collect();
+        let find = |wanted: &str| given.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+        // One at a time, since any of them is enough for all words to be left out.
+        let mut wanted = ["client_assertion", "assertion", "subject_token", "device_code", "code_verifier"].into_iter();
+        let words = format!("I was given {}", wanted.find_map(find).unwrap());
+        json_answer(400, &json!({ "error": "invalid_grant", "error_description": words }))
     })
 }
 

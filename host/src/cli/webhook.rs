@@ -157,7 +157,7 @@ fn shown(it: &WebhookView) -> Answer {
 }
 
 fn tested(name: &str, it: WebhookTested) -> Result<Answer> {
-    let said = it.said.as_ref().map(|said| format!(" It says: “{}”", text::foreign(said, 200))).unwrap_or_default();
+    let said = it.said.as_ref().map(|said| text::says(said, 200)).unwrap_or_default();
     if it.delivered {
         let status = it.status.unwrap_or_default();
         let text = format!("The receiver of `{name}` took the message: it answered with status {status}.{said}");

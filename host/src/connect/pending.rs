@@ -57,8 +57,8 @@ impl Host {
     /// the link made: another knows nothing of whoever is at the other end.
     ///
     /// # Errors
-    /// `not-found` for a code that was used, has run out, never was or is another caller's; `denied` where it is for another owner: then what the
-    /// provider gave is revoked, and the code is used up.
+    /// `not-found` for a code that was used, has run out, never was or is another caller's; `denied` where it is for another
+    /// owner: then what the provider gave is revoked, and the code is used up.
     pub async fn confirm(&self, environment: &str, code: &str, owner: &str, caller: &str) -> Result<Made> {
         let book = self.book(environment)?;
         // One that another brings is left to whose it is.

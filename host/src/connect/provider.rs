@@ -89,8 +89,7 @@ impl ConnectProposal {
     /// # Errors
     /// `service-failed` where the provider has no authorization endpoint; `approval-needed` where there is no client id.
     pub fn trip(&self, redirect_uri: &Url) -> Result<Trip> {
-        let below = self.below(redirect_uri);
-        let redirect_uri = self.redirect_uri().unwrap_or(redirect_uri).clone();
+        let (redirect_uri, below) = self.comes_back(redirect_uri);
         let authorization = self.client()?.authorization(redirect_uri, &self.values)?;
         Ok(Trip { url: authorization.url.clone(), way_back: WayBack::Code(authorization), below })
     }
@@ -100,6 +99,11 @@ impl ConnectProposal {
     pub fn comes_back_to(&self, redirect_uri: &Url) -> bool {
         let is_there = self.redirect_uri().is_none_or(|uri| uri == redirect_uri);
         is_there || self.grant.is_some() && self.below(redirect_uri).is_some()
+    }
+
+    /// Where the provider sends the person back to, and what of it is below the path where everybody is.
+    fn comes_back(&self, redirect_uri: &Url) -> (Url, Option<String>) {
+        (self.redirect_uri().unwrap_or(redirect_uri).clone(), self.below(redirect_uri))
     }
 
     fn below(&self, redirect_uri: &Url) -> Option<String> {
@@ -160,8 +164,7 @@ impl Host {
     /// What a step before it failed with, beside those.
     pub async fn send_away(&self, proposal: &ConnectProposal, redirect_uri: &Url) -> Result<Trip> {
         if let Some(elsewhere) = self.proposed_elsewhere(proposal)? {
-            let below = proposal.below(redirect_uri);
-            let redirect_uri = proposal.redirect_uri().unwrap_or(redirect_uri).clone();
+            let (redirect_uri, below) = proposal.comes_back(redirect_uri);
             let away = run(&*elsewhere, Errand::SendAway { redirect_uri }, proposal).await?;
             let Brought::SentAway(away) = away else { return Err(misunderstood()) };
             away.leads_to(proposal.provider().as_ref())?;

@@ -73,7 +73,7 @@ pub(crate) fn part_below(base: &Url, url: &Url) -> Option<String> {
 /// RFC 6749, 4.1.2.1; others write it the same way.
 pub(super) fn said_no(error: &str, words: Option<&String>) -> Error {
     let code = text::foreign(error, 60);
-    let says = words.map(|words| format!(" It says: “{}”", text::foreign(words, LONGEST_WORDS))).unwrap_or_default();
+    let says = words.map(|words| text::says(words, LONGEST_WORDS)).unwrap_or_default();
     match error {
         "access_denied" => Kind::ConsentNeeded
             .error(format!("The provider was told not to grant access (`{code}`).{says}"))

@@ -10,7 +10,7 @@ use crate::{egress, error::Kind, pause, secret::Secret, text};
 
 /// A service that asks for more patience than this is asked again all the same.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
-const LONGEST_WORDS: usize = 300;
+pub(super) const LONGEST_WORDS: usize = 300;
 /// Words for what passes, beside the standard's own (RFC 6749, 4.1.2.1): providers say them with any status, 200 too.
 const PASSING: [&str; 10] = [
     "temporarily_unavailable",
@@ -30,7 +30,12 @@ pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
     pause::asked(headers).map(|wait| wait.min(LONGEST_WAIT))
 }
 
-/// Whether this word says that it may be otherwise later.
+/// Whether this status says that it may be otherwise later.
+pub(super) fn is_passing_status(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429 | 500..)
+}
+
+/// Whether this word says so.
 pub(super) fn is_passing(word: &str) -> bool {
     PASSING.contains(&word.to_ascii_lowercase().as_str())
 }
@@ -48,21 +53,21 @@ pub(super) fn told<'a>(words: &str, secrets: impl IntoIterator<Item = &'a Secret
 pub(super) fn says<'a>(content: &Value, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
     let places = ["/error_description", "/error/message", "/message", "/error"];
     let words = places.iter().find_map(|place| content.pointer(place)?.as_str()).unwrap_or_default();
-    match told(words, secrets) {
-        words if words.is_empty() => words,
-        words => format!(" It says: “{words}”"),
+    // Most answers say nothing, and what there is to look for is not made ready for that.
+    match words {
+        "" => String::new(),
+        words => text::says(&told(words, secrets), LONGEST_WORDS),
     }
 }
 
 /// Demands that a step was answered as one that went well, as far as the status tells.
 pub(super) fn judge(status: StatusCode, answer: &Answer, origin: &str, says: &str) -> Result<(), Failure> {
-    let passes = match status.as_u16() {
-        // A redirect after a form was accepted is not followed: what is wanted stands in its headers.
-        200..=399 => return Ok(()),
-        408 | 425 | 429 | 500.. => true,
-        _ => answer.headers().contains_key(RETRY_AFTER) || passes(answer.content()),
-    };
-    Err(match passes {
+    // A redirect after a form was accepted is not followed: what is wanted stands in its headers.
+    if (200..=399).contains(&status.as_u16()) {
+        return Ok(());
+    }
+    let asks_for_patience = answer.headers().contains_key(RETRY_AFTER);
+    Err(match asks_for_patience || is_passing_status(status) || passes(answer.content()) {
         true => Failure::Later(
             Kind::ServiceFailed
                 .error(format!("Signing in at {origin} failed: it answered with status {status}.{says}"))

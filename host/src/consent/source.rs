@@ -127,7 +127,12 @@ impl Source {
 /// Whether these steps of a refresh trade the access token itself for a newer one, for as long as it is good: there is no renewal
 /// token. The old one stays what it is, so that nothing is spent.
 pub(super) fn trade_the_token(steps: &[Call], captured: &Captured) -> bool {
-    steps.first().is_some_and(|first| first.presents(ACCESS_TOKEN)) && !captured.holds(REFRESH_TOKEN)
+    present_the_token(steps) && !captured.holds(REFRESH_TOKEN)
+}
+
+/// Whether the first of these steps needs the access token that there is.
+pub(super) fn present_the_token(steps: &[Call]) -> bool {
+    steps.first().is_some_and(|first| first.presents(ACCESS_TOKEN))
 }
 
 fn only_a_person(subject: &Subject) -> Error {

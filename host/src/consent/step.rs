@@ -241,6 +241,7 @@ fn request(step: &Call, jwts: &[Jwt], values: &Values, moment: &Moment) -> Resul
             .hint("Correct the values with `attache connection reconnect NAME`.")
     };
     let url = step.url.fill(&scope, moment).map_err(|why| unfit("A URL", &why))?;
+    made.extend_from_slice(url.secrets());
     let mut fill = |template: &Template, landing| {
         let filled = template.fill(&scope, landing, moment).map_err(|why| unfit("The content", &why))?;
         made.extend(filled.iter().cloned().flat_map(Value::into_secrets));
@@ -360,6 +361,29 @@ impl Captured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::{
+        ValueKind,
+        audience::{NameInfo, UrlTemplate},
+    };
+
+    #[test]
+    fn what_is_computed_for_a_steps_url_is_a_secret_that_its_service_is_not_quoted_with() {
+        let url = Template::parse("https://login.example.com/?proof={hex(hash(sha256, key))}").unwrap();
+        let secret = NameInfo { kind: ValueKind::Secret, bounded: false, is_pattern_group: false, several: false };
+        let step = Call {
+            method: http::Method::GET,
+            url: UrlTemplate::parse(&url, &|_| Some(secret)).unwrap(),
+            attach: Vec::new(),
+            body: Body::Empty,
+            capture: Vec::new(),
+        };
+        let mut values = Values::default();
+        values.put(&Parameter::known("key", ValueKind::Secret), Secret::new("a-key-77d0")).unwrap();
+        let (outgoing, made) = request(&step, &[], &values, &Moment::now()).unwrap();
+        let proof = outgoing.url.query_pairs().next().unwrap().1.into_owned();
+        let said = serde_json::json!({ "message": format!("{proof} is not the proof") });
+        assert_eq!(refusal::says(&said, &made), " It says: “(its words repeat a secret)”");
+    }
 
     #[test]
     fn expiries_are_read_in_every_form_that_services_write() {

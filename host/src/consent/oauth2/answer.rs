@@ -39,7 +39,7 @@ pub(super) fn read(
     made: &[Secret],
     refresh: bool,
 ) -> Result<Captured, Failure> {
-    let status = incoming.status.as_u16();
+    let status = incoming.status;
     let wait = refusal::wait(&incoming.headers);
     // What is no JSON comes of something that stands before the provider: a gateway, a page that says to come back later.
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&incoming.body).is_ok();
@@ -55,10 +55,10 @@ pub(super) fn read(
     if let Some(undecided) = said_no.as_ref().and_then(undecided) {
         return Err(undecided);
     }
-    if matches!(status, 408 | 425 | 429 | 500..) {
+    if refusal::is_passing_status(status) {
         return Err(Failure::later(
             Kind::ServiceFailed
-                .error(format!("{origin} issues no token now: it answered with status {status}."))
+                .error(format!("{origin} issues no token now: it answered with status {}.", status.as_u16()))
                 .hint("It is asked again later."),
             wait,
         ));
@@ -67,7 +67,8 @@ pub(super) fn read(
         return Err(refused(&said_no, origin, wait, (values, made), refresh));
     }
     let says = refusal::says(answer.content(), values.secret().values().chain(made));
-    if !(200..=299).contains(&status) {
+    if !status.is_success() {
+        let status = status.as_u16();
         let error = |kind: Kind| {
             kind.error(format!(
                 "{origin} issues no token: it answered with status {status}, which is no answer of OAuth 2.0.{says}"
@@ -152,8 +153,8 @@ fn refused(
 ) -> Failure {
     let told = |words: &str| refusal::told(words, values.secret().values().chain(made));
     let code = text::foreign(&told(said_no.error().as_ref()), 60);
-    let words = said_no.error_description().map(|words| told(words));
-    let says = words.filter(|words| !words.is_empty()).map(|words| format!(" It says: “{words}”")).unwrap_or_default();
+    let words = said_no.error_description().map(|words| told(words)).unwrap_or_default();
+    let says = text::says(&words, refusal::LONGEST_WORDS);
     let of_app = |what: &str| {
         Failure::OfApp(
             Kind::ServiceFailed

@@ -28,7 +28,7 @@ use self::request::Grant;
 use super::{
     App, Captured,
     sign_in::with_captured,
-    source::trade_the_token,
+    source::{present_the_token, trade_the_token},
     step::{Failure, Keep, Way},
 };
 use crate::{
@@ -133,8 +133,7 @@ impl Client {
             let kept = |own: &Captured| keep(&renewed(own.clone()));
             let kept: &Keep<'_> = &kept;
             // What is kept in between has no access token.
-            let may_go_on =
-                self.spends(before) && !self.settings.refresh.iter().take(1).any(|it| it.presents(ACCESS_TOKEN));
+            let may_go_on = self.spends(before) && !present_the_token(&self.settings.refresh);
             let own = way.run(&self.settings.refresh, &values, subject, sending, may_go_on.then_some(kept));
             return Ok(renewed(own.await?));
         }

@@ -109,8 +109,8 @@ fn put_assertion(parameters: &mut Parameters, id: Secret, assertion: Secret) {
 }
 
 impl Client {
-    /// As the operator says of the app, or the provider did when it was registered; else as declared; else what the provider's metadata says that it takes; else in the
-    /// content. None where the secret is not to be proved.
+    /// As the operator says of the app, or the provider did when it was registered; else as declared; else what the provider's
+    /// metadata says that it takes; else in the content. None where the secret is not to be proved.
     fn way_of_secret(&self) -> Option<SecretAuth> {
         let takes = |name: &str| self.discovered.token_auth_methods.iter().any(|method| method == name);
         match (self.app.as_ref().and_then(|app| app.client_auth), self.settings.client_auth) {
