@@ -301,3 +301,19 @@ async fn a_credential_that_was_replaced_is_not_taken_again() {
     std::fs::write(story.folder.path().join("generations"), "[").unwrap();
     assert_eq!(Generations::read(story.folder.path()).err().map(|it| it.kind()), Some(Kind::StoreDamaged));
 }
+
+#[tokio::test]
+async fn a_host_that_invents_connections_does_not_fill_the_gateways_disk() {
+    let (story, folder) = (story().await, tempfile::tempdir().unwrap());
+    let known: BTreeMap<Uuid, u64> = (1..=20_000).map(|n| (Uuid::from_u128(n), 1)).collect();
+    std::fs::write(folder.path().join("generations"), serde_json::to_vec(&known).unwrap()).unwrap();
+    let generations = Generations::read(folder.path()).unwrap();
+    let mut terms = Terms::parse(&story.sealed.terms).unwrap();
+    for (connection, generation, refused) in
+        [(20_001, 1, Some(Kind::StoreUnavailable)), (20_000, 2, None), (20_000, 1, Some(Kind::Denied))]
+    {
+        (terms.connection, terms.generation) = (Uuid::from_u128(connection), generation);
+        let judged = generations.judge(&terms, "send").err().map(|error| error.kind());
+        assert_eq!(judged, refused, "{connection} {generation}");
+    }
+}

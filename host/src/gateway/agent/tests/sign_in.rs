@@ -242,3 +242,14 @@ async fn a_provider_outside_the_gateways_list_or_the_apps_origins_is_not_asked()
     assert!(kind == Kind::Denied && sentence.contains("may not go to"), "{sentence}");
     assert!(it.story.other.received().is_empty() && it.story.service.received().is_empty());
 }
+
+#[tokio::test]
+async fn what_is_only_looked_up_leaves_no_note_of_a_connection() {
+    let signing = signing().await;
+    let noted = || signing.story.folder.path().join("generations").exists();
+    // Whatever comes of it, nothing was sealed yet.
+    let _ = signing.story.answerer.sign_in(signing.asked(Errand::Discover)).await;
+    assert!(!noted());
+    let _ = signing.story.answerer.sign_in(signing.asked(Errand::Begin)).await;
+    assert!(noted(), "what is sealed is noted when it is used");
+}
