@@ -204,9 +204,9 @@ impl ServerHandler for Client {
 
     /// Clients of before 2026-07-28 are told of changes without asking.
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        let (host, offer, peer) = (self.host.clone(), self.offer(&context.extensions), context.peer);
+        let mut changes = Changes::of(self.host.clone(), self.offer(&context.extensions)).await;
+        let peer = context.peer;
         tokio::spawn(async move {
-            let mut changes = Changes::of(host, offer).await;
             while changes.next().await && !peer.is_transport_closed() {
                 if peer.notify_tool_list_changed().await.is_err() {
                     return;
