@@ -26,13 +26,14 @@ pub(super) struct Serve {
     /// Where browsers find them, if it is not there; required where others can come
     #[arg(long, value_name = "URL")]
     public_url: Option<Url>,
-    /// Where people may be sent when they come back from signing in; may be repeated
+    /// Where people may be sent when they come back from signing in: https, http on this machine, or an app's own scheme; may be
+    /// repeated
     #[arg(long, value_name = "URL")]
     return_url: Vec<Url>,
     /// How long an application may take to confirm who came back, in seconds; then what the provider gave is revoked
     #[arg(long, value_name = "SECONDS", default_value_t = CONFIRM_WITHIN.as_secs(), value_parser = clap::value_parser!(u64).range(1..=CONFIRM_WITHIN.as_secs()))]
     confirm_within: u64,
-    /// Use renewal tokens that were not used for so long, in seconds: some providers end what nobody uses
+    /// Renew what was not renewed for so long, in seconds: some providers end what nobody uses
     #[arg(long, value_name = "SECONDS", default_value_t = KEEP_ALIVE, value_parser = clap::value_parser!(u64).range(1..))]
     keep_alive: u64,
     /// The certificate for TLS in PEM, with its chain; read again on SIGHUP
