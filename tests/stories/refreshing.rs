@@ -280,6 +280,7 @@ fn a_provider_that_was_seen_to_keep_its_renewal_token_may_be_asked_again_when_an
 fn after_a_failure_that_may_pass_nobody_asks_for_a_while() {
     let (embedded, simulated) = at_simulated(&["--access-lifetime", "1"]);
     since(Instant::now(), Duration::from_millis(1_050));
+    let before = simulated.tokens("refresh_token").len();
     simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 1_000, "status": 500 }));
     let input = json!({ "url": format!("{}/api/me", simulated.url()) });
     let began = Instant::now();
@@ -287,10 +288,10 @@ fn after_a_failure_that_may_pass_nobody_asks_for_a_while() {
         assert_eq!(answer.unwrap()["error"], "unreachable");
     }
     // The first pause is half a second at least, and what waited for the turn asks nobody.
-    let asked = simulated.tokens("refresh_token").len();
+    let asked = simulated.tokens("refresh_token").len() - before;
     assert!(asked == 1 || began.elapsed() > Duration::from_millis(500), "{asked} asked at once");
     // The next is not before a second has passed, and the one after that not before two.
-    while simulated.tokens("refresh_token").len() < 3 {
+    while simulated.tokens("refresh_token").len() < before + 3 {
         me(&embedded, simulated.url());
         assert!(began.elapsed() < Duration::from_secs(20), "it is never asked again");
     }
@@ -459,6 +460,8 @@ fn a_caller_that_goes_away_takes_no_renewal_with_it() {
     let (embedded, simulated) = at_simulated(&["--access-lifetime", "1"]);
     let obtained = Instant::now();
     since(obtained, Duration::from_millis(1_050));
+    // A token that lives for a second is renewed for the check of the connection where the clock's second ends just then.
+    let before = simulated.tokens("refresh_token").len();
     simulated.settings(&json!({ "access-lifetime": 3600 }));
     simulated.next(&json!({ "endpoint": "token", "grant": "refresh_token", "times": 1, "hold": "after" }));
     let input = json!({ "url": format!("{}/api/me", simulated.url()) });
@@ -467,7 +470,7 @@ fn a_caller_that_goes_away_takes_no_renewal_with_it() {
     embedded.drop_call("me", "send", input, || is_held()["held"] == 1);
     simulated.release();
     assert_eq!(me(&embedded, simulated.url())["status"], 200);
-    assert_eq!(simulated.tokens("refresh_token").len(), 1, "{:?}", simulated.log());
+    assert_eq!(simulated.tokens("refresh_token").len(), before + 1, "{:?}", simulated.log());
 }
 
 #[test]
