@@ -25,6 +25,7 @@ mod connecting;
 mod console;
 mod console_changes;
 mod console_guard;
+mod container;
 mod dataverse;
 mod described;
 mod device;
