@@ -4,6 +4,7 @@
 mod adding;
 mod agreed;
 mod api;
+mod app_origins;
 mod audit;
 mod azure;
 mod backup;

@@ -174,6 +174,7 @@ impl Host {
         let mut values = typed.clone();
         if let Some(app) = &app {
             app.give(option, &mut values)?;
+            app.permits_all(option, &values)?;
             connection.app = Some(app.name.clone());
         }
         let finds_out = match &gateway {

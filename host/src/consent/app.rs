@@ -12,7 +12,11 @@ use url::Url;
 use super::{AgreedGateway, SealedBox};
 use crate::{
     error::{Error, Kind, Result},
-    manifest::{AuthOption, Manifest, Parameter, ValueKind, Values, oauth2::OF_APP},
+    manifest::{
+        AuthOption, Manifest, Parameter, ValueKind, Values,
+        oauth2::{OF_APP, Oauth2},
+        template::Moment,
+    },
     origin::Origin,
     secret::Secret,
     text,
@@ -124,6 +128,21 @@ impl App {
                 "If that is where the provider is, `attache app set {} --name {} --origin {origin}` allows it.",
                 self.connector, self.name
             )))
+    }
+
+    /// Refuses an auth option that would send something of the app's elsewhere, as far as these values tell: before a person is
+    /// sent to the provider for nothing.
+    ///
+    /// # Errors
+    /// As for [`App::permits`].
+    pub(crate) fn permits_all(&self, option: &AuthOption, values: &Values) -> Result<()> {
+        let calls = option.scheme.calls().into_iter().map(|call| &call.url);
+        let of_tokens = option.scheme.oauth2().into_iter().flat_map(Oauth2::token_endpoints);
+        let moment = Moment::now();
+        calls
+            .chain(of_tokens)
+            .filter_map(|url| url.fill(values, &moment).ok())
+            .try_for_each(|url| self.permits(url.expose()))
     }
 
     /// Adds what it knows to a connection's values, as far as the auth option asks for it.

@@ -208,6 +208,11 @@ impl Oauth2 {
         .chain(self.calls().map(|call| ("step", &call.url)))
     }
 
+    /// Those of them that tokens are asked for and ended at, not what is asked to find the provider or to register with it.
+    pub fn token_endpoints(&self) -> impl Iterator<Item = &UrlTemplate> {
+        [&self.token_url, &self.refresh_url, &self.device_authorization_url, &self.revocation_url].into_iter().flatten()
+    }
+
     /// Whether a certificate is shown in the TLS handshake of token requests.
     pub fn shows_certificate(&self) -> bool {
         self.token_attach.iter().any(|it| matches!(it, Attachment::ClientCertificate { .. }))

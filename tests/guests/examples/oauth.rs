@@ -155,6 +155,25 @@ fn in_steps() -> AuthOption {
     oauth2("in-steps", vec![issuer(), Its::Refresh(vec![renew, look_up("{issuer}/api/me")])])
 }
 
+/// One endpoint of the provider's lies at the service, the others at the issuer.
+fn at_base(id: &str, settings: Vec<Its>) -> AuthOption {
+    let mut all = vec![Its::AuthorizationUrl("{issuer}/authorize".into())];
+    if !settings.iter().any(|it| matches!(it, Its::TokenUrl(_))) {
+        all.push(Its::TokenUrl("{issuer}/token".into()));
+    }
+    if !settings.iter().any(|it| matches!(it, Its::RevocationUrl(_))) {
+        all.push(Its::RevocationUrl("{issuer}/revoke".into()));
+    }
+    all.extend(settings);
+    oauth2(id, all)
+}
+
+/// What the app or the sign-in has is sent to the service, in a step of the connector's own.
+fn sent_to_base(body: &[(&str, &str)]) -> Step {
+    let url = "{base}/token".into();
+    Step::Call(Call { method: "POST".into(), url, attach: vec![], body: Body::Form(pairs(body)), capture: vec![] })
+}
+
 fn look_up(url: &str) -> Step {
     Step::Call(Call {
         method: "GET".into(),
@@ -374,6 +393,21 @@ impl Manifest for Oauth {
                 traded(),
                 certified(),
                 of_app(),
+                at_base("token-at-base", vec![Its::TokenUrl("{base}/token".into())]),
+                at_base("refresh-at-base", vec![Its::RefreshUrl("{base}/token".into())]),
+                at_base("revocation-at-base", vec![Its::RevocationUrl("{base}/revoke".into())]),
+                at_base(
+                    "device-at-base",
+                    vec![Its::Grants(vec![Grant::DeviceCode]), Its::DeviceAuthorizationUrl("{base}/device".into())],
+                ),
+                at_base(
+                    "after-token-at-base",
+                    vec![Its::AfterToken(vec![sent_to_base(&[("client_secret", "{client_secret}")])])],
+                ),
+                at_base(
+                    "steps-at-base",
+                    vec![Its::Refresh(vec![sent_to_base(&[("refresh_token", "{refresh_token}")])])],
+                ),
             ],
             &[("connection", Effect::Read)],
         );
