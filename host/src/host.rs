@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::OnceCell as AsyncOnce;
@@ -124,6 +124,8 @@ pub struct Host {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) underway: Arc<Underway>,
     pub(crate) ledger: Mutex<Ledger>,
+    /// Until when what somebody signed in for here can be confirmed, by its code's digest and by a clock that nobody sets.
+    pub(crate) confirmable: Mutex<HashMap<Digest, Instant>>,
     /// Held from the last look at what a connection is until what it becomes is written.
     pub(crate) keeping: Mutex<()>,
     /// Held by the one backup that is made at a time.
@@ -162,6 +164,7 @@ impl Host {
             turns: Turns::default(),
             underway: Arc::default(),
             ledger: Mutex::default(),
+            confirmable: Mutex::default(),
             keeping: Mutex::default(),
             backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),

@@ -1,6 +1,10 @@
 //! Sign-ins that wait to be confirmed, when more than one thing happens to them at once, and who may confirm them.
 
-use std::{sync::Barrier, thread};
+use std::{
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
 
 use attache::{
     Error, Kind,
@@ -14,6 +18,7 @@ use attache_tests::{
     Browser, CALLBACK, Embedded, came, connector,
     simulate::{CLIENT, Simulated},
 };
+use jiff::Timestamp;
 use serde_json::json;
 
 const OWNER: &str = "alice";
@@ -40,11 +45,21 @@ impl Story {
 
     #[track_caller]
     fn signed_in_for(&self, proposal: &ConnectProposal) -> String {
+        self.signed_in_within(proposal, CONFIRM_WITHIN)
+    }
+
+    #[track_caller]
+    fn signed_in_within(&self, proposal: &ConnectProposal, within: Duration) -> String {
         let trip = self.embedded.send_away(proposal).unwrap();
         let page = Browser::that_stops_at(CALLBACK).open(trip.url.as_str());
         let signed_in = SignedIn::CameBack { trip, came: came(&page.url) };
         let host = self.embedded.host();
-        self.embedded.block_on(host.connect_pending(proposal, signed_in, OWNER, CONFIRM_WITHIN)).unwrap()
+        self.embedded.block_on(host.connect_pending(proposal, signed_in, OWNER, within)).unwrap()
+    }
+
+    /// Ends what was not confirmed in time, by a clock that says this.
+    fn end_unconfirmed(&self, now: Timestamp) -> usize {
+        self.embedded.block_on(self.embedded.host().end_unconfirmed("default", now)).unwrap()
     }
 
     fn confirm(&self, code: &str, caller: &str) -> Result<Made, Error> {
@@ -183,4 +198,29 @@ fn an_environment_in_which_somebody_waits_to_be_confirmed_is_not_removed() {
     assert!(refused.message().contains("1 sign-ins wait"), "{refused}");
     drop(embedded.block_on(host.confirm(environment, &code, "nobody", CALLER)));
     host.remove_environment(environment).unwrap();
+}
+
+#[test]
+fn a_clock_that_stands_still_gives_nobody_more_time() {
+    // Regression: only the clock was asked, and whoever could set it kept a sign-in waiting for as long as they liked.
+    let story = story();
+    let proposal = story.embedded.propose("me", "plain", story.provider.url()).unwrap();
+    // By the clock, one second is left at least.
+    let code = story.signed_in_within(&proposal, Duration::from_secs(2));
+    let (stands_still, until) = (Timestamp::now(), Instant::now() + Duration::from_secs(20));
+    while story.end_unconfirmed(stands_still) == 0 {
+        assert!(Instant::now() < until, "it waits for ever");
+    }
+    assert_eq!(story.confirm(&code, CALLER).err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(story.revocations(), 2, "what it brought is given back");
+}
+
+#[test]
+fn what_came_about_later_than_the_clock_says_is_over() {
+    let story = story();
+    let code = story.signed_in("me");
+    assert_eq!(story.end_unconfirmed(Timestamp::now()), 0, "there is time");
+    assert_eq!(story.end_unconfirmed(Timestamp::now() - Duration::from_secs(60)), 1);
+    assert_eq!(story.confirm(&code, CALLER).err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(story.revocations(), 2);
 }

@@ -2,7 +2,7 @@
 //! another signs in with their own account, and would hand it over: only the caller knows who really came back, so nothing is a
 //! connection before the caller says so.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -14,6 +14,7 @@ use crate::{
     digest::Digest,
     error::{Kind, Result},
     host::Host,
+    sync::lock,
     text,
 };
 
@@ -39,17 +40,18 @@ impl Host {
             .map_err(|error| Kind::Internal.error(format!("There are no random bytes: {error}.")))?;
         // Not base64, which may begin with a hyphen: it is an argument of commands.
         let code = hex::encode(code);
-        let until =
-            Timestamp::now().as_second() + i64::try_from(within.min(CONFIRM_WITHIN).as_secs()).unwrap_or(i64::MAX);
+        let (within, since) = (within.min(CONFIRM_WITHIN), Timestamp::now().as_second());
+        let until = since.saturating_add(i64::try_from(within.as_secs()).unwrap_or(i64::MAX));
         let book = self.book(&proposal.environment)?;
         self.audit.write(&Event::pending(&proposal.subject("connect"), owner))?;
         // Only the code's digest is kept: who reads the store cannot confirm.
-        let captured = drafted.captured.clone();
-        let pending = Pending { drafted, owner: owner.to_owned(), until };
-        if let Err(error) = book.put_pending(Digest::of(code.as_bytes()), &pending) {
+        let (captured, kept_as) = (drafted.captured.clone(), Digest::of(code.as_bytes()));
+        let pending = Pending { drafted, owner: owner.to_owned(), since, until };
+        if let Err(error) = book.put_pending(kept_as, &pending) {
             self.give_back_all(proposal, captured.as_ref()).await;
             return Err(error);
         }
+        lock(&self.confirmable).insert(kept_as, Instant::now() + within);
         Ok(code)
     }
 
@@ -63,7 +65,9 @@ impl Host {
         let book = self.book(environment)?;
         // One that another brings is left to whose it is.
         let is_theirs = |pending: &Pending| pending.drafted.consent.caller == caller;
-        let pending = book.take_pending(Digest::of(code.as_bytes()), is_theirs)?.ok_or_else(|| {
+        let code = Digest::of(code.as_bytes());
+        let waited_too_long = self.has_waited_too_long(code);
+        let pending = self.take_pending(&book, code, is_theirs)?.ok_or_else(|| {
             Kind::NotFound.error("There is nothing to confirm with this code: it was used, or nobody has it.").hint(
                 "Only the caller that had the link made confirms; else let the person connect again, with a new link.",
             )
@@ -81,7 +85,7 @@ impl Host {
                     "Somebody may have been sent a link that was not theirs. Make a new one for whoever is to connect.",
                 ));
         }
-        if pending.until <= Timestamp::now().as_second() {
+        if waited_too_long || pending.is_over(Timestamp::now().as_second()) {
             self.drop_pending(&book, &pending, "too late", &subject).await?;
             return Err(Kind::NotFound
                 .error("It is too late to confirm this; what the provider gave is revoked.")
@@ -104,13 +108,32 @@ impl Host {
         let book = self.book(environment)?;
         let mut ended = 0;
         for (code, pending) in book.pending()? {
-            if pending.until <= now.as_second() && book.take_pending(code, |_| true)?.is_some() {
+            let is_over = self.has_waited_too_long(code) || pending.is_over(now.as_second());
+            if is_over && self.take_pending(&book, code, |_| true)?.is_some() {
                 let subject = subject_of(environment, &pending, "host");
                 self.drop_pending(&book, &pending, "nobody confirmed it", &subject).await?;
                 ended += 1;
             }
         }
         Ok(ended)
+    }
+
+    /// Whether somebody who signed in since this host started has not been confirmed in time, whatever the clock was set to.
+    fn has_waited_too_long(&self, code: Digest) -> bool {
+        lock(&self.confirmable).get(&code).is_some_and(|until| *until <= Instant::now())
+    }
+
+    fn take_pending(
+        &self,
+        book: &Book<'_>,
+        code: Digest,
+        may_be: impl FnOnce(&Pending) -> bool,
+    ) -> Result<Option<Pending>> {
+        let taken = book.take_pending(code, may_be)?;
+        if taken.is_some() {
+            lock(&self.confirmable).remove(&code);
+        }
+        Ok(taken)
     }
 
     async fn drop_pending(&self, book: &Book<'_>, pending: &Pending, why: &str, subject: &Subject) -> Result<Ended> {

@@ -274,8 +274,19 @@ pub struct Pending {
     pub drafted: Drafted,
     /// Who it is for, in the words of whoever asked.
     pub owner: String,
+    /// When they came back, in seconds since 1970.
+    #[serde(default)]
+    pub since: i64,
     /// Until when it can be confirmed, in seconds since 1970.
     pub until: i64,
+}
+
+impl Pending {
+    /// Whether it is over by a clock that says this. One that says it has not come about yet was set back: nobody knows then for
+    /// how long it has waited.
+    pub fn is_over(&self, now: i64) -> bool {
+        now < self.since || self.until <= now
+    }
 }
 
 /// The account owner's yes.
