@@ -75,15 +75,24 @@ impl Ready {
             return Ok(());
         }
         let option = self.loaded.manifest.option(&self.connection.option);
-        if option.is_none_or(|option| option.scheme.oauth2().is_none()) {
-            return Ok(());
-        }
+        let Some(option) = option.filter(|option| option.scheme.oauth2().is_some()) else { return Ok(()) };
         let missing: Vec<&str> =
             operation.scopes.iter().filter(|scope| !self.granted.contains(scope)).map(String::as_str).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let flags: Vec<String> = missing.iter().map(|scope| format!("--scope {scope}")).collect();
+        let declares = |option: &&AuthOption| {
+            let scopes = option.scheme.oauth2().into_iter().flat_map(|it| &it.scopes);
+            scopes.map(|scope| scope.name.to_string()).any(|name| missing.contains(&name.as_str()))
+        };
+        // What only another auth option asks for is not to be had by this one.
+        let another =
+            Some(option).filter(|it| !declares(it)).and_then(|_| self.loaded.manifest.options.iter().find(declares));
+        let command = match another {
+            Some(another) => format!("connect {} --auth {}", self.connection.connector, another.id),
+            None => format!("connection reconnect {} {}", self.connection.name, flags.join(" ")),
+        };
         Err(Kind::ConsentNeeded
             .error(format!(
                 "The operation `{}` needs {}, which the provider did not grant to the connection `{}`.",
@@ -91,7 +100,7 @@ impl Ready {
                 missing.join(" and "),
                 self.connection.name
             ))
-            .hint(format!("`attache connection reconnect {} {}` asks for it.", self.connection.name, flags.join(" "))))
+            .hint(format!("`attache {command}` asks for it.")))
     }
 }
 

@@ -29,7 +29,7 @@ fn story(world: &World) -> Story<'_> {
 
 impl Story<'_> {
     #[track_caller]
-    fn connect(&self, more: &[&str], account: &str) {
+    fn connect(&self, more: &[&str], account: &str) -> String {
         let allowed = self.world.allowed();
         let fixed = ["connect", "facebook", "--timeout", "60"].into_iter().chain(allowed.iter().map(String::as_str));
         let mut running = self.attache.begin(&fixed.chain(more.iter().copied()).collect::<Vec<_>>());
@@ -43,11 +43,13 @@ impl Story<'_> {
         assert!(last.html.contains("Connected"), "{}", last.html);
         let out = running.ended().done();
         assert!(out.contains(&format!("Connected `facebook`: {account}.")), "{out}");
+        out
     }
 
     #[track_caller]
     fn connect_person(&self) {
-        self.connect(&["--auth", "user"], "Jo Doe");
+        let out = self.connect(&["--auth", "user"], "Jo Doe");
+        assert!(!out.contains("did not grant"), "{out}");
     }
 
     #[track_caller]
@@ -160,7 +162,7 @@ fn pages_are_listed_by_cursors_and_without_their_tokens() {
         assert_eq!(first["pages"][0], json!({ "id": "20001", "name": "Bakery", "category": "Local business" }));
         let second = story.call("list-pages", json!({ "limit": 2, "next": first["next"] }));
         assert_eq!((&second["pages"][0]["name"], second.get("next")), (&json!("Bookshop"), None));
-        story.refused("create-page-post", json!({ "message": "x" }), 2, "auth option `page`");
+        story.refused("create-page-post", json!({ "message": "x" }), 4, "attache connect facebook --auth page");
     });
 }
 
@@ -176,6 +178,20 @@ fn a_page_publishes_with_a_token_of_its_own() {
         let posted = story.double.asked_for("/v24.0/20002/feed");
         assert_eq!(posted[0]["proof"], true);
         assert_ne!(posted[0]["token"], story.exchanges()[0]["given"], "not the person's");
+    });
+}
+
+#[test]
+fn what_a_person_unticks_is_told_and_not_called_for() {
+    // Regression: Facebook's token answer says nothing of it, so that all was taken for granted.
+    with_names(&NAMES, |world| {
+        let story = story(world);
+        story.double.let_it("untick/pages_manage_posts");
+        let out = story.connect(&["--auth", "page", "--set", "page-id=20002"], "Brewery");
+        assert!(out.contains("The provider did not grant `pages_manage_posts`"), "{out}");
+        story.refused("create-page-post", json!({ "message": "x" }), 4, "--scope pages_manage_posts");
+        assert!(story.double.asked_for("/v24.0/20002/feed").is_empty());
+        assert_eq!(story.call("get-me", json!({}))["name"], "Brewery");
     });
 }
 

@@ -3,7 +3,7 @@
 
 mod graph;
 
-use attache_sdk::{Call, Kind, Oauth2, prelude::*};
+use attache_sdk::{Call, CaptureFrom, Kind, Oauth2, prelude::*};
 
 use graph::{base, send};
 
@@ -63,13 +63,15 @@ impl Connector for Facebook {
     fn operations() -> Vec<Operation> {
         vec![
             Operation::read("get-me", "Get the account", "Whose account, or which page, it is.", get_me),
-            Operation::read("list-pages", "List pages", "The pages that the account manages.", list_pages),
+            Operation::read("list-pages", "List pages", "The pages that the account manages.", list_pages)
+                .scopes(&["pages_show_list"]),
             Operation::write(
                 "create-page-post",
                 "Publish as the page",
                 "Publishes a post as the page that was connected, for everybody to see.",
                 create_page_post,
-            ),
+            )
+            .scopes(&["pages_manage_posts"]),
         ]
     }
 
@@ -83,6 +85,9 @@ fn signing_in() -> Oauth2 {
     Oauth2::at(DIALOG, &format!("{GRAPH}/oauth/access_token"))
         .without_pkce()
         .scope_separator(",")
+        // A person may untick what is asked for, and the token answer says nothing of it.
+        .authorization_param("return_scopes", "true")
+        .capture("granted_scopes", CaptureFrom::Callback("granted_scopes".into()), Kind::Text)
         .lifetime_seconds(SIXTY_DAYS)
         .scope("public_profile", "Whose account it is")
 }

@@ -96,7 +96,8 @@ impl Oauth2 {
         self
     }
 
-    /// A value of the token answer or of the callback that is kept.
+    /// A value of the token answer or of the callback that is kept; `granted_scopes` says what was granted, where the token
+    /// answer has no `scope`.
     pub fn capture(mut self, name: &str, at: CaptureFrom, kind: Kind) -> Self {
         self.captures.push(Capture { name: name.into(), at, kind, pattern: None });
         self

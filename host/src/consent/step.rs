@@ -300,8 +300,8 @@ pub(super) fn keep_found(
 ) -> Result<(), Error> {
     let name = text::foreign(&capture.value.name, 64);
     let Some(found) = found else {
-        // An expiry that a service leaves out this time is no failure.
-        if capture.is_expiry() {
+        // An expiry or the like that a service leaves out this time is no failure.
+        if capture.may_be_left_out() {
             return Ok(());
         }
         return Err(Kind::ReconnectNeeded

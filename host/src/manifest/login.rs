@@ -20,6 +20,8 @@ pub const ACCESS_TOKEN: &str = "access_token";
 pub const REFRESH_TOKEN: &str = "refresh_token";
 /// Seconds, milliseconds, or a time until which the rest is good.
 pub const EXPIRIES: [&str; 3] = ["expires_in", "expires_in_ms", "expires_at"];
+/// What was granted, where the token answer does not say.
+pub const GRANTED_SCOPES: &str = "granted_scopes";
 
 /// More steps than any service was seen to ask for.
 const MOST_STEPS: usize = 8;
@@ -287,6 +289,11 @@ impl Capture {
         EXPIRIES.contains(&self.value.name.as_str())
     }
 
+    /// Whether a service may leave it out.
+    pub fn may_be_left_out(&self) -> bool {
+        self.is_expiry() || self.value.name == GRANTED_SCOPES
+    }
+
     pub(super) fn check(declared: &declared::Capture, parameters: &[Parameter]) -> Result<Self> {
         if parameters.iter().any(|parameter| parameter.name == declared.name) {
             return Err(invalid("a parameter has that name".into()));
@@ -294,6 +301,7 @@ impl Capture {
         let kind = match declared.name.as_str() {
             // Known to the host, whatever the connector says of them.
             ACCESS_TOKEN | REFRESH_TOKEN => ValueKind::Secret,
+            GRANTED_SCOPES => ValueKind::Text,
             name if EXPIRIES.contains(&name) => ValueKind::Text,
             _ => declared.kind,
         };

@@ -4,6 +4,7 @@
 // told: lifetime/SECONDS   how long long-lived tokens are good from now on
 //       refuse/CODE        the next request of the API fails with this code
 //       exchange/HOW       the next exchange is `limited` as requests are, answered with 503 (`away`), or never answered (`lost`)
+//       untick/SCOPE       the person takes that away in the next dialog
 //       prove              every request of the API needs an appsecret_proof, as an app can demand
 
 import { createHmac, randomBytes } from 'node:crypto';
@@ -18,6 +19,7 @@ const tokens = new Map();
 let lifetime = 5183944;
 let refuse;
 let exchange;
+let unticked;
 let prove = false;
 
 const grant = (about, expires_in) => {
@@ -64,10 +66,18 @@ const site = ({ method, path, query }) => {
   if (!/^\/v\d+\.0\/dialog\/oauth$/.test(path) || query.client_id !== APP.id) return answer(400, 'Invalid App ID');
   if (method === 'GET') return form('Log in with Facebook', []);
   const code = randomBytes(20).toString('hex');
-  codes.set(code, { redirect_uri: query.redirect_uri, scope: query.scope });
+  const asked = query.scope.split(',');
+  const denied = asked.filter((scope) => scope === unticked);
+  const scope = asked.filter((it) => !denied.includes(it)).join(',');
+  unticked = undefined;
+  codes.set(code, { redirect_uri: query.redirect_uri, scope });
   const back = new URL(query.redirect_uri);
   back.searchParams.set('code', code);
   back.searchParams.set('state', query.state);
+  if (query.return_scopes === 'true') {
+    back.searchParams.set('granted_scopes', scope);
+    back.searchParams.set('denied_scopes', denied.join(','));
+  }
   return redirect(back);
 };
 
@@ -140,5 +150,6 @@ serve({ 'www.facebook.com': site, 'graph.facebook.com': api }, {
   lifetime: (seconds) => { lifetime = Number(seconds); },
   exchange: (how) => { exchange = how; },
   refuse: (code) => { refuse = Number(code); },
+  untick: (scope) => { unticked = scope; },
   prove: () => { prove = true; },
 });

@@ -126,7 +126,7 @@ fn is_sendable(token: &Secret) -> bool {
     token.expose().iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-fn split_scopes(client: &Client, scope: &Secret) -> Vec<String> {
+pub(super) fn split_scopes(client: &Client, scope: &Secret) -> Vec<String> {
     let text = String::from_utf8_lossy(scope.expose()).into_owned();
     let separators = client.settings.scope_separator.as_str();
     let split = text.split(|c: char| c == ' ' || separators.contains(c));

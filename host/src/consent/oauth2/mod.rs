@@ -38,7 +38,7 @@ use crate::{
     manifest::{
         AuthOption, Oauth2, Values,
         audience::UrlTemplate,
-        login::{ACCESS_TOKEN, REFRESH_TOKEN, is_readable},
+        login::{ACCESS_TOKEN, GRANTED_SCOPES, REFRESH_TOKEN, is_readable},
         template::Moment,
     },
     origin::Origin,
@@ -101,9 +101,10 @@ impl Client {
         };
         let itself = matches!(grant, Grant::Credentials);
         let mut answered = self.ask(way, &mut values, &grant, subject, None).await?;
-        // No word of what was granted means what was asked for (RFC 6749, 5.1).
         if answered.scopes.is_empty() {
-            answered.scopes.clone_from(&self.scopes);
+            let told = self.granted_elsewhere(&answered).or_else(|| self.granted_elsewhere(&captured));
+            // No word of what was granted means what was asked for (RFC 6749, 5.1).
+            answered.scopes = told.unwrap_or_else(|| self.scopes.clone());
         }
         let answered = Captured { itself, ..answered.over(&captured) };
         let obtained = self.after(way, values.clone(), answered, subject).await.map_err(|failure| match given {
@@ -113,6 +114,11 @@ impl Client {
         })?;
         self.refuse_readable_secrets(&obtained, &values).map_err(Failure::Refused)?;
         Ok(obtained)
+    }
+
+    /// What was granted, as the connector captured it from what was brought, where it did.
+    fn granted_elsewhere(&self, brought: &Captured) -> Option<Vec<String>> {
+        brought.values.get(GRANTED_SCOPES).map(|told| answer::split_scopes(self, told))
     }
 
     /// Asks for a new token: with the connector's own steps, with the renewal token, or with the client's credentials.
@@ -147,7 +153,7 @@ impl Client {
             answered.rotates = Some(answered.values.contains_key(REFRESH_TOKEN) && !answered.repeats(before));
         }
         if answered.scopes.is_empty() {
-            answered.scopes.clone_from(&before.scopes);
+            answered.scopes = self.granted_elsewhere(&answered).unwrap_or_else(|| before.scopes.clone());
         }
         // An answer without a renewal token keeps the old one (RFC 6749, 6).
         let renewed = Captured { itself: before.itself, ..answered.over(before) };
