@@ -19,6 +19,7 @@ use attache::{
 use attache_tests::{
     Browser, CALLBACK, Canary, Embedded, came, peers,
     service::{Received, Service, answer},
+    simulate::{CLIENT, Simulated},
 };
 use serde_json::json;
 use url::Url;
@@ -38,6 +39,8 @@ pub(crate) struct State {
     says_no: AtomicBool,
     /// A refresh is taken, and its answer is lost.
     loses_answers: AtomicBool,
+    /// What it answers with has the token twice.
+    says_twice: AtomicBool,
     /// What the page gives away in the value that the connector reads.
     reflects: AtomicBool,
 }
@@ -56,7 +59,11 @@ fn respond(state: &State, request: &Received) -> Vec<u8> {
         if state.expires_in.load(Ordering::SeqCst) > 0 {
             content["expires_in"] = state.expires_in.load(Ordering::SeqCst).into();
         }
-        answer(200, &[("Content-Type", "application/json")], &content.to_string())
+        let mut content = content.to_string();
+        if state.says_twice.load(Ordering::SeqCst) {
+            content = content.replacen('{', "{\"token\":\"of-somebody-else\",", 1);
+        }
+        answer(200, &[("Content-Type", "application/json")], &content)
     };
     let issued = || state.issued.load(Ordering::SeqCst);
     let body = String::from_utf8_lossy(&request.body).into_owned();
@@ -265,6 +272,43 @@ fn only_whoever_was_sent_brings_something_back() {
 }
 
 #[test]
+fn a_page_that_brings_something_twice_brings_nothing() {
+    let state = Arc::<State>::default();
+    let (embedded, service) = (Embedded::new("visits", Isolation::Call), service(&state));
+    // The last of them is its state, which comes back under a name of the page's own.
+    let twice =
+        ["ticket=another", "ticket=the-ticket", "tick%65t=another", "ticket", "else=1&else=2", "follow=another"];
+    for (option, twice) in [("once", &twice[..]), ("stateless", &twice[..5])] {
+        for twice in twice {
+            let proposal = propose(&embedded, option, &service);
+            let trip = embedded.send_away(&proposal).unwrap();
+            let mut brought = came(&Browser::that_stops_at(CALLBACK).open(trip.url.as_str()).url);
+            brought.query = format!("{}&{twice}", brought.query);
+            let refused = embedded.arrive(&proposal, trip, brought).err().expect(twice);
+            assert_eq!(refused.kind(), Kind::Denied, "{option} {twice}: {refused}");
+        }
+    }
+    assert_eq!(asked(&service, "/session"), 0, "the service was not asked for anything");
+}
+
+#[test]
+fn an_answer_that_has_a_token_twice_signs_nobody_in_and_renews_nothing() {
+    let state = Arc::<State>::default();
+    state.says_twice.store(true, Ordering::SeqCst);
+    let (embedded, service) = (Embedded::new("visits", Isolation::Call), service(&state));
+    let refused = connect(&embedded, "kept", &service).err().unwrap();
+    assert_eq!(refused.kind(), Kind::ReconnectNeeded, "{refused}");
+    assert!(refused.message().contains("a member twice"), "{refused}");
+    assert!(embedded.host().book("default").unwrap().connections().unwrap().is_empty());
+    let (embedded, service, state) = story("kept", |state| state.expires_in.store(1, Ordering::SeqCst));
+    state.says_twice.store(true, Ordering::SeqCst);
+    let before = asked(&service, "/refresh");
+    until_refused(&embedded, &service);
+    until_refused(&embedded, &service);
+    assert_eq!(asked(&service, "/refresh") - before, 1, "what was used up is not presented again");
+}
+
+#[test]
 fn whoever_says_no_at_the_page_connects_nothing() {
     let state = Arc::<State>::default();
     state.says_no.store(true, Ordering::SeqCst);
@@ -299,4 +343,25 @@ fn the_connector_does_not_open_the_page_itself() {
     let url = format!("{}/page?back=http://127.0.0.1:1/callback", service.base());
     let seen = embedded.call("me", "send", json!({ "url": url })).unwrap();
     assert_eq!(seen["error"], "denied", "{seen}");
+}
+
+#[test]
+fn a_provider_whose_token_requests_no_setting_has_words_for_is_signed_in_at_by_steps() {
+    for (quirk, option) in [("token-get", "by-get"), ("token-xml", "by-xml")] {
+        let flags = ["--approve", "--quirk", quirk, "--quirk", "no-pkce", "--access-lifetime", "2"];
+        let provider = Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &flags);
+        let embedded = Embedded::new("visits", Isolation::Call);
+        let mut request = embedded.request("me", option).unwrap();
+        request.private = PrivateAllowed::parse([provider.authority()]).unwrap();
+        request.parameters = [("base", provider.url()), ("key", CLIENT.0)].map(|(k, v)| (k.into(), v.into())).into();
+        request.secrets = [("key-secret".to_owned(), Secret::new(CLIENT.1))].into();
+        let proposal = embedded.block_on(embedded.host().propose_connection(request)).unwrap();
+        embedded.go_through(proposal, |_, page| page).unwrap_or_else(|error| panic!("{option}: {error}"));
+        let until = Instant::now() + WAIT;
+        while provider.tokens("refresh_token").is_empty() {
+            let input = json!({ "url": format!("{}/api/me", provider.url()) });
+            assert_eq!(embedded.call("me", "send", input).unwrap()["status"], 200, "{option}");
+            assert!(Instant::now() < until, "{option}: it was never renewed");
+        }
+    }
 }

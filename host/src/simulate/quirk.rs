@@ -35,9 +35,9 @@ pub enum Quirk {
     TokenJson,
     /// Token requests are in the query (Transporeon)
     TokenQuery,
-    /// Token requests are XML, an element for each parameter (Sage Intacct)
+    /// Token requests are XML, an element for each parameter (Sage Intacct); a connector makes them by `login` steps
     TokenXml,
-    /// Token requests are GET (DocuWare, Leapsome)
+    /// Token requests are GET (DocuWare, Leapsome); a connector makes them by `login` steps
     TokenGet,
     /// The client is `client_key` (TikTok)
     ClientKey,

@@ -86,6 +86,43 @@ fn three_legged(id: &str) -> AuthOption {
     login(id, steps, vec![], signed(Some(("{access_token}", "{token-secret}")), &[]))
 }
 
+/// A provider of OAuth 2.0 whose token requests no `oauth2-setting` has words for: each is a step of the connector's own.
+fn in_words_of_its_own(id: &str, request: impl Fn(&[(&str, &str)]) -> Step) -> AuthOption {
+    let authorize = "/authorize?response_type=code&client_id={key}&redirect_uri={redirect_uri}&state={state}";
+    let steps = vec![
+        visit(authorize, vec![brought("code", "code", Kind::Secret)]),
+        request(&[("grant_type", "authorization_code"), ("code", "{code}"), ("redirect_uri", "{redirect_uri}")]),
+    ];
+    let refresh = request(&[("grant_type", "refresh_token"), ("refresh_token", "{refresh_token}")]);
+    login(id, steps, vec![refresh], header("Authorization", "Bearer {access_token}"))
+}
+
+fn issued() -> Vec<Capture> {
+    [("access_token", Kind::Secret), ("refresh_token", Kind::Secret), ("expires_in", Kind::Text)]
+        .map(|(name, kind)| answered(name, &format!("/{name}"), kind))
+        .into()
+}
+
+/// The same parameters, and the client's.
+fn of_client<'a>(fields: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [fields, &[("client_id", "{key}"), ("client_secret", "{key-secret}")]].concat()
+}
+
+/// Token requests are GET, with everything in the query.
+fn by_get(fields: &[(&str, &str)]) -> Step {
+    let attach = of_client(fields).into_iter().map(|(name, value)| Attachment::Query((name.into(), value.into())));
+    let (method, url) = ("GET".into(), "{base}/token".into());
+    Step::Call(Call { method, url, attach: attach.collect(), body: Body::Empty, capture: issued() })
+}
+
+/// Token requests are XML, an element for each parameter.
+fn by_xml(fields: &[(&str, &str)]) -> Step {
+    let elements: String = of_client(fields).iter().map(|(name, value)| format!("<{name}>{value}</{name}>")).collect();
+    let body = Body::Xml(format!("<request>{elements}</request>"));
+    let (method, url) = ("POST".into(), "{base}/token".into());
+    Step::Call(Call { method, url, attach: vec![], body, capture: issued() })
+}
+
 impl Manifest for Visits {
     fn describe() -> Connector {
         let page = || {
@@ -128,6 +165,8 @@ impl Manifest for Visits {
                 login("once", vec![page(), redeem()], vec![], bearer()),
                 kept,
                 stateless,
+                in_words_of_its_own("by-get", by_get),
+                in_words_of_its_own("by-xml", by_xml),
             ],
             &[("connection", Effect::Read)],
         );
