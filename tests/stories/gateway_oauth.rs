@@ -81,7 +81,7 @@ impl Story {
 }
 
 /// What is agreed to names this machine too.
-fn link_of(running: &mut Running) -> String {
+pub(crate) fn link_of(running: &mut Running) -> String {
     loop {
         let line = running.said("/connect/");
         if let Some(at) = line.find("http") {

@@ -11,7 +11,7 @@ use attache_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::simulating_tls;
+use crate::{gateway::Plant, gateway_oauth, simulating_tls};
 
 /// A provider that knows `my-app` by its certificate, and a service that asks for one as well and lets in whoever has a token.
 struct Story {
@@ -138,4 +138,36 @@ fn a_certificate_that_is_another_clients_gets_no_token() {
     let refused = story.connect(&story.authority.client("other"));
     assert!(refused.code != Some(0) && refused.err.contains("is not the client's"), "{}", refused.err);
     assert!(story.at.attache.run(&["connection", "list"]).done().lines().all(|line| !line.contains("oauth")));
+}
+
+#[test]
+fn a_gateway_shows_the_certificate_where_it_asks_for_a_token_and_nowhere_else() {
+    let story = story(&[]);
+    let mut plant = Plant::joined();
+    plant.private.configure(&format!("ca-file = \"{}\"\n", story.at.attache.folder().join("trusted.pem").display()));
+    plant.run(&[&story.at.url, &story.base].map(|place| place.trim_start_matches("https://")));
+    plant.attache.add("oauth");
+    let to = ["--gateway", "plant", "--gateway-key", &plant.key.clone()];
+    let app = ["app", "set", "oauth", "--client-id", "my-app", "--origin", &story.at.url];
+    plant.attache.run(&[&app[..], &to].concat()).done();
+    let set = [format!("base={}", story.base), format!("issuer={}", story.at.url)];
+    let [certificate, key] = story.own.sources();
+    let secrets = [format!("certificate={certificate}"), format!("key={key}")];
+    let fixed =
+        ["connect", "oauth", "--auth", "certified", "--timeout", "60", "--yes", "--set", &set[0], "--set", &set[1]];
+    let typed = ["--secret", &secrets[0], "--secret", &secrets[1]];
+    let mut running = plant.attache.begin(&[&fixed[..], &typed, &to].concat());
+    let browser = Browser::that_trusts(Some(&story.at.machine.folder().join("simulated.pem")));
+    browser.submit(&browser.open(&gateway_oauth::link_of(&mut running)), &[]);
+    running.ended().done();
+    let send = |path: &str| plant.attache.call("oauth", "send", &json!({ "url": format!("{}{path}", story.base) }));
+    assert_eq!(send("/x")["status"], 200);
+    story.at.advance();
+    assert_eq!(send("/refuses")["status"], 401, "the renewed one is refused too");
+    plant.attache.run(&["consent", "revoke", "oauth"]).done();
+    let asked = story.asked();
+    let of = |endpoint: &str| asked.iter().filter(|it| it.0 == endpoint).map(|it| it.1).collect::<Vec<_>>();
+    assert_eq!((of("token"), of("revoke")), (vec![true; 2], vec![true; 2]), "{asked:?}");
+    story.is_nobody_elses();
+    Canary::new(&fs::read_to_string(&story.own.key).unwrap()).is_not_below(&plant.attache.folder().join("home"));
 }
