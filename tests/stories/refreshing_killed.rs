@@ -156,7 +156,9 @@ fn hosts_killed_at_any_moment_of_a_refresh_never_present_a_token_twice() {
     println!("before, between, after: {counts:?}, about to leave: {odd}, of {total} kills; of all moments {share:.4}");
     assert!(counts.0 >= 30 && counts.1 >= 30 && counts.2 >= 30 && total >= 200, "{counts:?} of {total}");
     // The mark has to be on the disk before the first byte leaves, and no host can do both at once: whoever is killed there
-    // has asked nobody and cannot know it. It is kept as narrow as a system call.
+    // has asked nobody and cannot know it. The window begins where the disk has taken the mark, while the host waits for its
+    // `fsync` to return, and ends with the first `write` to a connection that is open already: nothing is looked up, connected
+    // or shaken hands over in it. What a disk takes to say that it is done is a share of a renewal, so this is no zero.
     assert!(
         share <= 0.02,
         "{share} of all moments leave a mark although the provider was never asked: {odd} of {total}"
