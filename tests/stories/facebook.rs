@@ -188,7 +188,7 @@ fn what_a_person_unticks_is_told_and_not_called_for() {
         let story = story(world);
         story.double.let_it("untick/pages_manage_posts");
         let out = story.connect(&["--auth", "page", "--set", "page-id=20002"], "Brewery");
-        assert!(out.contains("The provider did not grant `pages_manage_posts`"), "{out}");
+        assert!(out.contains("The provider did not grant pages_manage_posts"), "{out}");
         story.refused("create-page-post", json!({ "message": "x" }), 4, "--scope pages_manage_posts");
         assert!(story.double.asked_for("/v24.0/20002/feed").is_empty());
         assert_eq!(story.call("get-me", json!({}))["name"], "Brewery");

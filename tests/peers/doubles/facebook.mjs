@@ -66,7 +66,7 @@ const site = ({ method, path, query }) => {
   if (!/^\/v\d+\.0\/dialog\/oauth$/.test(path) || query.client_id !== APP.id) return answer(400, 'Invalid App ID');
   if (method === 'GET') return form('Log in with Facebook', []);
   const code = randomBytes(20).toString('hex');
-  const asked = query.scope.split(',');
+  const asked = (query.scope ?? '').split(',');
   const denied = asked.filter((scope) => scope === unticked);
   const scope = asked.filter((it) => !denied.includes(it)).join(',');
   unticked = undefined;
