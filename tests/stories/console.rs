@@ -1,6 +1,11 @@
 //! The console: the operator in a real browser, and whoever would like to be taken for them. Pictures of the pages are in
 //! `target/screenshots` afterwards.
 
+use attache::{
+    connect::{ConnectRequest, SignedIn},
+    secret::Secret,
+    transport::PrivateAllowed,
+};
 use attache_tests::{
     Attache, connector,
     peers::{Oidc, chromium_console, oidc},
@@ -223,7 +228,6 @@ fn the_same_goes_without_javascript() {
     goes_all_the_way(false);
 }
 
-/// Whatever a connector, a service or a failure says, a browser shows it as text.
 #[test]
 fn gateways_are_shown_with_their_last_contact() {
     let (console, private) = (Console::of(machine()), machine());
@@ -235,6 +239,7 @@ fn gateways_are_shown_with_their_last_contact() {
     shows(&seen, "gateways", &["plant", "not connected", "never", &fingerprint, "let in by cli:tester"]);
 }
 
+/// Whatever a connector, a service or a failure says, a browser shows it as text.
 #[test]
 fn what_others_say_is_text_and_nothing_of_it_runs() {
     const MARKUP: &str = "</q><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>";
@@ -328,6 +333,47 @@ fn an_open_page_shows_what_happens_while_it_is_open() {
         });
         console.go("console", true, &steps);
     });
+}
+
+#[test]
+fn more_connections_than_one_page_shows_are_shown_page_by_page_and_found_by_name() {
+    let (attache, service) = (with_echo(), Service::plain());
+    {
+        let (host, runtime) = (attache.host(), tokio::runtime::Runtime::new().unwrap());
+        for number in 0..101 {
+            let request = ConnectRequest {
+                environment: "default".into(),
+                connector: "echo".into(),
+                name: format!("many-{number:03}"),
+                option: "header".into(),
+                parameters: [("base".to_owned(), service.base())].into(),
+                secrets: [("key".to_owned(), Secret::new("a-key"))].into(),
+                private: PrivateAllowed::parse([&service.authority()]).unwrap(),
+                caller: "tester".into(),
+                ..ConnectRequest::default()
+            };
+            let proposal = runtime.block_on(host.propose_connection(request)).unwrap();
+            runtime.block_on(host.connect(&proposal, SignedIn::Agreed)).unwrap();
+        }
+    }
+    let console = Console::of(attache);
+    for list in ["Connections", "Consents"] {
+        let steps = [
+            json!({ "follow": list }),
+            json!({ "look": "first" }),
+            json!({ "follow": "Next page" }),
+            json!({ "look": "last" }),
+            json!({ "fill": { "Name of the connection": "many-007" } }),
+            json!({ "press": "Open" }),
+            json!({ "look": "found" }),
+        ];
+        let seen = console.go("console-pages", false, &steps);
+        let html = |name: &str| page(&seen, name)["html"].as_str().unwrap();
+        assert!(html("first").contains("many-099") && !html("first").contains("many-100"), "{list}");
+        assert!(html("last").contains("many-100") && !html("last").contains("many-099"), "{list}");
+        assert!(html("last").contains("First page") && !html("last").contains("Next page"), "{list}");
+        assert!(html("found").contains("many-007") && !html("found").contains("many-008"), "{list}");
+    }
 }
 
 #[test]

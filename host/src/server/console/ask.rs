@@ -6,7 +6,7 @@ use axum::{
     http::{Method, Request, header::CONTENT_TYPE},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tower::ServiceExt;
 use url::form_urlencoded;
@@ -19,8 +19,35 @@ use crate::{
 
 /// What stands in a segment of a path as it is (RFC 3986, 2.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What one page shows of a list at most.
+/// What one page shows of a list at most that does not grow with the accounts that are connected.
 const LONGEST_LIST: &str = "1000";
+/// What one page shows of a list that does.
+const ROWS: &str = "100";
+
+/// Which part of a list is looked at.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct From {
+    /// The name that the part before ended with.
+    after: Option<String>,
+    /// Who is looked for instead.
+    name: Option<String>,
+}
+
+impl From {
+    pub(super) fn looked_for(&self) -> Option<String> {
+        self.name.as_deref().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
+    }
+}
+
+/// One part of a list.
+pub(super) struct Part<T> {
+    pub(super) items: Vec<T>,
+    /// Whether it is the first.
+    pub(super) is_first: bool,
+    /// The query of the next one, if there is one.
+    pub(super) next: Option<String>,
+}
 
 impl Visitor {
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T> {
@@ -31,6 +58,17 @@ impl Visitor {
     pub(super) async fn list<T: DeserializeOwned>(&self, path: &[&str]) -> Result<(Vec<T>, bool)> {
         let list: List<T> = read(self.ask(Method::GET, path, &[("limit", LONGEST_LIST)], "", Vec::new()).await?)?;
         Ok((list.items, list.next.is_some()))
+    }
+
+    /// One part of a list that may be long.
+    pub(super) async fn part<T: DeserializeOwned>(&self, path: &[&str], from: &From) -> Result<Part<T>> {
+        let after = from.after.as_deref().map(|after| ("after", after));
+        let query: Vec<_> = [("limit", ROWS)].into_iter().chain(after).collect();
+        let list: List<T> = read(self.ask(Method::GET, path, &query, "", Vec::new()).await?)?;
+        let query =
+            |after: String| form_urlencoded::Serializer::new(String::new()).append_pair("after", &after).finish();
+        let next = list.next.map(query);
+        Ok(Part { items: list.items, is_first: from.after.is_none(), next })
     }
 
     async fn ask(

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    asked::At,
+    ask::{From, Part},
+    asked::{At, In},
     charts::{ago, last_used},
     gate::{Acting, Shown, Visitor},
     terms::texts,
@@ -121,15 +122,17 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + 
 #[template(path = "console/connections.html")]
 struct List {
     frame: Frame,
-    rows: Vec<Standing>,
-    more: bool,
+    part: Part<Standing>,
 }
 
-/// All of them.
-pub(super) async fn list(visitor: Visitor) -> Shown {
-    let (all, more) = visitor.list::<ConnectionView>(&["connections"]).await?;
-    let rows = visitor.standings(all).await?;
-    Ok(html(StatusCode::OK, &List { frame: visitor.frame(HERE), rows, more }))
+/// Those of one page; or the one that is looked for by its name.
+pub(super) async fn list(visitor: Visitor, In(from): In<From>) -> Shown {
+    if let Some(name) = from.looked_for() {
+        return show(visitor, At(name)).await;
+    }
+    let Part { items, is_first, next } = visitor.part::<ConnectionView>(&["connections"], &from).await?;
+    let part = Part { items: visitor.standings(items).await?, is_first, next };
+    Ok(html(StatusCode::OK, &List { frame: visitor.frame(HERE), part }))
 }
 
 #[derive(Template)]

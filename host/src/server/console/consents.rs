@@ -4,7 +4,8 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::{
-    asked::At,
+    ask::{From, Part},
+    asked::{At, In},
     gate::{Acting, Shown, Visitor},
     view::{Done, Frame, Sure},
 };
@@ -93,19 +94,21 @@ impl Visitor {
 #[template(path = "console/consents.html")]
 struct List {
     frame: Frame,
-    rows: Vec<(Consent, Since)>,
-    more: bool,
+    part: Part<(Consent, Since)>,
 }
 
-/// All of them.
-pub(super) async fn list(visitor: Visitor) -> Shown {
-    let (all, more) = visitor.list::<Consent>(&["consents"]).await?;
+/// Those of one page; or the one that is looked for by its name.
+pub(super) async fn list(visitor: Visitor, In(from): In<From>) -> Shown {
+    if let Some(name) = from.looked_for() {
+        return show(visitor, At(name)).await;
+    }
+    let Part { items, is_first, next } = visitor.part::<Consent>(&["consents"], &from).await?;
     let with_since = |consent: Consent| {
         let since = Since::of(&visitor, &consent);
         (consent, since)
     };
-    let rows = all.into_iter().map(with_since).collect();
-    Ok(html(StatusCode::OK, &List { frame: visitor.frame(HERE), rows, more }))
+    let part = Part { items: items.into_iter().map(with_since).collect(), is_first, next };
+    Ok(html(StatusCode::OK, &List { frame: visitor.frame(HERE), part }))
 }
 
 #[derive(Template)]
