@@ -274,6 +274,8 @@ pub struct Pending {
     pub drafted: Drafted,
     /// Who it is for, in the words of whoever asked.
     pub owner: String,
+    /// The caller key that asked, by its id: another of its name confirms nothing. None for an operator.
+    pub key: Option<Uuid>,
     /// Until when it can be confirmed, in seconds since 1970.
     pub until: i64,
 }
