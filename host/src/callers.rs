@@ -112,6 +112,11 @@ impl CallerKey {
     }
 }
 
+/// Whose something is that was begun: one key's alone, and not another's of the same name; or an operator's, as they are called.
+pub(crate) fn holder(key: Option<Uuid>, caller: &str) -> String {
+    key.map_or_else(|| caller.to_owned(), |key| key.simple().to_string())
+}
+
 /// What a key is to be.
 #[derive(Debug, Clone)]
 pub struct NewKey {

@@ -2,8 +2,16 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header::RETRY_AFTER};
+use http::{
+    HeaderMap,
+    header::{DATE, RETRY_AFTER},
+};
 use jiff::Timestamp;
+
+/// Where services say when more is allowed.
+const RESETS: [&str; 2] = ["ratelimit-reset", "x-ratelimit-reset"];
+/// What is less is no moment since 1970 but a while: as a moment it would be in 2001, as a while it is 30 years.
+const LEAST_MOMENT: u64 = 1_000_000_000;
 
 /// What a service asks for (RFC 9110, 10.2.3): seconds, or a date; nothing of what is neither.
 pub(crate) fn asked(headers: &HeaderMap) -> Option<Duration> {
@@ -16,6 +24,18 @@ fn parse(value: &str, now: Timestamp) -> Option<Duration> {
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// When more is allowed, of a service that limits how much it is asked: seconds (`RateLimit-Reset` of the IETF's drafts until
+/// the seventh), or a moment in seconds since 1970 (`X-RateLimit-Reset` as GitHub and X have it) by the service's own clock.
+pub(crate) fn reset(headers: &HeaderMap) -> Option<Duration> {
+    let said = RESETS.iter().find_map(|name| headers.get(*name))?.to_str().ok()?.trim().parse::<u64>().ok()?;
+    if said < LEAST_MOMENT {
+        return Some(Duration::from_secs(said));
+    }
+    let date = headers.get(DATE).and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
+    let now = date.map_or_else(Timestamp::now, |date| date.timestamp()).as_second();
+    Some(Duration::from_secs(said.saturating_sub(u64::try_from(now).ok()?)))
 }
 
 /// A random part of a while, from nothing to all of it, so that those who were refused together do not come back together.
@@ -48,6 +68,27 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, " 7 ".parse().unwrap());
         assert_eq!(asked(&headers), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_reset_is_a_while_or_a_moment_by_the_services_own_clock() {
+        let headers = |all: &[(&'static str, &str)]| -> HeaderMap {
+            all.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
+        };
+        let date = ("date", "Sat, 06 Nov 2032 08:49:37 GMT");
+        let moment = jiff::fmt::rfc2822::parse(date.1).unwrap().timestamp().as_second() + 7;
+        let (moment, seven) = (moment.to_string(), Some(Duration::from_secs(7)));
+        for name in RESETS {
+            assert_eq!(reset(&headers(&[date, (name, &moment)])), seven, "{name}");
+            assert_eq!(reset(&headers(&[date, (name, " 7 ")])), seven, "{name}");
+            assert_eq!(reset(&headers(&[date, (name, "1000000000")])), Some(Duration::ZERO), "it is over");
+            for nothing in ["", "soon", "-1", "7.5", "99999999999999999999999"] {
+                assert_eq!(reset(&headers(&[(name, nothing)])), None, "{nothing}");
+            }
+        }
+        let soon = (Timestamp::now().as_second() + 60).to_string();
+        let by_our_clock = reset(&headers(&[("x-ratelimit-reset", &soon)])).unwrap().as_secs();
+        assert!((58..=60).contains(&by_our_clock), "{by_our_clock}");
     }
 
     #[test]

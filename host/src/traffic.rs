@@ -130,7 +130,7 @@ struct Lanes {
 pub(crate) struct Admitted {
     traffic: Arc<Traffic>,
     caller: Option<Uuid>,
-    connection: Uuid,
+    connection: Option<Uuid>,
 }
 
 impl Traffic {
@@ -154,11 +154,11 @@ impl Traffic {
     }
 
     /// Lets a call through, or says when to come again. `caller` is the key's id; the operator has none, and no limit of their
-    /// own.
+    /// own. `connection` is the one that is called or made; none where it is not known yet.
     ///
     /// # Errors
     /// `rate-limited`, with the setting that says how much it may be.
-    pub(crate) fn admit(self: &Arc<Self>, caller: Option<Uuid>, connection: Uuid) -> Result<Admitted> {
+    pub(crate) fn admit(self: &Arc<Self>, caller: Option<Uuid>, connection: Option<Uuid>) -> Result<Admitted> {
         self.judge(caller, connection).map_err(|(limit, error)| {
             self.refused[limit].fetch_add(1, Ordering::Relaxed);
             error
@@ -171,7 +171,7 @@ impl Traffic {
     }
 
     /// What refuses is given with the limit that does.
-    fn judge(self: &Arc<Self>, caller: Option<Uuid>, connection: Uuid) -> Result<Admitted, (usize, Error)> {
+    fn judge(self: &Arc<Self>, caller: Option<Uuid>, connection: Option<Uuid>) -> Result<Admitted, (usize, Error)> {
         let now = Instant::now();
         let mut lanes = lock(&self.lanes);
         if lanes.at_once >= self.host_at_once {
@@ -186,14 +186,18 @@ impl Traffic {
                 .look(Who::Caller(caller), self.caller, now)
                 .map_err(|beyond| (1, beyond.error("this caller key", "caller")))?;
         }
-        lanes
-            .look(Who::Connection(connection), self.connection, now)
-            .map_err(|beyond| (2, beyond.error("this connection", "connection")))?;
+        if let Some(connection) = connection {
+            lanes
+                .look(Who::Connection(connection), self.connection, now)
+                .map_err(|beyond| (2, beyond.error("this connection", "connection")))?;
+        }
         // Only what is let through counts, so that one limit uses nothing up of another.
         if let Some(caller) = caller {
             lanes.pass(Who::Caller(caller), self.caller, now);
         }
-        lanes.pass(Who::Connection(connection), self.connection, now);
+        if let Some(connection) = connection {
+            lanes.pass(Who::Connection(connection), self.connection, now);
+        }
         lanes.at_once += 1;
         Ok(Admitted { traffic: self.clone(), caller, connection })
     }
@@ -237,7 +241,9 @@ impl Drop for Admitted {
         if let Some(caller) = self.caller {
             lanes.end(Who::Caller(caller));
         }
-        lanes.end(Who::Connection(self.connection));
+        if let Some(connection) = self.connection {
+            lanes.end(Who::Connection(connection));
+        }
     }
 }
 
@@ -333,26 +339,26 @@ mod tests {
         let traffic = traffic(|table| (table.caller_per_second, table.caller_burst) = (1, 3));
         let (caller, other) = (Some(Uuid::new_v4()), Some(Uuid::new_v4()));
         for _ in 0..3 {
-            traffic.admit(caller, Uuid::new_v4()).unwrap();
+            traffic.admit(caller, Some(Uuid::new_v4())).unwrap();
         }
-        let refused = traffic.admit(caller, Uuid::new_v4()).unwrap_err();
+        let refused = traffic.admit(caller, Some(Uuid::new_v4())).unwrap_err();
         assert_eq!((refused.kind(), refused.wait()), (Kind::RateLimited, Some(1)));
         assert!(refused.mend().unwrap().contains("traffic.caller-per-second"));
-        traffic.admit(other, Uuid::new_v4()).unwrap();
-        traffic.admit(None, Uuid::new_v4()).unwrap();
+        traffic.admit(other, Some(Uuid::new_v4())).unwrap();
+        traffic.admit(None, Some(Uuid::new_v4())).unwrap();
         lock(&traffic.lanes).all.values_mut().for_each(|lane| lane.caught_up -= Duration::from_secs(1));
-        traffic.admit(caller, Uuid::new_v4()).unwrap();
-        assert!(traffic.admit(caller, Uuid::new_v4()).is_err());
+        traffic.admit(caller, Some(Uuid::new_v4())).unwrap();
+        assert!(traffic.admit(caller, Some(Uuid::new_v4())).is_err());
     }
 
     #[test]
     fn so_many_at_once_and_one_more_when_one_is_over() {
         let traffic = traffic(|table| (table.connection_at_once, table.host_at_once) = (1, 2));
-        let (connection, other) = (Uuid::new_v4(), Uuid::new_v4());
+        let (connection, other) = (Uuid::new_v4(), Some(Uuid::new_v4()));
         let first = traffic.admit(None, connection).unwrap();
         assert!(traffic.admit(None, connection).unwrap_err().mend().unwrap().contains("connection-at-once"));
         let _second = traffic.admit(None, other).unwrap();
-        assert!(traffic.admit(None, Uuid::new_v4()).unwrap_err().mend().unwrap().contains("host-at-once"));
+        assert!(traffic.admit(None, Some(Uuid::new_v4())).unwrap_err().mend().unwrap().contains("host-at-once"));
         drop(first);
         traffic.admit(None, connection).unwrap();
     }
@@ -360,13 +366,13 @@ mod tests {
     #[test]
     fn what_is_refused_uses_nothing_up() {
         let traffic = traffic(|table| (table.caller_burst, table.connection_at_once) = (1, 1));
-        let (caller, connection) = (Some(Uuid::new_v4()), Uuid::new_v4());
+        let (caller, connection) = (Some(Uuid::new_v4()), Some(Uuid::new_v4()));
         let _under_way = traffic.admit(None, connection).unwrap();
         for _ in 0..5 {
             let refused = traffic.admit(caller, connection).unwrap_err();
             assert!(refused.mend().unwrap().contains("connection-at-once"), "{refused}");
         }
-        traffic.admit(caller, Uuid::new_v4()).unwrap();
+        traffic.admit(caller, Some(Uuid::new_v4())).unwrap();
     }
 
     #[test]
@@ -377,7 +383,7 @@ mod tests {
         }
         assert!(lock(&traffic.lanes).all.len() <= LANES);
         // Whoever has a key is let in all the same.
-        traffic.admit(Some(Uuid::new_v4()), Uuid::new_v4()).unwrap();
+        traffic.admit(Some(Uuid::new_v4()), Some(Uuid::new_v4())).unwrap();
         let one: IpAddr = "2001:db8::1".parse().unwrap();
         let neighbour: IpAddr = "2001:db8::2:1".parse().unwrap();
         assert_eq!(network(one), network(neighbour));

@@ -191,60 +191,6 @@ fn a_connection_that_a_key_does_not_reach_is_not_there() {
 }
 
 #[test]
-fn on_no_route_does_a_key_of_another_environment_find_anything() {
-    let story = story();
-    story.attache.run(&["environment", "create", "other"]).done();
-    let key = story.key("theirs", &["--may", "administer", "--environment", "other"]);
-    story.key("ours", &[]);
-    let ours =
-        ["webhook", "add", &story.service.base(), "--name", "ours", "--allow-private", &story.service.authority()];
-    story.attache.run(&ours).done();
-    let document = story.get(&key, "/v1/openapi.json").json;
-    // It was called a moment ago, by its name and by its id.
-    let own = story.key("own", &["--allow", "write"]);
-    let id = story.get(&own, "/v1/connections/echo").json["connection"]["id"].as_str().unwrap().to_owned();
-    for named in ["echo", &id] {
-        assert_eq!(story.call(&own, named, "connection", &json!({})).status, 200);
-    }
-    let mut asked = 0;
-    let paths = document["paths"].as_object().unwrap().iter();
-    // What is not below it is told to anybody.
-    for (path, methods) in paths.filter(|(path, _)| path.starts_with("/v1/")) {
-        for (method, described) in methods.as_object().unwrap() {
-            let body = described["requestBody"].is_object().then(|| body_for(path));
-            let fill = |connector: &str, connection: &str, name: &str| {
-                path.replace("{connector}", connector)
-                    .replace("{connection}", connection)
-                    .replace("{operation}", "connection")
-                    .replace("{name}", name)
-                    .replace("{id}", "x")
-                    .replace("{authorization}", "x")
-            };
-            let ask = |path: &str| story.ask(Some(&key), &method.to_uppercase(), path, body.as_ref());
-            let theirs = ask(&fill("echo", "echo", "ours"));
-            let nobodys = ask(&fill("none", "none", "none"));
-            assert_eq!(theirs.status, nobodys.status, "{method} {path}: {} {}", theirs.json, nobodys.json);
-            let same =
-                |json: &Value| json.to_string().replace("echo", "none").replace("ours", "none").replace(&id, "none");
-            assert_eq!(same(&theirs.json), same(&nobodys.json), "{method} {path}");
-            let by_id = ask(&fill("echo", &id, "ours"));
-            assert_eq!((by_id.status, same(&by_id.json)), (nobodys.status, same(&nobodys.json)), "{method} {path}");
-            // Naming the environment finds nothing either.
-            let named = ask(&format!("{}?environment=default", fill("echo", "echo", "ours")));
-            assert!([403, 404].contains(&named.status), "{method} {path}: {} {}", named.status, named.json);
-            asked += 1;
-        }
-    }
-    assert!(asked > 25, "{asked}");
-    let ours = story.attache.run(&["connection", "list", "--output", "json"]).json();
-    assert_eq!((ours.as_array().unwrap().len(), &ours[0]["state"]), (1, &json!("connected")));
-    for (list, there) in [(["caller", "list"], 2), (["webhook", "list"], 1)] {
-        let listed = story.attache.run(&[&list[..], &["--output", "json"]].concat()).json();
-        assert_eq!(listed.as_array().unwrap().len(), there, "{listed}");
-    }
-}
-
-#[test]
 fn a_key_of_an_environment_that_was_removed_does_not_open_another_of_its_name() {
     let story = story();
     let create = || story.attache.run(&["environment", "create", "other"]).done();
@@ -258,22 +204,6 @@ fn a_key_of_an_environment_that_was_removed_does_not_open_another_of_its_name() 
         .attache
         .run(&["caller", "create", "x", "--may", "administer", "--connection", "echo"])
         .refused(2, "all of it");
-}
-
-/// What a route is sent that wants something.
-fn body_for(path: &str) -> Value {
-    match path {
-        "/v1/connectors/approvals" | "/v1/connections" | "/v1/device-authorizations" => json!({ "proposal": "x" }),
-        "/v1/connections/proposals" => json!({ "connector": "echo", "auth-option": "none" }),
-        "/v1/connect-sessions" => {
-            json!({ "connection": { "connector": "echo", "auth-option": "none" }, "owner": "x", "return-url": serving::RETURN })
-        }
-        "/v1/connect-sessions/confirmations" => json!({ "code": "x", "owner": "x" }),
-        "/v1/connectors/{connector}" => json!({ "isolation": "connection" }),
-        "/v1/callers" => json!({ "name": "x", "permissions": [] }),
-        "/v1/environments" => json!({ "name": "x" }),
-        _ => json!({}),
-    }
 }
 
 #[test]

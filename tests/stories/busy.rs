@@ -53,6 +53,28 @@ fn what_changes_nothing_is_asked_again_when_the_service_says_and_the_audit_tells
 }
 
 #[test]
+fn a_date_and_the_end_of_a_limit_say_when_as_well() {
+    // All are over, so that nobody waits.
+    let over: [&[(&str, &str)]; 4] = [
+        &[("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT")],
+        &[("RateLimit-Reset", "0")],
+        &[("X-RateLimit-Reset", "0")],
+        &[("X-RateLimit-Reset", "1784111777"), ("Date", "Fri, 06 Nov 2093 08:49:37 GMT")],
+    ];
+    for headers in over {
+        let service = busy(1, 429, headers);
+        let (running, key) = story(&service);
+        let seen = running.call(&key, "look", &[], &input(&service, "GET"));
+        assert_eq!((&seen.json()["status"], asked(&service)), (&json!(200), 2), "{headers:?}");
+    }
+    // A limit's end is nothing to somebody who was not told that they went beyond.
+    let service = busy(1, 503, &[("X-RateLimit-Reset", "0")]);
+    let (running, key) = story(&service);
+    let seen = running.call(&key, "look", &[], &input(&service, "GET"));
+    assert_eq!((&seen.json()["status"], asked(&service)), (&json!(503), 1), "{seen:?}");
+}
+
+#[test]
 fn what_may_change_something_is_sent_once() {
     let service = busy(100, 503, &[("Retry-After", "0")]);
     let (running, key) = story(&service);
@@ -70,7 +92,16 @@ fn what_a_service_puts_off_for_too_long_or_too_often_is_the_connectors_to_handle
     let (running, key) = story(&service);
     let seen = running.call(&key, "look", &[], &input(&service, "GET"));
     assert_eq!((&seen.json()["status"], asked(&service)), (&json!(429), 3), "{seen:?}");
-    for headers in [&[("Retry-After", "30")][..], &[], &[("Retry-After", "soon")]] {
+    for headers in [
+        &[("Retry-After", "30")][..],
+        &[],
+        &[("Retry-After", "soon")],
+        &[("Retry-After", "Fri, 06 Nov 2093 08:49:37 GMT")],
+        &[("RateLimit-Reset", "30")],
+        &[("X-RateLimit-Reset", "3907731777")],
+        // What it says in so many words goes before what its limit is.
+        &[("Retry-After", "30"), ("RateLimit-Reset", "0")],
+    ] {
         let service = busy(100, 429, headers);
         let (running, key) = story(&service);
         let seen = running.call(&key, "look", &[], &input(&service, "GET"));

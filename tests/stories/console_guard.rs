@@ -10,10 +10,11 @@ use std::{
 
 use attache::{
     connect::{ConnectRequest, SignedIn},
+    server::console::Console,
     transport::PrivateAllowed,
 };
 use attache_tests::{Attache, Canary, connector, peers::free_port, service::Service};
-use reqwest::{blocking::Client, redirect::Policy};
+use reqwest::{Method, blocking::Client, redirect::Policy};
 use serde_json::json;
 
 use crate::{
@@ -153,43 +154,33 @@ fn refused(answer: &Answer, status: u16, words: &str) {
     assert!(answer.html.contains(words), "“{words}” is not in\n{}", answer.html);
 }
 
-/// What a page is of, and forms that do something.
-const PAGES: [&str; 18] = [
-    "",
-    "/connectors",
-    "/connectors/echo",
-    "/connectors/echo/remove",
-    "/connectors/echo/app",
-    "/add",
-    "/connect",
-    "/connect?connector=echo&option=header",
-    "/connect?again=echo",
-    "/connect/back?attache_code=x&state=y",
-    "/connections",
-    "/connections/echo",
-    "/connections/echo/remove",
-    "/connections/echo/operations/send",
-    "/consents",
-    "/consents/echo",
-    "/consents/echo/revoke",
-    "/audit",
-];
-const FORMS: [&str; 14] = [
-    "/sign-out",
-    "/connectors/echo/isolation",
-    "/connectors/echo/remove",
-    "/connectors/echo/app",
-    "/add",
-    "/add/approve",
-    "/connect",
-    "/connect/agree",
-    "/connect/device",
-    "/connect/back",
-    "/connections/echo/check",
-    "/connections/echo/remove",
-    "/connections/echo/operations/connection",
-    "/consents/echo/revoke",
-];
+/// What everybody is shown: where they sign in, and what a page looks like.
+const OPEN: [&str; 2] = ["/sign-in", "/assets/{name}"];
+
+/// Every page and every form that is for who has signed in, each of something that is there.
+fn all(method: &Method) -> Vec<String> {
+    let all = Console::paths().into_iter().filter(|(its, path)| its == method && !OPEN.contains(path));
+    let fill = |path: &str| {
+        let operation = if *method == Method::GET { "send" } else { "connection" };
+        let names = [("{connector}", "echo"), ("{connection}", "echo"), ("{operation}", operation), ("{name}", "hook")];
+        names.into_iter().fold(path.to_owned(), |path, (placeholder, name)| path.replace(placeholder, name))
+    };
+    let all: Vec<String> = all.map(|(_, path)| fill(path).trim_end_matches('/').to_owned()).collect();
+    assert!(all.len() > 14 && !all.iter().any(|path| path.contains('{')), "{all:?}");
+    all
+}
+
+/// What a page is of.
+fn pages() -> Vec<String> {
+    let asked =
+        ["/connect?connector=echo&option=header", "/connect?again=echo", "/connect/back?attache_code=x&state=y"];
+    all(&Method::GET).into_iter().chain(asked.map(str::to_owned)).collect()
+}
+
+/// What does something.
+fn forms() -> Vec<String> {
+    all(&Method::POST)
+}
 
 #[test]
 fn a_link_is_good_once_and_looking_at_it_does_not_use_it_up() {
@@ -223,12 +214,12 @@ fn without_a_session_there_is_a_hint_and_nothing_else() {
         ["", "attache-console=x", &format!("attache-console-{}=AAAA", story.origin.rsplit(':').next().unwrap())]
     {
         cookie.clone_into(&mut stranger.cookie);
-        for path in PAGES {
+        for path in &pages() {
             let shown = stranger.get(path);
             refused(&shown, 401, "attache console");
             assert!(!shown.html.contains("echo") && !shown.html.contains("tester"), "{path}: {}", shown.html);
         }
-        for path in FORMS {
+        for path in &forms() {
             refused(&stranger.post(path, &[]), 401, "You are not signed in");
         }
     }
@@ -240,7 +231,7 @@ fn a_form_that_this_session_was_not_given_does_nothing() {
     let story = story();
     let (operator, other) = (story.operator(&[]), story.operator(&[]));
     let own = story.origin.as_str();
-    for path in FORMS {
+    for path in &forms() {
         for token in [None, Some(""), Some("x"), Some(other.token.as_str())] {
             let fields: Vec<_> = token.iter().map(|token| ("token", *token)).collect();
             let shown = operator.send(path, &[("origin", own)], &fields);
@@ -271,7 +262,7 @@ fn a_form_that_another_page_sends_does_nothing() {
     ];
     let token = [("token", operator.token.as_str())];
     for headers in elsewhere {
-        for path in FORMS.into_iter().filter(|path| *path != "/add") {
+        for path in forms().iter().filter(|path| *path != "/add") {
             refused(&operator.send(path, headers, &token), 403, "not sent by a page of this host");
         }
         let signs_in = operator.send("/sign-in", headers, &[("code", &story.code(&[]))]);
@@ -289,11 +280,11 @@ fn under_another_name_there_is_nothing() {
     let story = story();
     let operator = story.operator(&[]);
     let evil = "evil.example";
-    for path in PAGES.into_iter().chain(["/sign-in"]) {
+    for path in pages().iter().map(String::as_str).chain(["/sign-in"]) {
         let asked = operator.client.get(operator.url(path)).header("cookie", &operator.cookie).header("host", evil);
         refused(&answer(asked), 403, "This server is not called that");
     }
-    for path in FORMS.into_iter().chain(["/sign-in"]) {
+    for path in forms().iter().map(String::as_str).chain(["/sign-in"]) {
         let headers = [("host", evil), ("origin", "http://evil.example"), ("sec-fetch-site", "same-origin")];
         let code = story.code(&[]);
         let sent = operator.send(path, &headers, &[("token", &operator.token), ("code", &code)]);
@@ -313,14 +304,16 @@ fn a_session_is_of_one_environment_and_shows_nothing_of_another() {
     let story = story();
     story.attache.run(&["environment", "create", "staging"]).done();
     let operator = story.operator(&["--environment", "staging"]);
-    for path in PAGES {
+    for path in &pages() {
         let shown = operator.get(path);
         assert!(!shown.html.contains("/connections/echo\"") && !shown.html.contains("X-Api-Key"), "{path}");
         let names_it = path.contains("echo");
         assert_eq!(shown.status == 404, names_it, "{path}: {} {}", shown.status, shown.html);
     }
-    let forms = FORMS.into_iter().filter(|path| path.contains("echo"));
-    for path in forms {
+    let hook =
+        ["webhook", "add", &story.service.base(), "--name", "hook", "--allow-private", &story.service.authority()];
+    story.attache.run(&hook).done();
+    for path in forms().iter().filter(|path| path.contains("echo") || path.contains("hook")) {
         let sent = operator.post(path, &[("isolation", "call"), ("name", "x"), ("environment", "default")]);
         assert_eq!(sent.status, 404, "{path}: {}", sent.html);
     }

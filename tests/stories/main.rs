@@ -85,6 +85,7 @@ mod simulating_quirks;
 mod simulating_tls;
 mod store;
 mod synced;
+mod tenants;
 mod token_answers;
 mod token_certificate;
 mod traces;

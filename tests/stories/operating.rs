@@ -10,7 +10,10 @@ use std::{
 };
 
 use attache_tests::{Attache, authority::Authority, service::Service};
-use reqwest::{Certificate, blocking::Client};
+use reqwest::{
+    Certificate,
+    blocking::{Client, Response},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -37,6 +40,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn of(answer: Response) -> Self {
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Self { status, headers, text: answer.text().unwrap() }
+    }
+
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"))
@@ -164,9 +172,7 @@ fn ask(client: &Client, method: &str, url: &str, headers: &[(&str, &str)], body:
     if let Some(body) = body {
         request = request.header("content-type", "application/json").body(body.to_string());
     }
-    let answer = request.send().unwrap();
-    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    Answer { status, headers, text: answer.text().unwrap() }
+    Answer::of(request.send().unwrap())
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Story {
     }
 
     fn confirm(&self, code: &str, caller: &str) -> Result<Made, Error> {
-        self.embedded.block_on(self.embedded.host().confirm("default", code, OWNER, caller))
+        self.embedded.block_on(self.embedded.host().confirm("default", code, OWNER, caller, None))
     }
 
     /// Confirms all of these at once, and gives what came of each that failed.
@@ -196,7 +196,7 @@ fn an_environment_in_which_somebody_waits_to_be_confirmed_is_not_removed() {
     let refused = host.remove_environment(environment).unwrap_err();
     assert_eq!(refused.kind(), Kind::Denied, "{refused}");
     assert!(refused.message().contains("1 sign-ins wait"), "{refused}");
-    drop(embedded.block_on(host.confirm(environment, &code, "nobody", CALLER)));
+    drop(embedded.block_on(host.confirm(environment, &code, "nobody", CALLER, None)));
     host.remove_environment(environment).unwrap();
 }
 

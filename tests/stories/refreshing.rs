@@ -448,7 +448,7 @@ fn what_nobody_confirms_in_time_is_revoked() {
     let end = |at: Timestamp| embedded.block_on(embedded.host().end_unconfirmed("default", at)).unwrap();
     assert_eq!(end(now), 0, "there is time");
     assert_eq!(end(now + CONFIRM_WITHIN + Duration::from_secs(5)), 1);
-    let refused = embedded.block_on(embedded.host().confirm("default", &code, "alice", "tester"));
+    let refused = embedded.block_on(embedded.host().confirm("default", &code, "alice", "tester", None));
     assert_eq!(refused.err().unwrap().kind(), Kind::NotFound);
     let revoked = oidc.asked().iter().filter(|it| it.0["path"] == "/token/revocation").count();
     assert_eq!(revoked, 2);

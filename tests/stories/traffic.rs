@@ -68,6 +68,63 @@ fn a_connection_has_so_many_calls_at_once_whoever_makes_them() {
 }
 
 #[test]
+fn a_caller_key_has_so_many_calls_at_once_whichever_connection_they_are_of() {
+    let slow = Slow::start();
+    let (running, key) = story(&slow.service, "caller-at-once = 1", &[]);
+    connect(&running.attache, "second", &slow.service);
+    let other = running.key("other", &[]);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| running.call(&key, "look", &[], &slow.input()));
+        slow.asked(1);
+        let quick = json!({ "url": slow.service.base() });
+        too_much(&running.call_of(&key, "second", "look", &[], &quick), "traffic.caller-at-once");
+        assert_eq!(running.call(&other, "look", &[], &quick).status, 200);
+        slow.release();
+        assert_eq!(first.join().unwrap().status, 200);
+        assert_eq!(running.call_of(&key, "second", "look", &[], &quick).status, 200);
+    });
+}
+
+#[test]
+fn a_connection_is_called_so_often_in_a_second_whoever_calls_it_and_a_check_is_a_call() {
+    let service = Service::plain();
+    let (running, key) = story(&service, "connection-per-second = 1\nconnection-burst = 2", &[]);
+    connect(&running.attache, "second", &service);
+    let other = running.key("other", &[]);
+    let input = json!({ "url": service.base() });
+    let in_turn = |number: usize| running.call([&key, &other][number % 2], "look", &[], &input);
+    let refused = (0..60).map(in_turn).find(|answer| answer.status == 429);
+    too_much(&refused.expect("it was never refused"), "traffic.connection-per-second");
+    assert_eq!(running.call_of(&other, "second", "look", &[], &input).status, 200);
+    let check = |_| running.ask(&key, "POST", "/v1/connections/work/check", &[]);
+    let refused = (0..60).map(check).find(|answer| answer.status == 429);
+    too_much(&refused.expect("it was never refused"), "traffic.connection-per-second");
+}
+
+#[test]
+fn whoever_connects_too_often_is_told_when_to_come_again() {
+    let service = Service::plain();
+    let (running, _) = story(&service, "caller-per-second = 1\ncaller-burst = 1", &[]);
+    let key = running.key("connects", &["--may", "connect", "--may", "administer"]);
+    let bearer = format!("Bearer {key}");
+    let post = |path: &str, body| running.asked("POST", path, &[("authorization", &bearer)], Some(body));
+    let connection = json!({ "connector": "tools", "auth-option": "none", "name": "x" });
+    let session = json!({ "connection": connection, "owner": "x", "return-url": "http://127.0.0.1:1/" });
+    let proposal = json!({ "proposal": "x" });
+    for (path, body) in [
+        ("/v1/connections/proposals", &connection),
+        ("/v1/connections", &proposal),
+        ("/v1/device-authorizations", &proposal),
+        ("/v1/device-authorizations/x", &proposal),
+        ("/v1/connect-sessions", &session),
+        ("/v1/connect-sessions/confirmations", &json!({ "code": "x", "owner": "x" })),
+    ] {
+        let refused = (0..60).map(|_| post(path, body)).find(|answer| answer.status == 429);
+        too_much(&refused.unwrap_or_else(|| panic!("{path} was never refused")), "traffic.caller-per-second");
+    }
+}
+
+#[test]
 fn a_host_that_is_asked_for_more_than_it_takes_refuses_and_goes_on() {
     let service = Service::plain();
     let (running, key) = story(&service, "host-at-once = 2", &[]);

@@ -27,7 +27,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    call,
+    call, callers,
     consent::{self, App, Approval, Connection, Consent, Credential, Discovered, SealedBox, now},
     egress::{self, Rehearsed},
     error::{Error, Kind, Result},
@@ -69,6 +69,8 @@ pub struct ConnectRequest {
     pub scopes: Vec<String>,
     /// Who connects, for the consent and the audit.
     pub caller: String,
+    /// The caller key that asks, by its id: one that is made anew under the same name is another. None for an operator.
+    pub key: Option<Uuid>,
     /// Whether a connection of that name is to be made good again, rather than a new one.
     pub again: bool,
 }
@@ -105,6 +107,9 @@ pub struct ConnectProposal {
     revoked_before: Option<String>,
     environment: String,
     caller: String,
+    key: Option<Uuid>,
+    /// See [`callers::holder`].
+    holder: String,
     credential: Credential,
     loaded: Arc<Loaded>,
     values: Values,
@@ -256,7 +261,9 @@ impl Host {
             app,
             revoked_before,
             environment: request.environment,
+            holder: callers::holder(request.key, &request.caller),
             caller: request.caller,
+            key: request.key,
             loaded: loaded.clone(),
             values,
         })

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{ConnectProposal, Ended, Made, SignedIn, end::Given};
 use crate::{
@@ -46,7 +47,7 @@ impl Host {
         self.audit.write(&Event::pending(&proposal.subject("connect"), owner))?;
         // Only the code's digest is kept: who reads the store cannot confirm.
         let (captured, kept_as) = (drafted.captured.clone(), Digest::of(code.as_bytes()));
-        let pending = Pending { drafted, owner: owner.to_owned(), since, until };
+        let pending = Pending { drafted, owner: owner.to_owned(), key: proposal.key, since, until };
         if let Err(error) = book.put_pending(kept_as, &pending) {
             self.give_back_all(proposal, captured.as_ref()).await;
             return Err(error);
@@ -56,15 +57,23 @@ impl Host {
     }
 
     /// Makes a connection that somebody signed in for. `owner` is whom the caller has authenticated, who is the one that had
-    /// the link made: another knows nothing of whoever is at the other end.
+    /// the link made: another knows nothing of whoever is at the other end. `key` is the caller key that asks, by its id; none
+    /// for an operator.
     ///
     /// # Errors
     /// `not-found` for a code that was used, has run out, never was or is another caller's; `denied` where it is for another
     /// owner: then what the provider gave is revoked, and the code is used up.
-    pub async fn confirm(&self, environment: &str, code: &str, owner: &str, caller: &str) -> Result<Made> {
+    pub async fn confirm(
+        &self,
+        environment: &str,
+        code: &str,
+        owner: &str,
+        caller: &str,
+        key: Option<Uuid>,
+    ) -> Result<Made> {
         let book = self.book(environment)?;
         // One that another brings is left to whose it is.
-        let is_theirs = |pending: &Pending| pending.drafted.consent.caller == caller;
+        let is_theirs = |pending: &Pending| pending.drafted.consent.caller == caller && pending.key == key;
         let code = Digest::of(code.as_bytes());
         let waited_too_long = self.has_waited_too_long(code);
         let pending = self.take_pending(&book, code, is_theirs)?.ok_or_else(|| {

@@ -129,14 +129,14 @@ impl ConnectProposal {
         Origin::of(&url).ok()
     }
 
-    /// Whether this caller proposed it, there.
-    pub fn is_of(&self, caller: &str, environment: &str) -> bool {
-        self.asked_by() == (caller, environment)
+    /// Whether it is this holder's, there.
+    pub fn is_of(&self, holder: &str, environment: &str) -> bool {
+        self.asked_by() == (holder, environment)
     }
 
-    /// Who proposed it, and in which environment.
+    /// Whose it is, and in which environment: a caller key's id, or an operator as they are called.
     pub fn asked_by(&self) -> (&str, &str) {
-        (&self.caller, &self.environment)
+        (&self.holder, &self.environment)
     }
 
     /// What the connector calls itself; its own words.

@@ -277,6 +277,8 @@ pub struct Pending {
     /// When they came back, in seconds since 1970.
     #[serde(default)]
     pub since: i64,
+    /// The caller key that asked, by its id: another of its name confirms nothing. None for an operator.
+    pub key: Option<Uuid>,
     /// Until when it can be confirmed, in seconds since 1970.
     pub until: i64,
 }

@@ -1,4 +1,4 @@
-//! Asking again where a service says when (RFC 9110, 10.2.3): only for operations and methods that change nothing, a few times,
+//! Asking again where a service says when (RFC 9110, 10.2.3; where that is missing, when a limit is over): only for operations and methods that change nothing, a few times,
 //! and while the call has time for it. Whatever else a service refuses is the connector's to handle.
 
 use std::time::Duration;
@@ -29,8 +29,9 @@ pub(super) fn wait(
     if !is_safe || !is_busy || repeated >= REPETITIONS {
         return None;
     }
+    let limited = || (answer.status == StatusCode::TOO_MANY_REQUESTS).then(|| pause::reset(&answer.headers)).flatten();
     // Before anything is added to it: a service says whatever it likes.
-    let asked = pause::asked(&answer.headers).filter(|asked| *asked <= LONGEST)?;
+    let asked = pause::asked(&answer.headers).or_else(limited).filter(|asked| *asked <= LONGEST)?;
     // Up to a quarter more.
     let wait = asked + pause::part((asked / 4).max(LEAST_SPREAD));
     let left = until?.saturating_duration_since(Instant::now());

@@ -14,7 +14,7 @@ use super::{
     asked::{List, Page},
 };
 use crate::{
-    callers::{CallerKey, Permission},
+    callers::{self, CallerKey, Permission},
     consent::{Book, Connection},
     error::{Error, Kind, Result},
     host::Host,
@@ -68,17 +68,22 @@ impl Asker {
         self.key.is_none()
     }
 
-    /// Lets a call of a connection through, for as long as what is given is kept.
+    /// Lets through a call of a connection, or what makes one, for as long as what is given is kept.
     ///
     /// # Errors
     /// `rate-limited`.
-    pub(super) fn admit(&self, host: &Host, connection: Uuid) -> Result<Admitted> {
-        host.traffic.admit(self.key.as_ref().map(|key| key.id), connection)
+    pub(super) fn admit(&self, host: &Host, connection: Option<Uuid>) -> Result<Admitted> {
+        host.traffic.admit(self.key(), connection)
     }
 
-    /// Whose what is kept of calls is: one key's alone, or the operator's.
+    /// The key that is shown, by its id; none for the operator.
+    pub(super) fn key(&self) -> Option<Uuid> {
+        self.key.as_ref().map(|key| key.id)
+    }
+
+    /// Whose what is begun is: see [`callers::holder`].
     pub(super) fn holder(&self) -> String {
-        self.key.as_ref().map_or_else(|| "operator".to_owned(), |key| key.id.simple().to_string())
+        callers::holder(self.key(), &self.caller)
     }
 
     /// Only the operator.

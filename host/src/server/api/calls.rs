@@ -163,7 +163,7 @@ async fn asked(
 ) -> Answered<(Call, Uuid, Admitted)> {
     asker.may(Permission::Call)?;
     let (id, connection) = asker.callee(&api.host, named)?;
-    let admitted = asker.admit(&api.host, id)?;
+    let admitted = asker.admit(&api.host, Some(id))?;
     let Body(input) = Body::<Value>::from_request(request, &()).await?;
     let call =
         Call { environment: asker.environment.clone(), connection, operation, input, caller: asker.caller.clone() };

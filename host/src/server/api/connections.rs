@@ -118,6 +118,7 @@ impl NewConnection {
             grant: self.grant,
             scopes: self.scopes,
             caller: asker.caller.clone(),
+            key: asker.key(),
             again: self.again,
             ..ConnectRequest::default()
         };
@@ -178,6 +179,8 @@ pub(super) async fn propose(
     Body(asked): Body<NewConnection>,
 ) -> Answered<(StatusCode, Json<ConnectProposalView>)> {
     may_make(&asker)?;
+    // What a provider or service is asked now is a call as any other.
+    let _admitted = asker.admit(&api.host, None)?;
     let request = asked.request(&api, &asker)?;
     let proposal = Arc::new(api.host.propose_connection(request).await?);
     let id = api.proposals.keep(&asker, What::Connection(proposal.clone()))?;
@@ -193,6 +196,7 @@ pub(super) async fn connect(
     Body(asked): Body<Agree>,
 ) -> Answered<(StatusCode, Json<MadeView>)> {
     may_make(&asker)?;
+    let _admitted = asker.admit(&api.host, None)?;
     let What::Connection(proposal) = api.proposals.take(&asker, &asked.proposal)? else {
         return Err(Kind::Usage.error("That is the proposal of a connector.").into());
     };
@@ -236,6 +240,7 @@ pub(super) async fn show(
 pub(super) async fn check(State(api): State<Arc<Api>>, asker: Asker, At(named): At<String>) -> Answered<Json<Checked>> {
     asker.may_any(&WHO)?;
     let connection = asker.connection(&api.host, &named)?;
+    let _admitted = asker.admit(&api.host, Some(connection.id))?;
     let account = api.host.check_connection(&asker.environment, &connection.name, &asker.caller).await?;
     Ok(Json(Checked { connection: connection.name, account }))
 }

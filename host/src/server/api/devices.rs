@@ -51,6 +51,7 @@ pub(super) async fn begin(
     Body(asked): Body<Agree>,
 ) -> Answered<(StatusCode, Json<DeviceView>)> {
     may_make(&asker)?;
+    let _admitted = asker.admit(&api.host, None)?;
     let What::Connection(proposal) = api.proposals.take(&asker, &asked.proposal)? else {
         return Err(Kind::Usage.error("That is not the proposal of a connection.").into());
     };
@@ -80,6 +81,7 @@ pub(super) async fn ask(
     At(authorization): At<String>,
 ) -> Answered<Json<DeviceAnswer>> {
     may_make(&asker)?;
+    let _admitted = asker.admit(&api.host, None)?;
     let What::Device(proposal, mut device) = api.proposals.take(&asker, &authorization)? else {
         return Err(Kind::Usage.error("That is no authorization of a device.").into());
     };

@@ -27,7 +27,7 @@ const MOST: usize = 16;
 pub struct Proposals(Mutex<HashMap<String, Waiting>>);
 
 struct Waiting {
-    caller: String,
+    holder: String,
     environment: String,
     until: Instant,
     what: What,
@@ -54,12 +54,12 @@ impl Proposals {
         let mut all = lock(&self.0);
         let now = Instant::now();
         all.retain(|_, waiting| waiting.until > now);
-        let own = |waiting: &&Waiting| waiting.caller == asker.caller && waiting.environment == asker.environment;
+        let holder = asker.holder();
+        let own = |waiting: &&Waiting| waiting.holder == holder && waiting.environment == asker.environment;
         if all.values().filter(own).count() >= MOST {
             return Err(Kind::RateLimited.error("Too much waits to be agreed to.").hint("Try again in some minutes."));
         }
-        let waiting =
-            Waiting { caller: asker.caller.clone(), environment: asker.environment.clone(), until: now + LASTS, what };
+        let waiting = Waiting { holder, environment: asker.environment.clone(), until: now + LASTS, what };
         all.insert(id.to_owned(), waiting);
         Ok(())
     }
@@ -71,9 +71,10 @@ impl Proposals {
                 .error("There is nothing to agree to under that name: it was agreed to, is over, or never was.")
                 .hint("Propose it again.")
         };
+        let holder = asker.holder();
         let mut all = lock(&self.0);
         let is_theirs = |waiting: &Waiting| {
-            waiting.until > Instant::now() && waiting.caller == asker.caller && waiting.environment == asker.environment
+            waiting.until > Instant::now() && waiting.holder == holder && waiting.environment == asker.environment
         };
         match all.get(id) {
             Some(waiting) if is_theirs(waiting) => all.remove(id).map(|waiting| waiting.what).ok_or_else(gone),

@@ -124,6 +124,7 @@ pub(super) async fn create(
             .hint("Start it with `attache serve --return-url URL`; the URL must be the very same.")
             .into());
     }
+    let _admitted = asker.admit(&api.host, None)?;
     let proposal = match (asked.connection, asked.agreed) {
         (Some(connection), None) => {
             let request = connection.request(&api, &asker)?;
@@ -170,14 +171,14 @@ pub(super) async fn show(
     prefer: Prefer,
 ) -> Answered<Response> {
     may_make(&asker)?;
-    let server = &pages(&api)?.server;
-    let further = server.further(&id, &asker.caller, &asker.environment, known.state.as_deref());
+    let (server, holder) = (&pages(&api)?.server, asker.holder());
+    let further = server.further(&id, &holder, &asker.environment, known.state.as_deref());
     let further = async {
         tokio::select! { progress = further => Some(progress), () = api.readiness.stopped() => None }
     };
     let progress = match tokio::time::timeout(prefer.patience(), further).await {
         Ok(Some(progress)) => progress,
-        _ => server.progress(&id, &asker.caller, &asker.environment),
+        _ => server.progress(&id, &holder, &asker.environment),
     };
     let state = progress.name();
     let problem = match progress {
@@ -198,7 +199,8 @@ pub(super) async fn confirm(
     Body(asked): Body<Confirm>,
 ) -> Answered<(StatusCode, Json<MadeView>)> {
     may_make(&asker)?;
-    let made = api.host.confirm(&asker.environment, &asked.code, &asked.owner, &asker.caller).await?;
+    let _admitted = asker.admit(&api.host, None)?;
+    let made = api.host.confirm(&asker.environment, &asked.code, &asked.owner, &asker.caller, asker.key()).await?;
     Ok((StatusCode::CREATED, Json(MadeView::of(&api.host, &asker.environment, made)?)))
 }
 

@@ -127,22 +127,22 @@ impl ConsentServer {
         Ok((sessions::public_name(&name), link))
     }
 
-    /// How far a session is that this caller opened.
-    pub fn progress(&self, public_name: &str, caller: &str, environment: &str) -> Progress {
-        self.sessions.progress(public_name, caller, environment)
+    /// How far a session is that this holder opened ([`ConnectProposal::asked_by`]).
+    pub fn progress(&self, public_name: &str, holder: &str, environment: &str) -> Progress {
+        self.sessions.progress(public_name, holder, environment)
     }
 
-    /// How far it is once it is further than the caller knows, or than now where they say nothing; at once where it gets no
+    /// How far it is once it is further than the holder knows, or than now where they say nothing; at once where it gets no
     /// further.
-    pub async fn further(&self, public_name: &str, caller: &str, environment: &str, known: Option<&str>) -> Progress {
-        let began = self.progress(public_name, caller, environment).name();
-        // What changed since the caller looked last is not waited for.
+    pub async fn further(&self, public_name: &str, holder: &str, environment: &str, known: Option<&str>) -> Progress {
+        let began = self.progress(public_name, holder, environment).name();
+        // What changed since they looked last is not waited for.
         let known = known.unwrap_or(began);
         loop {
             let mut changed = std::pin::pin!(self.sessions.changed.notified());
             // Before it is looked, so that no change is missed.
             changed.as_mut().enable();
-            let now = self.progress(public_name, caller, environment);
+            let now = self.progress(public_name, holder, environment);
             if !matches!(now, Progress::Open | Progress::Begun) || now.name() != known {
                 return now;
             }

@@ -64,7 +64,7 @@ struct Session {
 }
 
 struct Over {
-    caller: String,
+    holder: String,
     environment: String,
     until: Instant,
     /// None while what they brought is looked at.
@@ -120,8 +120,8 @@ impl Sessions {
         let mut all = lock(&self.all);
         let now = (self.now)();
         all.retain(|_, session| session.ends > now);
-        let (caller, environment) = asked.proposal.asked_by();
-        if all.len() >= MOST && !make_room(&mut all, caller, environment) {
+        let (holder, environment) = asked.proposal.asked_by();
+        if all.len() >= MOST && !make_room(&mut all, holder, environment) {
             return Err(Kind::RateLimited
                 .error("Too many people are on their way to connect something.")
                 .hint("Try again in some minutes."));
@@ -144,16 +144,16 @@ impl Sessions {
         let now = (self.now)();
         over.retain(|_, over| over.until > now);
         if over.len() < MOST {
-            let (caller, environment) = proposal.asked_by();
-            let (caller, environment) = (caller.to_owned(), environment.to_owned());
-            over.insert(public_name(name), Over { caller, environment, until: now + LASTS, outcome });
+            let (holder, environment) = proposal.asked_by();
+            let (holder, environment) = (holder.to_owned(), environment.to_owned());
+            over.insert(public_name(name), Over { holder, environment, until: now + LASTS, outcome });
         }
     }
 
-    /// How far one is that this caller opened. One that is foreign is gone.
-    pub(super) fn progress(&self, public_name: &str, caller: &str, environment: &str) -> Progress {
+    /// How far one is that this holder opened. One that is foreign is gone.
+    pub(super) fn progress(&self, public_name: &str, holder: &str, environment: &str) -> Progress {
         if let Some(over) = lock(&self.over).get(public_name)
-            && over.caller == caller
+            && over.holder == holder
             && over.environment == environment
             && over.until > (self.now)()
         {
@@ -166,7 +166,7 @@ impl Sessions {
         let is_it = |session: &&Session| {
             session.public_name == public_name
                 && session.ends > (self.now)()
-                && session.asked.proposal.is_of(caller, environment)
+                && session.asked.proposal.is_of(holder, environment)
         };
         match all.values().find(is_it) {
             Some(Session { begun: Some(_), .. }) => Progress::Begun,
@@ -260,12 +260,12 @@ impl Session {
 }
 
 /// Ends the oldest session of whoever has the most: of the environment that has more than the asker's, else, in the asker's
-/// own, of a caller who has more than they. `false` where nobody has.
-fn make_room(all: &mut HashMap<String, Session>, caller: &str, environment: &str) -> bool {
+/// own, of a holder who has more than they. `false` where nobody has.
+fn make_room(all: &mut HashMap<String, Session>, holder: &str, environment: &str) -> bool {
     let crowded = most_of(all.values().map(|session| session.asked_by().1), environment).map(str::to_owned);
     let (of, own) = match &crowded {
         Some(other) => (other.as_str(), ""),
-        None => (environment, caller),
+        None => (environment, holder),
     };
     let there = |session: &&Session| session.asked_by().1 == of;
     let Some(busiest) = most_of(all.values().filter(there).map(|session| session.asked_by().0), own) else {

@@ -35,10 +35,11 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::StatusCode,
+    handler::Handler,
+    http::{Method, StatusCode},
     middleware,
     response::Redirect,
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use url::Url;
 
@@ -78,38 +79,8 @@ impl Console {
     /// Its pages.
     pub fn routes(self: &Arc<Self>) -> Router {
         let limits = &self.host.settings().limits.value;
-        let bytes = |limit: u64| DefaultBodyLimit::max(usize::try_from(limit + FORM_BYTES).unwrap_or(usize::MAX));
-        let pages = Router::new()
-            .route("/", get(overview::show))
-            .route("/sign-in", get(sign_in::show).post(sign_in::redeem))
-            .route("/sign-out", post(sign_in::sign_out))
-            .route("/connectors", get(connectors::list))
-            .route("/connectors/{connector}", get(connectors::show))
-            .route("/connectors/{connector}/isolation", post(connectors::isolate))
-            .route("/connectors/{connector}/app", get(apps::ask).post(apps::set))
-            .route("/connectors/{connector}/remove", get(connectors::ask_to_remove).post(connectors::remove))
-            .route("/add", get(connectors::ask_for_file).post(connectors::look).layer(bytes(limits.component_bytes)))
-            .route("/add/approve", post(connectors::approve))
-            .route("/connect", get(connect::ask).post(connect::propose))
-            .route("/connect/agree", post(connect::agree))
-            .route("/connect/device", post(connect::poll))
-            .route("/connect/back", get(connect::back).post(connect::confirm))
-            .route("/connections", get(connections::list))
-            .route("/connections/{connection}", get(connections::show))
-            .route("/connections/{connection}/check", post(connections::check))
-            .route("/connections/{connection}/remove", get(connections::ask_to_remove).post(connections::remove))
-            .route(
-                "/connections/{connection}/operations/{operation}",
-                // Percent-encoded, three characters stand for a byte.
-                get(calls::show).post(calls::call).layer(bytes(limits.input_bytes.saturating_mul(3))),
-            )
-            .route("/consents", get(consents::list))
-            .route("/consents/{connection}", get(consents::show))
-            .route("/consents/{connection}/revoke", get(consents::ask_to_revoke).post(consents::revoke))
-            .route("/gateways", get(gateways::list))
-            .route("/webhooks/{name}/enable", post(webhooks::enable))
-            .route("/audit", get(audit::show))
-            .route("/assets/{name}", get(assets::give))
+        let pages = pages(limits.component_bytes, limits.input_bytes).router;
+        let pages = pages
             .fallback(async || Refused::from(Kind::NotFound.error("There is no such page.")))
             .method_not_allowed_fallback(async || {
                 Refused::of(Kind::Usage.error("This page does not take that method."), StatusCode::METHOD_NOT_ALLOWED)
@@ -121,6 +92,11 @@ impl Console {
         Router::new().nest(&self.root, pages).route(&format!("{}/", self.root), get(onward))
     }
 
+    /// The method and the path of each page and each form, below where the console is.
+    pub fn paths() -> Vec<(Method, &'static str)> {
+        pages(0, 0).paths
+    }
+
     /// What makes links, for the socket: whoever asks there is the operator.
     pub fn link_routes(self: &Arc<Self>) -> Router {
         Router::new().route("/v1/console-links", post(link::create)).with_state(self.clone())
@@ -130,4 +106,72 @@ impl Console {
     fn has(&self, environment: &str) -> Result<()> {
         self.host.book(environment).map(drop)
     }
+}
+
+/// Routes, and their list: whoever checks all of them leaves none out.
+#[derive(Default)]
+struct Pages {
+    router: Router<Arc<Console>>,
+    paths: Vec<(Method, &'static str)>,
+}
+
+impl Pages {
+    fn get<T: 'static>(self, path: &'static str, page: impl Handler<T, Arc<Console>>) -> Self {
+        self.with(Method::GET, path, get(page))
+    }
+
+    fn post<T: 'static>(self, path: &'static str, form: impl Handler<T, Arc<Console>>) -> Self {
+        self.with(Method::POST, path, post(form))
+    }
+
+    fn with(mut self, method: Method, path: &'static str, route: MethodRouter<Arc<Console>>) -> Self {
+        self.paths.push((method, path));
+        Self { router: self.router.route(path, route), ..self }
+    }
+}
+
+/// All of them. A connector and an operation's input may have so many bytes.
+fn pages(component: u64, input: u64) -> Pages {
+    let bytes = |limit: u64| {
+        let most = limit.saturating_add(FORM_BYTES);
+        DefaultBodyLimit::max(usize::try_from(most).unwrap_or(usize::MAX))
+    };
+    // Percent-encoded, three characters stand for a byte.
+    let call = post(calls::call).layer(bytes(input.saturating_mul(3)));
+    Pages::default()
+        .get("/", overview::show)
+        .get("/sign-in", sign_in::show)
+        .post("/sign-in", sign_in::redeem)
+        .post("/sign-out", sign_in::sign_out)
+        .get("/connectors", connectors::list)
+        .get("/connectors/{connector}", connectors::show)
+        .post("/connectors/{connector}/isolation", connectors::isolate)
+        .get("/connectors/{connector}/app", apps::ask)
+        .post("/connectors/{connector}/app", apps::set)
+        .get("/connectors/{connector}/remove", connectors::ask_to_remove)
+        .post("/connectors/{connector}/remove", connectors::remove)
+        .get("/add", connectors::ask_for_file)
+        .with(Method::POST, "/add", post(connectors::look).layer(bytes(component)))
+        .post("/add/approve", connectors::approve)
+        .get("/connect", connect::ask)
+        .post("/connect", connect::propose)
+        .post("/connect/agree", connect::agree)
+        .post("/connect/device", connect::poll)
+        .get("/connect/back", connect::back)
+        .post("/connect/back", connect::confirm)
+        .get("/connections", connections::list)
+        .get("/connections/{connection}", connections::show)
+        .post("/connections/{connection}/check", connections::check)
+        .get("/connections/{connection}/remove", connections::ask_to_remove)
+        .post("/connections/{connection}/remove", connections::remove)
+        .get("/connections/{connection}/operations/{operation}", calls::show)
+        .with(Method::POST, "/connections/{connection}/operations/{operation}", call)
+        .get("/consents", consents::list)
+        .get("/consents/{connection}", consents::show)
+        .get("/consents/{connection}/revoke", consents::ask_to_revoke)
+        .post("/consents/{connection}/revoke", consents::revoke)
+        .get("/gateways", gateways::list)
+        .post("/webhooks/{name}/enable", webhooks::enable)
+        .get("/audit", audit::show)
+        .get("/assets/{name}", assets::give)
 }

@@ -92,7 +92,7 @@ impl Client {
             caller: offer.caller.clone(),
         };
         // What is no key's, as over standard input and output, is the operator's.
-        let admitted = match self.host.traffic.admit(offer.holder.parse().ok(), target.connection.id) {
+        let admitted = match self.host.traffic.admit(offer.holder.parse().ok(), Some(target.connection.id)) {
             Ok(admitted) => admitted,
             Err(error) => return answer::failed(&error, None).into(),
         };
