@@ -8,7 +8,7 @@ use crate::{
     audit::Event,
     consent::{
         self, AgreedGateway, App, Book, SealedBox,
-        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth, fixed_origins, needs_app},
+        app::{CERTIFICATE, CLIENT_SECRET, PRIVATE_KEY, SecretAuth, fixed_origins, is_client_id, needs_app},
         now,
         oauth2::algorithm_of,
     },
@@ -103,7 +103,7 @@ impl Host {
     fn terms_of_app(&self, book: &Book<'_>, app: &App, gateway: &str) -> Result<(Gateway, AppTerms)> {
         let gateway = self.gateway(book.environment(), gateway)?;
         let approval = book.approval(&app.connector)?;
-        let terms = AppTerms::of(app, book.environment(), &gateway.name, &approval.declared)?;
+        let terms = AppTerms::of(app, book.environment(), &gateway.name, &approval.declared);
         Ok((gateway, terms))
     }
 
@@ -228,7 +228,7 @@ impl Host {
 }
 
 fn checked_id(client_id: String) -> Result<String> {
-    if client_id.is_empty() || client_id.len() > 1_000 || client_id.chars().any(char::is_control) {
+    if !is_client_id(&client_id) {
         return Err(Kind::InvalidInput.error("A client id has 1 to 1,000 characters, and none that controls anything."));
     }
     Ok(client_id)

@@ -39,6 +39,7 @@ mod gateway;
 mod gateway_members;
 mod gateway_network;
 mod gateway_oauth;
+mod gateway_registering;
 mod gateway_signing;
 mod gateway_trouble;
 mod github;

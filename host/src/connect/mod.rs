@@ -5,6 +5,7 @@
 //! What must never happen here: something kept that its owner was not shown; a token that was got and neither kept nor given
 //! back; a revocation that waits for anybody before it holds.
 
+mod apps;
 mod changes;
 mod end;
 mod gateways;
@@ -26,6 +27,7 @@ use std::{
 use url::Url;
 use uuid::Uuid;
 
+use self::apps::Seeking;
 use crate::{
     call, callers,
     consent::{self, App, Approval, Connection, Consent, Credential, Discovered, SealedBox, now},
@@ -174,8 +176,17 @@ impl Host {
         };
         let subject = call::subject(&request.environment, &connection, approval.digest, "connect", &request.caller);
         let named = request.app.as_deref().or(before.as_ref().and_then(|before| before.app.as_deref()));
-        let app = self.app_for(&book, option, &connection, &typed, named, &subject).await?;
         let declared = &approval.declared;
+        let seeking = Seeking {
+            book: &book,
+            option,
+            declared,
+            connection: &connection,
+            gateway: gateway.as_ref(),
+            typed: &typed,
+            subject: &subject,
+        };
+        let app = self.app_for(&seeking, named).await?;
         let mut values = typed.clone();
         if let Some(app) = &app {
             app.give(option, &mut values)?;

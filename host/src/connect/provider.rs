@@ -1,6 +1,6 @@
 //! The part of connecting that is the authorization server's: which app, which grant, which scopes, and where the person goes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use url::Url;
 
@@ -8,12 +8,11 @@ use super::{ConnectProposal, find_option};
 use crate::{
     audit::{Event, Subject},
     consent::{
-        self, AgreedGateway, App, Authorization, Book, Brought, CameBack, Captured, Connection, Discovered, Elsewhere,
-        Errand, Failure, Fruitless, SentAway, Visiting, misled, misunderstood,
-        oauth2::{self, Client, DeviceAuthorization, Polled, Revoked},
+        self, App, Authorization, Brought, CameBack, Captured, Connection, Discovered, Elsewhere, Errand, Failure,
+        Fruitless, SentAway, Visiting, misled, misunderstood,
+        oauth2::{Client, DeviceAuthorization, Polled, Revoked},
         part_below,
     },
-    digest::Digest,
     error::{Kind, Result},
     gateway::Relayed,
     host::Host,
@@ -25,10 +24,6 @@ use crate::{
     origin::Origin,
     text,
 };
-
-/// How long the secret of an app that the host registered is to be good yet where somebody connects: as long as they may take at
-/// the provider, since it is what their code is redeemed with.
-const SECRET_LASTS: Duration = Duration::from_secs(10 * 60);
 
 /// A person on the way to the provider's page and back. It holds what ties the callback to whoever was sent, so it stays where
 /// it was made.
@@ -259,83 +254,6 @@ impl Host {
         self.way(option, proposal.app.clone().map(Arc::new), &proposal.connection, None)
     }
 
-    /// The app that an auth option needs: the one that is named, or the only one there is. Where the connector says where the
-    /// host can register itself, what is of another provider does not count, nor does one that it registered and whose secret is
-    /// over; and without any other it registers itself.
-    pub(super) async fn app_for(
-        &self,
-        book: &Book<'_>,
-        option: &AuthOption,
-        connection: &Connection,
-        typed: &Values,
-        named: Option<&str>,
-        subject: &Subject,
-    ) -> Result<Option<App>> {
-        if !option.needs_app() {
-            return match named {
-                Some(_) => Err(Kind::Usage.error(format!("The auth option `{}` needs no app.", option.id))),
-                None => Ok(None),
-            };
-        }
-        let fits = |app: &App| {
-            let name = |it: &Option<AgreedGateway>| it.as_ref().map(|it| it.name.clone());
-            name(&app.gateway) == name(&connection.gateway)
-        };
-        if let Some(gateway) = &connection.gateway {
-            return app_of_gateway(book, &connection.connector, &gateway.name, named, fits).map(Some);
-        }
-        let registers = option.scheme.oauth2().and_then(|it| Some((it, it.registration_url.as_ref()?)));
-        let is_over = |app: &App| app.registered_at.is_some() && app.secret_is_over(SECRET_LASTS);
-        // One that is named stays with its connection for as long as it can prove itself.
-        let named = match named.filter(|_| registers.is_some()) {
-            Some(name) => Some(name).filter(|_| !book.app(&connection.connector, named).is_ok_and(|app| is_over(&app))),
-            None => named,
-        };
-        let Some((settings, endpoint)) = registers.filter(|_| named.is_none()) else {
-            let app = book.app(&connection.connector, named)?;
-            return match &app.gateway {
-                Some(gateway) => Err(Kind::Usage
-                    .error(format!(
-                        "The secrets of the app `{}` are sealed to the gateway `{}`.",
-                        app.name, gateway.name
-                    ))
-                    .hint(format!("Connect with `--gateway {}`, or through another app with `--app`.", gateway.name))),
-                None => Ok(Some(app)),
-            };
-        };
-        let endpoint = endpoint
-            .fill(typed, &Moment::now())
-            .map_err(|why| Kind::InvalidInput.error(format!("Where to register cannot be filled in: {why}.")))?;
-        let endpoint = endpoint.expose().clone();
-        let origins = oauth2::origins(settings, typed)?;
-        let public = self.people_return.get();
-        // A place of its own for each provider, since nobody knows yet whether it says who answers.
-        let own = public.map(|public| {
-            let part = Digest::of(endpoint.as_str().as_bytes()).short();
-            let mut own = public.clone();
-            own.set_path(&format!("{}/{part}", public.path()));
-            own
-        });
-        // One that was registered for other ways back is of no use here; connections that were made with it keep it.
-        let leads_back =
-            |app: &App| app.registered_at.is_none() || [public, own.as_ref()].contains(&app.redirect_uri.as_ref());
-        let known = book.apps(&connection.connector)?.into_iter().filter(fits);
-        let known = known.filter(|app| app.is_of(&endpoint, &origins));
-        let mut known = known.filter(|app| leads_back(app) && !is_over(app));
-        match (known.next(), known.next()) {
-            (None, _) => {}
-            (only, None) => return Ok(only),
-            (Some(_), Some(_)) => return book.app(&connection.connector, None).map(Some),
-        }
-        let way = self.way(option, None, connection, None)?;
-        let registered =
-            oauth2::register(&connection.connector, endpoint, settings, origins, own.as_ref(), (&way, subject)).await?;
-        let app = App { name: free_name(&book.apps(&connection.connector)?, registered.name), ..registered };
-        self.audit.write(&Event::app_registered(subject, &app.name))?;
-        book.put_app(&app)?;
-        Ok(Some(app))
-    }
-
     /// What the provider says of itself, where the connector leaves something to that.
     pub(super) async fn discover(
         &self,
@@ -359,31 +277,6 @@ impl Host {
     }
 }
 
-/// The app that is sealed to a gateway: the one that is named, or the only one there is.
-fn app_of_gateway(
-    book: &Book<'_>,
-    connector: &str,
-    gateway: &str,
-    named: Option<&str>,
-    fits: impl Fn(&App) -> bool,
-) -> Result<App> {
-    if named.is_some() {
-        return book.app(connector, named);
-    }
-    let mut apps = book.apps(connector)?.into_iter().filter(fits);
-    match (apps.next(), apps.next()) {
-        (Some(only), None) => Ok(only),
-        (Some(_), Some(_)) => Err(Kind::Usage
-            .error(format!("Several apps of the connector `{connector}` are sealed to the gateway `{gateway}`."))
-            .hint("Choose one with `--app`; `attache app list` shows them.")),
-        (None, _) => Err(Kind::ApprovalNeeded
-            .error(format!("The connector `{connector}` signs people in through an app, and none is sealed to the gateway `{gateway}`."))
-            .hint(format!(
-                "Register one at the provider, then `attache app set {connector} --gateway {gateway} --client-id ID --client-secret SOURCE`."
-            ))),
-    }
-}
-
 /// Does an errand of somebody who connects.
 async fn run(elsewhere: &dyn Elsewhere, errand: Errand, proposal: &ConnectProposal) -> Result<Brought> {
     elsewhere.run(errand, &proposal.subject("connect"), None).await.map_err(Fruitless::into_error)
@@ -395,13 +288,6 @@ pub(super) async fn revoke(elsewhere: &dyn Elsewhere, captured: &Captured, subje
         Ok(brought) => brought.revoked(),
         Err(fruitless) => Revoked::Failed(fruitless.into_error()),
     }
-}
-
-/// A name that no other app has.
-fn free_name(apps: &[App], wanted: String) -> String {
-    let numbered = (2..).map(|number| format!("{wanted}-{number}"));
-    let mut names = std::iter::once(wanted.clone()).chain(numbered);
-    names.find(|name| apps.iter().all(|app| app.name != *name)).unwrap_or(wanted)
 }
 
 /// How a first token is asked for.

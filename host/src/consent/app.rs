@@ -199,6 +199,11 @@ pub fn fixed_origins(manifest: &Manifest) -> BTreeSet<Origin> {
     endpoints.chain(of_logins).filter_map(|url| url.origins(&nothing.in_a_host()).ok()).flatten().collect()
 }
 
+/// Whether a provider may know an app by this.
+pub(crate) fn is_client_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 1_000 && !text.chars().any(char::is_control)
+}
+
 /// Whether a connector has something that an app is for.
 ///
 /// # Errors

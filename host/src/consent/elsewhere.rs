@@ -6,7 +6,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{CameBack, Captured, Discovered, SealedText, oauth2::Revoked, step::Failure};
+use super::{CameBack, Captured, Discovered, SealedBox, SealedText, oauth2::Revoked, step::Failure};
 use crate::{
     audit::Subject,
     error::{Error, Kind, Result},
@@ -31,6 +31,13 @@ pub(crate) trait Elsewhere: Send + Sync {
 pub(crate) enum Errand {
     /// Find out what the provider says of itself.
     Discover,
+    /// Register an app with the provider (RFC 7591), before anything is sealed.
+    Register {
+        /// What it is to be called.
+        name: String,
+        /// Where people come back to, if not to a port of loopback.
+        redirect_uri: Option<Url>,
+    },
     /// Sign in with what was typed, or with the client's own credentials.
     Begin,
     /// Renew that.
@@ -66,6 +73,8 @@ pub(crate) enum Errand {
 pub(crate) enum Brought {
     /// Of [`Errand::Discover`].
     Discovered(Box<Discovered>),
+    /// Of [`Errand::Register`]: the app's secrets, with what they are for.
+    Registered(SealedBox),
     /// What was captured, without anything that is for a gateway alone.
     Captured(Box<Captured>),
     /// Of [`Errand::SendAway`].

@@ -6,11 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use url::Url;
 use uuid::Uuid;
 
 use super::key::{OpeningKey, SealingKey};
 use crate::{
-    consent::{self, App, Discovered, SealedBox, SealedText, app::SecretAuth},
+    consent::{
+        self, App, Discovered, SealedBox, SealedText,
+        app::{SecretAuth, is_client_id},
+        oauth2::Registry,
+    },
     digest::Digest,
     error::{Error, Kind, Result},
     manifest::{AuthOption, Values, audience::OriginPattern, declared},
@@ -172,13 +177,29 @@ pub struct AppTerms {
     pub parameters: BTreeMap<String, String>,
     /// What may be signed in for.
     pub options: Vec<declared::AuthOption>,
+    /// Where the gateway registered it by itself (RFC 7591).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_at: Option<Url>,
+    /// When its client secret runs out, as [`App`] has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_expires: Option<i64>,
 }
 
 impl AppTerms {
     /// Of an app that is to be sealed to a gateway.
-    pub(crate) fn of(app: &App, environment: &str, gateway: &str, declared: &declared::Connector) -> Result<Self> {
+    pub(crate) fn of(app: &App, environment: &str, gateway: &str, declared: &declared::Connector) -> Self {
         let needs_app = |option: &&declared::AuthOption| AuthOption::check(option).is_ok_and(|it| it.needs_app());
-        Ok(Self {
+        Self::with_options(app, environment, gateway, declared.auth.iter().filter(needs_app).cloned().collect())
+    }
+
+    /// Of an app that a gateway registered by itself, for the one auth option that says where.
+    pub(super) fn registered(app: &App, terms: &Terms) -> Self {
+        let own = Self::with_options(app, &terms.environment, &terms.gateway, vec![terms.option.clone()]);
+        Self { registered_at: app.registered_at.clone(), secret_expires: app.secret_expires, ..own }
+    }
+
+    fn with_options(app: &App, environment: &str, gateway: &str, options: Vec<declared::AuthOption>) -> Self {
+        Self {
             version: VERSION,
             environment: environment.to_owned(),
             gateway: gateway.to_owned(),
@@ -188,8 +209,30 @@ impl AppTerms {
             client_auth: app.client_auth,
             origins: app.origins.clone(),
             parameters: app.parameters.clone(),
-            options: declared.auth.iter().filter(needs_app).cloned().collect(),
-        })
+            options,
+            registered_at: None,
+            secret_expires: None,
+        }
+    }
+
+    /// The app that a gateway says it registered; its secrets are in the box.
+    ///
+    /// # Errors
+    /// `denied` where that is another app than it was told to register: one for something else, or with another provider.
+    pub(crate) fn accept(self, wanted: &Terms, name: &str, registry: &Registry) -> Result<App> {
+        let is_it = self.environment == wanted.environment
+            && self.gateway == wanted.gateway
+            && self.connector == wanted.connector
+            && self.app.name == name
+            && self.options == [wanted.option.clone()]
+            && self.origins == registry.origins
+            && self.registered_at.as_ref() == Some(&registry.endpoint)
+            && (&self.key_id, self.parameters.is_empty()) == (&None, true)
+            && is_client_id(&self.app.client_id);
+        match is_it {
+            true => Ok(self.with(BTreeMap::new())),
+            false => Err(Kind::Denied.error("The gateway registered another app than it was told to.")),
+        }
     }
 
     /// As it is bound.
@@ -248,8 +291,8 @@ impl AppTerms {
             redirect_uri: None,
             parameters: self.parameters,
             secrets,
-            registered_at: None,
-            secret_expires: None,
+            registered_at: self.registered_at,
+            secret_expires: self.secret_expires,
             gateway: None,
             sealed: None,
             created: String::new(),

@@ -21,7 +21,7 @@ pub(crate) use device::Polled;
 pub use discovery::Discovered;
 pub(crate) use discovery::{discover, is_discovered};
 pub(crate) use proof::algorithm_of;
-pub(crate) use registration::register;
+pub(crate) use registration::{Registry, register};
 pub use revocation::Revoked;
 
 use self::request::Grant;

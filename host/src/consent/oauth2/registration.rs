@@ -18,14 +18,15 @@ use crate::{
     audit::Subject,
     consent::{
         App,
-        app::{CLIENT_SECRET, SecretAuth},
+        app::{CLIENT_SECRET, SecretAuth, is_client_id},
         now,
         step::{Failure, Way},
     },
     error::{Kind, Result},
     manifest::{
-        Oauth2,
+        Oauth2, Values,
         oauth2::{ClientAuth, Grant},
+        template::Moment,
     },
     origin::Origin,
     secret::Secret,
@@ -42,16 +43,40 @@ struct Registered {
     token_endpoint_auth_method: Option<String>,
 }
 
+/// Where an app is registered.
+pub(crate) struct Registry {
+    /// RFC 7591, 3.
+    pub(crate) endpoint: Url,
+    /// The provider's, where what the app has may go.
+    pub(crate) origins: BTreeSet<Origin>,
+}
+
+impl Registry {
+    /// As the settings say with what was typed; none where they name no endpoint.
+    ///
+    /// # Errors
+    /// `invalid-input` where an endpoint cannot be filled in.
+    pub(crate) fn of(settings: &Oauth2, typed: &Values) -> Result<Option<Self>> {
+        let Some(endpoint) = &settings.registration_url else { return Ok(None) };
+        let endpoint = endpoint
+            .fill(typed, &Moment::now())
+            .map_err(|why| Kind::InvalidInput.error(format!("Where to register cannot be filled in: {why}.")))?;
+        Ok(Some(Self { endpoint: endpoint.expose().clone(), origins: super::origins(settings, typed)? }))
+    }
+}
+
 /// Registers an app for a connector. People come back to `public`, where a host has such a URL, else to a port of loopback.
+/// `through` is the gateway that does it, for a sentence.
 pub(crate) async fn register(
     connector: &str,
-    endpoint: Url,
     settings: &Oauth2,
-    origins: BTreeSet<Origin>,
+    Registry { endpoint, origins }: Registry,
     public: Option<&Url>,
+    through: Option<&str>,
     (way, subject): (&Way, &Subject),
 ) -> Result<App> {
     let origin = endpoint.origin().ascii_serialization();
+    let of_gateway = through.map(|name| format!(" --gateway {name}")).unwrap_or_default();
     let grants = &settings.grants;
     let names: Vec<&str> = grants.iter().map(|grant| grant.registered()).chain(["refresh_token"]).collect();
     let has_code = grants.contains(&Grant::AuthorizationCode);
@@ -74,7 +99,7 @@ pub(crate) async fn register(
     let answer = way.exchange(outgoing, subject, 0).await.map_err(Failure::into_error)?;
     let refused = |why: &str| {
         Kind::ServiceFailed.error(format!("{origin} did not register an app: {why}.")).hint(format!(
-            "Register one there, then `attache app set {connector} --client-id ID --client-secret SOURCE`."
+            "Register one there, then `attache app set {connector}{of_gateway} --client-id ID --client-secret SOURCE`."
         ))
     };
     if !answer.status.is_success() {
@@ -82,10 +107,7 @@ pub(crate) async fn register(
     }
     let registered: Registered =
         serde_json::from_slice(&answer.body).map_err(|_| refused("its answer is no registration (RFC 7591, 3.2.1)"))?;
-    if registered.client_id.is_empty()
-        || registered.client_id.len() > 1_000
-        || registered.client_id.chars().any(char::is_control)
-    {
+    if !is_client_id(&registered.client_id) {
         return Err(refused("the client id that it gave cannot be used"));
     }
     let expires = registered.client_secret_expires_at.filter(|at| *at != 0);

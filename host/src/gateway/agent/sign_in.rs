@@ -4,21 +4,22 @@
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::{
     super::{
-        sealed::{self, Purpose},
+        sealed::{self, AppTerms, Purpose},
         wire::{Errands, Missed},
     },
     answer::Answerer,
     opened::Opened,
 };
 use crate::{
-    audit::Subject,
+    audit::{Event, Subject},
     consent::{
-        Authorization, Brought, CameBack, Captured, Departed, Discovered, Errand, Failure, SealedCaptured, SealedText,
-        SentAway, Source, StateIn, Visiting, Way,
-        oauth2::{Client, Given, Revoked},
+        App, Authorization, Brought, CameBack, Captured, Departed, Discovered, Errand, Failure, SealedBox,
+        SealedCaptured, SealedText, SentAway, Source, StateIn, Visiting, Way,
+        oauth2::{self, Client, Given, Registry, Revoked},
     },
     egress::Scrubber,
     error::{Kind, Result},
@@ -49,7 +50,9 @@ impl Answerer {
     pub(super) async fn sign_in(&self, asked: Errands) -> Result<Brought, Missed> {
         let Errands { about, bounds, sealed, app, scopes, errand } = asked;
         let opened = match &errand {
-            Errand::Discover => self.boxes.proposed(&sealed.terms, app.as_ref()).map(Arc::new),
+            Errand::Discover | Errand::Register { .. } => {
+                self.boxes.proposed(&sealed.terms, app.as_ref()).map(Arc::new)
+            }
             Errand::Renew(captured) | Errand::Revoke(captured) => {
                 self.boxes.open(&sealed, app.as_ref(), captured.sealed.as_ref().map(|it| &it.text))
             }
@@ -57,7 +60,7 @@ impl Answerer {
         };
         let opened = opened.map_err(Failure::Unsent)?;
         // What is not sealed yet is nothing that was ever used.
-        if !matches!(errand, Errand::Discover) {
+        if !matches!(errand, Errand::Discover | Errand::Register { .. }) {
             self.generations.judge(&opened.terms, &about.operation).map_err(Failure::Unsent)?;
         }
         let mut known = Scrubber::default();
@@ -96,6 +99,9 @@ impl SigningIn<'_> {
         let Self { opened, way, subject, .. } = self;
         Ok(match errand {
             Errand::Discover => Brought::Discovered(Box::new(self.discover().await.map_err(Failure::Refused)?)),
+            Errand::Register { name, redirect_uri } => {
+                Brought::Registered(self.register(name, redirect_uri.as_ref()).await.map_err(Failure::Refused)?)
+            }
             Errand::Begin => self.ask(None).await?,
             Errand::Renew(_) => self.ask(Some(self.before()?)).await?,
             Errand::Revoke(_) => match self.client()?.revoke(way, &opened.values, self.before()?, subject).await {
@@ -139,6 +145,26 @@ impl SigningIn<'_> {
     async fn discover(&self) -> Result<Discovered> {
         let Self { opened, way, subject, .. } = self;
         crate::consent::discover(&opened.option, opened.app.as_deref(), &opened.values, way, subject).await
+    }
+
+    /// Where, and what the app's secrets are good for, is what the terms say: an app of other terms is of no use to theirs.
+    async fn register(&self, name: String, redirect_uri: Option<&Url>) -> Result<SealedBox> {
+        let Opened { option, terms, values, .. } = &*self.opened;
+        let settings = option.scheme.oauth2();
+        let registry = settings.map(|settings| Registry::of(settings, values)).transpose()?.flatten();
+        let (Some(settings), Some(registry)) = (settings, registry) else {
+            return Err(
+                Kind::Denied.error(format!("The auth option `{}` names nowhere to register an app.", option.id))
+            );
+        };
+        let through = Some(terms.gateway.as_str());
+        let on_the_way = (&self.way, &self.subject);
+        let registered =
+            oauth2::register(&terms.connector, settings, registry, redirect_uri, through, on_the_way).await?;
+        let app = App { name, ..registered };
+        self.answerer.audit.write(&Event::app_registered(&self.subject, &app.name))?;
+        let of_app = AppTerms::registered(&app, terms).text()?;
+        sealed::seal_app(&of_app, app.secrets, self.answerer.boxes.key().public())
     }
 
     /// A first time, or over what was captured before.

@@ -78,7 +78,7 @@ async fn signing() -> Signing {
     }
     .into();
     let connector = connector(option);
-    let of_app = AppTerms::of(&app, "default", "plant", &connector).unwrap();
+    let of_app = AppTerms::of(&app, "default", "plant", &connector);
     let secrets = [("client_secret".to_owned(), Secret::new(CLIENT_SECRET))].into();
     let app = sealed::seal_app(&of_app.text().unwrap(), secrets, key.public()).unwrap();
     story.sealed = sealed::seal(&terms.text().unwrap(), BTreeMap::new(), key.public()).unwrap();
@@ -234,7 +234,7 @@ async fn a_provider_outside_the_gateways_list_or_the_apps_origins_is_not_asked()
     let elsewhere = it.story.other.base();
     terms.option = declared_oauth2(&elsewhere);
     let connector = connector(terms.option.clone());
-    let of_app = AppTerms::of(&app_of(&it.story.service.base()), "default", "plant", &connector).unwrap();
+    let of_app = AppTerms::of(&app_of(&it.story.service.base()), "default", "plant", &connector);
     let app = sealed::seal_app(&of_app.text().unwrap(), BTreeMap::new(), it.key().public()).unwrap();
     terms.audience = vec![elsewhere];
     let sealed = sealed::seal(&terms.text().unwrap(), BTreeMap::new(), it.key().public()).unwrap();
