@@ -13,7 +13,7 @@ use super::{
     Boxes, Story, story,
 };
 use crate::{
-    consent::{App, Captured, Discovered, Errand, Fruitless, SealedBox, SealedCaptured},
+    consent::{App, Captured, Discovered, Errand, Fruitless, SealedBox, SealedCaptured, oauth2::Registry},
     error::Kind,
     manifest::{audience::OriginPattern, declared},
     origin::Origin,
@@ -252,4 +252,92 @@ async fn what_is_only_looked_up_leaves_no_note_of_a_connection() {
     assert!(!noted());
     let _ = signing.story.answerer.sign_in(signing.asked(Errand::Begin)).await;
     assert!(noted(), "what is sealed is noted when it is used");
+}
+
+#[tokio::test]
+async fn a_host_aims_what_a_gateway_registered_at_nothing_else_than_it_was_registered_for() {
+    let it = signing().await;
+    let base = it.story.service.base();
+    let mut option = declared_oauth2(&base);
+    let declared::Scheme::Oauth2(settings) = &mut option.scheme else { unreachable!() };
+    settings.push(declared::Oauth2Setting::RegistrationUrl(format!("{base}/register")));
+    let terms = Terms { option, app: None, ..it.terms.clone() };
+    let unsealed =
+        |terms: &Terms| SealedBox { terms: terms.text().unwrap(), encapsulated: String::new(), sealed: String::new() };
+    let asked = |terms: &Terms| {
+        let errand = Errand::Register { name: "own".into(), redirect_uri: None };
+        Errands { sealed: unsealed(terms), app: None, ..it.asked(errand) }
+    };
+    // What names nowhere to register, is of another environment, or where the gateway goes not, is asked nothing.
+    assert_eq!(it.refused(asked(&Terms { app: None, ..it.terms.clone() })).await.0, Kind::Denied);
+    assert_eq!(it.refused(asked(&Terms { environment: "other".into(), ..terms.clone() })).await.0, Kind::Denied);
+    let mut aimed = terms.clone();
+    let declared::Scheme::Oauth2(settings) = &mut aimed.option.scheme else { unreachable!() };
+    settings.push(declared::Oauth2Setting::RegistrationUrl("http://127.0.0.2:1/register".into()));
+    settings.retain(|it| !matches!(it, declared::Oauth2Setting::RegistrationUrl(url) if url.starts_with(&base)));
+    assert_eq!(it.refused(asked(&aimed)).await.0, Kind::Denied);
+    assert!(it.story.service.received().is_empty());
+    // It asks the provider, which answers something else than a registration.
+    it.refused(asked(&terms)).await;
+    assert!(it.story.service.received()[0].starts_with("POST /register"));
+    // As if it had registered.
+    let app = App { registered_at: Some(format!("{base}/register").parse().unwrap()), ..app_of(&base) };
+    let of_app = AppTerms::registered(&app, &terms);
+    let secrets = || [("client_secret".to_owned(), Secret::new(CLIENT_SECRET))].into();
+    let sealed = sealed::seal_app(&of_app.text().unwrap(), secrets(), it.key().public()).unwrap();
+    let sign_in = |terms: &Terms| Errands {
+        sealed: sealed::seal(&terms.text().unwrap(), BTreeMap::new(), it.key().public()).unwrap(),
+        app: Some(sealed.clone()),
+        ..it.asked(Errand::Begin)
+    };
+    let signs_in = Terms { app: it.terms.app.clone(), ..terms.clone() };
+    it.refused(sign_in(&signs_in)).await;
+    let received = it.story.service.received();
+    assert!(received.len() == 2 && received[1].contains(CLIENT_SECRET), "{received:?}");
+    let elsewhere = Terms { app: it.terms.app.clone(), ..aimed };
+    assert_eq!(it.refused(sign_in(&elsewhere)).await.0, Kind::Denied);
+    assert_eq!(it.refused(sign_in(&it.terms)).await.0, Kind::Denied, "another auth option");
+    assert_eq!(it.story.service.received().len(), 2);
+}
+
+#[test]
+fn a_host_keeps_no_app_of_a_gateways_that_it_did_not_ask_for() {
+    let base = "https://login.example";
+    let option = declared_oauth2(base);
+    let terms: Terms = Wanted {
+        environment: "default",
+        gateway: "plant",
+        connection: Uuid::nil(),
+        generation: 1,
+        connector: "echo",
+        option: &option,
+        parameters: &BTreeMap::new(),
+        audience: &[],
+        app: None,
+        discovered: &Discovered::default(),
+        sign_in: &[],
+    }
+    .into();
+    let endpoint: url::Url = format!("{base}/register").parse().unwrap();
+    let registry = || Registry { endpoint: endpoint.clone(), origins: [Origin::parse(base).unwrap()].into() };
+    let app = App { registered_at: Some(endpoint.clone()), ..app_of(base) };
+    let good = AppTerms::registered(&app, &terms);
+    assert_eq!(good.clone().accept(&terms, "echo", &registry()).unwrap().client_id, "me");
+    let changes: [fn(&mut AppTerms); 10] = [
+        |it| it.environment = "other".into(),
+        |it| it.gateway = "other".into(),
+        |it| it.connector = "other".into(),
+        |it| it.app.name = "other".into(),
+        |it| it.app.client_id = String::new(),
+        |it| it.origins = [Origin::parse("https://evil.example").unwrap()].into(),
+        |it| it.options.push(declared_oauth2("https://evil.example")),
+        |it| it.registered_at = None,
+        |it| it.key_id = Some("other".into()),
+        |it| it.parameters = [("tenant".to_owned(), "other".to_owned())].into(),
+    ];
+    for change in changes {
+        let mut lied = good.clone();
+        change(&mut lied);
+        assert_eq!(lied.clone().accept(&terms, "echo", &registry()).unwrap_err().kind(), Kind::Denied, "{lied:?}");
+    }
 }
