@@ -355,12 +355,12 @@ mod tests {
     fn so_many_at_once_and_one_more_when_one_is_over() {
         let traffic = traffic(|table| (table.connection_at_once, table.host_at_once) = (1, 2));
         let (connection, other) = (Uuid::new_v4(), Some(Uuid::new_v4()));
-        let first = traffic.admit(None, connection).unwrap();
-        assert!(traffic.admit(None, connection).unwrap_err().mend().unwrap().contains("connection-at-once"));
+        let first = traffic.admit(None, Some(connection)).unwrap();
+        assert!(traffic.admit(None, Some(connection)).unwrap_err().mend().unwrap().contains("connection-at-once"));
         let _second = traffic.admit(None, other).unwrap();
         assert!(traffic.admit(None, Some(Uuid::new_v4())).unwrap_err().mend().unwrap().contains("host-at-once"));
         drop(first);
-        traffic.admit(None, connection).unwrap();
+        traffic.admit(None, Some(connection)).unwrap();
     }
 
     #[test]

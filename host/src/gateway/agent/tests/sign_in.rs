@@ -261,7 +261,13 @@ async fn a_host_aims_what_a_gateway_registered_at_nothing_else_than_it_was_regis
     let mut option = declared_oauth2(&base);
     let declared::Scheme::Oauth2(settings) = &mut option.scheme else { unreachable!() };
     settings.push(declared::Oauth2Setting::RegistrationUrl(format!("{base}/register")));
-    let terms = Terms { option, app: None, ..it.terms.clone() };
+    let with = |terms: &Terms, change: &dyn Fn(&mut Terms)| {
+        let mut terms = terms.clone();
+        change(&mut terms);
+        terms
+    };
+    let own = it.terms.app.clone();
+    let terms = with(&it.terms, &|terms| (terms.option, terms.app) = (option.clone(), None));
     let unsealed =
         |terms: &Terms| SealedBox { terms: terms.text().unwrap(), encapsulated: String::new(), sealed: String::new() };
     let asked = |terms: &Terms| {
@@ -269,8 +275,8 @@ async fn a_host_aims_what_a_gateway_registered_at_nothing_else_than_it_was_regis
         Errands { sealed: unsealed(terms), app: None, ..it.asked(errand) }
     };
     // What names nowhere to register, is of another environment, or where the gateway goes not, is asked nothing.
-    assert_eq!(it.refused(asked(&Terms { app: None, ..it.terms.clone() })).await.0, Kind::Denied);
-    assert_eq!(it.refused(asked(&Terms { environment: "other".into(), ..terms.clone() })).await.0, Kind::Denied);
+    assert_eq!(it.refused(asked(&with(&it.terms, &|terms| terms.app = None))).await.0, Kind::Denied);
+    assert_eq!(it.refused(asked(&with(&terms, &|terms| terms.environment = "other".into()))).await.0, Kind::Denied);
     let mut aimed = terms.clone();
     let declared::Scheme::Oauth2(settings) = &mut aimed.option.scheme else { unreachable!() };
     settings.push(declared::Oauth2Setting::RegistrationUrl("http://127.0.0.2:1/register".into()));
@@ -290,11 +296,11 @@ async fn a_host_aims_what_a_gateway_registered_at_nothing_else_than_it_was_regis
         app: Some(sealed.clone()),
         ..it.asked(Errand::Begin)
     };
-    let signs_in = Terms { app: it.terms.app.clone(), ..terms.clone() };
+    let signs_in = with(&terms, &|terms| terms.app.clone_from(&own));
     it.refused(sign_in(&signs_in)).await;
     let received = it.story.service.received();
     assert!(received.len() == 2 && received[1].contains(CLIENT_SECRET), "{received:?}");
-    let elsewhere = Terms { app: it.terms.app.clone(), ..aimed };
+    let elsewhere = with(&aimed, &|terms| terms.app.clone_from(&own));
     assert_eq!(it.refused(sign_in(&elsewhere)).await.0, Kind::Denied);
     assert_eq!(it.refused(sign_in(&it.terms)).await.0, Kind::Denied, "another auth option");
     assert_eq!(it.story.service.received().len(), 2);
