@@ -37,6 +37,33 @@ fn hello(running: &Running, key: &str) -> Response {
     post(running, key, "", &hello)
 }
 
+/// What comes of calling a tool, whatever the list says.
+fn called(running: &Running, key: &str, tool: &str, input: &Value) -> String {
+    let session = hello(running, key).headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    post(running, key, &session, &json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    let params = json!({ "name": tool, "arguments": input });
+    let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params });
+    post(running, key, &session, &call).text().unwrap()
+}
+
+#[test]
+fn a_tool_of_another_environment_is_called_by_no_key_and_told_from_none() {
+    let service = Service::plain();
+    let attache = with_tools(&service);
+    attache.run(&["environment", "create", "elsewhere"]).done();
+    let running = start(attache, &[]);
+    let (own, foreign) = (running.key("own", &[]), running.key("foreign", &["--environment", "elsewhere"]));
+    let input = json!({ "url": service.base() });
+    let before = service.received().len();
+    let told = |key: &str, tool: &str| called(&running, key, tool, &input).replace(tool, "TOOL");
+    let (theirs, nobodys) = (told(&foreign, "work_look"), told(&foreign, "nobodys_look"));
+    assert!(theirs.contains("There is no tool `TOOL`"), "{theirs}");
+    assert_eq!(theirs, nobodys);
+    assert_eq!(service.received().len(), before, "nothing was sent");
+    assert!(!told(&own, "work_look").contains("There is no tool"));
+    assert_eq!(service.received().len(), before + 1);
+}
+
 #[test]
 fn a_key_lists_and_calls_the_tools_that_it_is_for() {
     let service = Service::plain();
