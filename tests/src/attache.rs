@@ -28,15 +28,20 @@ pub struct Attache {
     variables: Vec<(String, String)>,
 }
 
-/// The environment variable that has commands go through a host that runs, where the story does not start one itself.
+/// The environment variable that has commands go through a host that runs, where the story does not start one itself: through
+/// its `socket`, or by its `url` with a caller key that may do everything.
 const SERVED: &str = "ATTACHE_TESTS_SERVED";
 
-struct Served(Child);
+struct Served {
+    host: Child,
+    /// What tells commands where it is, if they do not find it beside the data.
+    variables: Vec<(&'static str, String)>,
+}
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.host.kill();
+        let _ = self.host.wait();
     }
 }
 
@@ -152,24 +157,36 @@ impl Attache {
             .env("HOME", home)
             .env("USER", "tester")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(self.served.get().into_iter().flat_map(|it| it.variables.iter().map(|(name, value)| (name, value))))
             .current_dir(self.folder())
             .stdin(Stdio::null());
         command
     }
 
-    /// Where [`SERVED`] is set, a host runs from the first command on, and all go through its socket.
+    /// Where [`SERVED`] is set, a host runs from the first command on, and all go through it.
     fn serve_where_wanted(&self) {
-        if env::var_os(SERVED).is_none() {
-            return;
-        }
+        let Some(way) = env::var_os(SERVED) else { return };
         self.served.get_or_init(|| {
             let serve = ["serve", "--listen", "127.0.0.1:0"];
             let mut host = self.command(&serve).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
             let mut url = String::new();
             BufReader::new(host.stdout.take().unwrap()).read_line(&mut url).unwrap();
             assert!(url.starts_with("http"), "the host did not start: {url}");
-            Served(host)
+            let variables = match way.to_str() {
+                Some("socket") => Vec::new(),
+                Some("url") => vec![("ATTACHE_SERVER", url.trim().to_owned()), ("ATTACHE_CALLER_KEY", self.any_key())],
+                _ => panic!("{SERVED} is `socket` or `url`"),
+            };
+            Served { host, variables }
         });
+    }
+
+    /// A key that may do everything in the environment that commands go to.
+    fn any_key(&self) -> String {
+        let may = ["--may", "administer", "--may", "connect", "--may", "call"];
+        let create = ["caller", "create", "story", "--allow", "write", "--allow", "destructive"];
+        let made = self.command(&[&create[..], &may].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        outcome(made.unwrap()).done().trim().to_owned()
     }
 
     /// Runs a command to its end.
