@@ -103,6 +103,14 @@ impl Attache {
         Host::open(&settings.unwrap()).unwrap()
     }
 
+    /// What commands are called in consents and in the audit.
+    pub fn caller(&self) -> &'static str {
+        match env::var(SERVED).as_deref() {
+            Ok("url") => "key:story",
+            _ => "cli:tester",
+        }
+    }
+
     /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.folder().join("home/.local/share/attache")

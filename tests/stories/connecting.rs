@@ -25,7 +25,7 @@ fn what_is_agreed_to_is_shown() {
         assert!(shown.contains(part), "expected “{part}” in:\n{shown}");
     }
     let consent = attache.run(&["--output", "json", "consent", "show", "echo"]).json();
-    assert_eq!((&consent["origins"], &consent["caller"]), (&json!([service.base()]), &json!("cli:tester")));
+    assert_eq!((&consent["origins"], &consent["caller"]), (&json!([service.base()]), &json!(attache.caller())));
 }
 
 #[test]

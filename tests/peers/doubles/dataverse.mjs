@@ -82,10 +82,15 @@ const api = express();
 api.use(async (request, response, next) => {
   const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '';
   const found = forgotten.has(token) ? undefined : await provider.AccessToken.find(token) ?? await provider.ClientCredentials.find(token);
-  response.on('finish', () => print({
-    host: new URL(ENVIRONMENT).host, method: request.method, path: request.originalUrl.split('?')[0], status: response.statusCode,
-    prefer: request.headers.prefer, only_if: request.headers['if-match'], version: request.headers['odata-version'], token: mark(token),
-  }));
+  // Before the answer is there: whoever has it may look at once.
+  const end = response.end.bind(response);
+  response.end = (...rest) => {
+    print({
+      host: new URL(ENVIRONMENT).host, method: request.method, path: request.originalUrl.split('?')[0], status: response.statusCode,
+      prefer: request.headers.prefer, only_if: request.headers['if-match'], version: request.headers['odata-version'], token: mark(token),
+    });
+    return end(...rest);
+  };
   if (!found?.isValid || !found.scopes.has(`${ENVIRONMENT}/.default`)) {
     response.set('WWW-Authenticate', `Bearer authorization_uri=${ENTRA}/organizations/oauth2/authorize, resource_id=${ENVIRONMENT}/`);
     return response.status(401).end();
