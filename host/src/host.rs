@@ -81,17 +81,18 @@ impl Ready {
         if missing.is_empty() {
             return Ok(());
         }
-        let flags: Vec<String> = missing.iter().map(|scope| format!("--scope {scope}")).collect();
         let declares = |option: &&AuthOption| {
             let scopes = option.scheme.oauth2().into_iter().flat_map(|it| &it.scopes);
             scopes.map(|scope| scope.name.to_string()).any(|name| missing.contains(&name.as_str()))
         };
         // What only another auth option asks for is not to be had by this one.
-        let another =
-            Some(option).filter(|it| !declares(it)).and_then(|_| self.loaded.manifest.options.iter().find(declares));
+        let another = self.loaded.manifest.options.iter().find(declares).filter(|_| !declares(&option));
         let command = match another {
             Some(another) => format!("connect {} --auth {}", self.connection.connector, another.id),
-            None => format!("connection reconnect {} {}", self.connection.name, flags.join(" ")),
+            None => {
+                let flags: Vec<String> = missing.iter().map(|scope| format!("--scope {scope}")).collect();
+                format!("connection reconnect {} {}", self.connection.name, flags.join(" "))
+            }
         };
         Err(Kind::ConsentNeeded
             .error(format!(

@@ -14,6 +14,8 @@ use std::{
 
 use attache_tests::connector;
 
+use crate::as_root;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_attache-under-test");
 const CARGO: &str = "#!/bin/sh\n\
     [ \"$*\" = 'build --release --locked --package attache' ] && [ -e Cargo.lock ] && [ -e wit ] && [ ! -e target ] || exit 1\n\
@@ -41,10 +43,7 @@ impl Podman {
 
     /// One command, as its words are written.
     fn try_run(&self, words: &[&str]) -> Output {
-        let sudo: &[&str] = if rustix::process::getuid().is_root() { &[] } else { &["sudo", "-n"] };
-        let mut all = sudo.iter().copied().chain(["podman"]);
-        Command::new(all.next().unwrap())
-            .args(all)
+        as_root("podman")
             .args(["--root", self.path("images").to_str().unwrap(), "--runroot", self.path("run").to_str().unwrap()])
             .args(["--storage-driver=overlay", "--runtime=runc", "--log-level=error"])
             .args(words)

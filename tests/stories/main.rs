@@ -115,6 +115,16 @@ fn connected(service: &Service) -> Attache {
     attache
 }
 
+/// A program that only root may run, by whoever runs the stories.
+fn as_root(program: &str) -> std::process::Command {
+    if rustix::process::getuid().is_root() {
+        return std::process::Command::new(program);
+    }
+    let mut sudo = std::process::Command::new("sudo");
+    sudo.args(["-n", program]);
+    sudo
+}
+
 /// A machine with the echo guest.
 fn with_echo() -> Attache {
     let mut attache = machine();

@@ -11,7 +11,7 @@ use std::{
 use attache_tests::connector;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine;
+use crate::{as_root, machine};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_attache-under-test");
 
@@ -85,10 +85,7 @@ fn in_a_system_of_its_own(script: &str) -> String {
                  ExecStart=/bin/sh -c 'exec sh -x script >said 2>&1'\n\
                  ExecStopPost=/bin/systemctl poweroff --no-block\n";
     etc("systemd/system/story.service", story);
-    let sudo: &[&str] = if rustix::process::getuid().is_root() { &[] } else { &["sudo", "-n"] };
-    let mut words = sudo.iter().copied().chain(["systemd-nspawn"]);
-    let booted = Command::new(words.next().unwrap())
-        .args(words)
+    let booted = as_root("systemd-nspawn")
         .args(["--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe", "--private-network"])
         .arg(format!("--machine={}", home.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.')))
         .arg(format!("--directory={}", root.display()))

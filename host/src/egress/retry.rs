@@ -1,5 +1,6 @@
-//! Asking again where a service says when (RFC 9110, 10.2.3; where that is missing, when a limit is over): only for operations and methods that change nothing, a few times,
-//! and while the call has time for it. Whatever else a service refuses is the connector's to handle.
+//! Asking again where a service says when (RFC 9110, 10.2.3; where that is missing, when a limit is over): only for operations
+//! and methods that change nothing, a few times, and while the call has time for it. Whatever else a service refuses is the
+//! connector's to handle.
 
 use std::time::Duration;
 

@@ -301,7 +301,6 @@ impl Capture {
         let kind = match declared.name.as_str() {
             // Known to the host, whatever the connector says of them.
             ACCESS_TOKEN | REFRESH_TOKEN => ValueKind::Secret,
-            GRANTED_SCOPES => ValueKind::Text,
             name if EXPIRIES.contains(&name) => ValueKind::Text,
             _ => declared.kind,
         };

@@ -27,14 +27,15 @@ const ROWS: &str = "100";
 /// Which part of a list is looked at.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct From {
+pub(super) struct Place {
     /// The name that the part before ended with.
     after: Option<String>,
     /// Who is looked for instead.
     name: Option<String>,
 }
 
-impl From {
+impl Place {
+    /// The name, where somebody typed one.
     pub(super) fn looked_for(&self) -> Option<String> {
         self.name.as_deref().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
     }
@@ -61,14 +62,14 @@ impl Visitor {
     }
 
     /// One part of a list that may be long.
-    pub(super) async fn part<T: DeserializeOwned>(&self, path: &[&str], from: &From) -> Result<Part<T>> {
-        let after = from.after.as_deref().map(|after| ("after", after));
+    pub(super) async fn part<T: DeserializeOwned>(&self, path: &[&str], place: &Place) -> Result<Part<T>> {
+        let after = place.after.as_deref().map(|after| ("after", after));
         let query: Vec<_> = [("limit", ROWS)].into_iter().chain(after).collect();
         let list: List<T> = read(self.ask(Method::GET, path, &query, "", Vec::new()).await?)?;
-        let query =
+        let onward =
             |after: String| form_urlencoded::Serializer::new(String::new()).append_pair("after", &after).finish();
-        let next = list.next.map(query);
-        Ok(Part { items: list.items, is_first: from.after.is_none(), next })
+        let next = list.next.map(onward);
+        Ok(Part { items: list.items, is_first: place.after.is_none(), next })
     }
 
     async fn ask(

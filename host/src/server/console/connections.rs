@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    ask::{From, Part},
+    ask::{Part, Place},
     asked::{At, In},
     charts::{ago, last_used},
     gate::{Acting, Shown, Visitor},
@@ -126,11 +126,11 @@ struct List {
 }
 
 /// Those of one page; or the one that is looked for by its name.
-pub(super) async fn list(visitor: Visitor, In(from): In<From>) -> Shown {
-    if let Some(name) = from.looked_for() {
+pub(super) async fn list(visitor: Visitor, In(place): In<Place>) -> Shown {
+    if let Some(name) = place.looked_for() {
         return show(visitor, At(name)).await;
     }
-    let Part { items, is_first, next } = visitor.part::<ConnectionView>(&["connections"], &from).await?;
+    let Part { items, is_first, next } = visitor.part::<ConnectionView>(&["connections"], &place).await?;
     let part = Part { items: visitor.standings(items).await?, is_first, next };
     Ok(html(StatusCode::OK, &List { frame: visitor.frame(HERE), part }))
 }

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::{
-    ask::{From, Part},
+    ask::{Part, Place},
     asked::{At, In},
     gate::{Acting, Shown, Visitor},
     view::{Done, Frame, Sure},
@@ -98,11 +98,11 @@ struct List {
 }
 
 /// Those of one page; or the one that is looked for by its name.
-pub(super) async fn list(visitor: Visitor, In(from): In<From>) -> Shown {
-    if let Some(name) = from.looked_for() {
+pub(super) async fn list(visitor: Visitor, In(place): In<Place>) -> Shown {
+    if let Some(name) = place.looked_for() {
         return show(visitor, At(name)).await;
     }
-    let Part { items, is_first, next } = visitor.part::<Consent>(&["consents"], &from).await?;
+    let Part { items, is_first, next } = visitor.part::<Consent>(&["consents"], &place).await?;
     let with_since = |consent: Consent| {
         let since = Since::of(&visitor, &consent);
         (consent, since)
