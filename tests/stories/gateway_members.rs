@@ -30,6 +30,8 @@ fn machines_of_one_gateway_stand_in_for_each_other_while_calls_run() {
     let slow = Slow::start();
     let mut plant = Plant::reaching(&slow.service.authority());
     plant.connect(&slow.service.base());
+    let first = plant.attache.run(&["gateway", "show", "plant", "--output", "json"]).json();
+    let lost = first["members"][0]["id"].as_str().unwrap();
     let (second, recovery) = another(&plant);
     assert_eq!(fs::metadata(&recovery).unwrap().permissions().mode() & 0o777, 0o600);
     plant.private.run(&["gateway", "recovery-key", "--to", &recovery]).refused(2, "is not written over");
@@ -52,7 +54,6 @@ fn machines_of_one_gateway_stand_in_for_each_other_while_calls_run() {
     slow.release();
     assert!(reads.ended().done().contains("200"));
     assert!(plant.post("/x").ended().done().contains("200"));
-    let lost = members[0]["id"].as_str().unwrap();
     plant.attache.run(&["gateway", "remove", "plant", "--member", lost, "--yes"]).done();
     assert!(plant.get("/x").ended().done().contains("200"));
     let shown = plant.attache.run(&["gateway", "show", "plant", "--output", "json"]).json();

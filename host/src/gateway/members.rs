@@ -32,7 +32,7 @@ pub struct Gateway {
     pub environment: String,
     /// What its boxes are sealed to.
     pub key: SealingKey,
-    /// At least one, in the order in which they joined.
+    /// At least one, in the order in which they joined, by the second.
     pub members: Vec<Member>,
 }
 
