@@ -142,6 +142,7 @@ fn other_machines_of_a_gateway_are_not_left_with_a_key_that_opens_nothing() {
     let service = Service::plain();
     let mut plant = Plant::reaching(&service.authority());
     plant.connect(&service.base());
+    let first = plant.attache.run(&["gateway", "show", "plant", "--output", "json"]).json();
     let (second, recovery) = another(&plant);
     let code = plant.attache.run(&["gateway", "enroll", "plant", "--another"]).done();
     join_with(&second, &plant.url, &code, &recovery).done();
@@ -150,6 +151,24 @@ fn other_machines_of_a_gateway_are_not_left_with_a_key_that_opens_nothing() {
         .private
         .run(&["gateway", "rotate-key"])
         .refused(5, "has other machines, which would be left with the old key");
+    plant.run(&[&service.authority()]);
+    assert!(plant.get("/x").ended().done().contains("hello from GET /x"));
+    // They leave, and come back with the new one.
+    plant.running = None;
+    let shown = plant.attache.run(&["gateway", "show", "plant", "--output", "json"]).json();
+    let members = shown["members"].as_array().unwrap();
+    let other = members.iter().find(|it| it["id"] != first["members"][0]["id"]).unwrap()["id"].as_str().unwrap();
+    plant.attache.run(&["gateway", "remove", "plant", "--member", other, "--yes"]).done();
+    plant.private.run(&["gateway", "rotate-key"]).done();
+    let new = plant.private.folder().join("new.recovery").to_str().unwrap().to_owned();
+    plant.private.run(&["gateway", "recovery-key", "--to", &new]).done();
+    let code = plant.attache.run(&["gateway", "enroll", "plant", "--another"]).done();
+    join_with(&second, &plant.url, &code, &new).refused(2, "To join anew, move");
+    fs::rename(second.data().join("gateway"), second.data().join("gateway-of-before")).unwrap();
+    join_with(&second, &plant.url, &code, &recovery)
+        .refused(5, "This machine has another key than the gateway `plant`");
+    join_with(&second, &plant.url, &code, &new).done();
+    plant.private = second;
     plant.run(&[&service.authority()]);
     assert!(plant.get("/x").ended().done().contains("hello from GET /x"));
 }

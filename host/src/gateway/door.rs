@@ -14,7 +14,7 @@ use super::{
     SealingKey,
     channel::{self, Purpose},
     code::Code,
-    line::Line,
+    line::{Line, Pulse},
     rotation,
     wire::{self, Failed},
 };
@@ -125,7 +125,7 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (line, running) = Line::begin(stream, who).await?;
+        let (line, running) = Line::begin(stream, who, Pulse::default()).await?;
         let (line, mut running) = (Arc::new(line), pin!(running));
         let mut say = async |path, what: Value| {
             tokio::select! {
@@ -142,22 +142,31 @@ impl Door {
         say(wire::HELLO, json!(Hello { name, environment, key: member.key.fingerprint() })).await?;
         drop(unknown);
         self.host.relay.add(line.clone());
-        tracing::info!(gateway = member.gateway, environment = member.environment, "a gateway is connected");
+        // Now that it is asked, it may say that it is connected.
+        let connected = say(wire::READY, Value::Null).await;
+        if connected.is_ok() {
+            tracing::info!(gateway = member.gateway, environment = member.environment, "a gateway is connected");
+            self.stay(&line, running).await;
+            self.note(who);
+            tracing::info!(gateway = member.gateway, environment = member.environment, "a gateway is gone");
+        }
+        self.host.relay.remove(&line);
+        connected
+    }
+
+    /// Until the line is gone.
+    async fn stay(&self, line: &Line, running: impl Future<Output = ()>) {
         let noting = async {
             loop {
-                self.note(who);
+                self.note(line.identity);
                 tokio::time::sleep(NOTE_EVERY).await;
             }
         };
         // One that was removed while it came in.
-        if self.host.member(who)?.is_none() {
+        if !matches!(self.host.member(line.identity), Ok(Some(_))) {
             line.end();
         }
         tokio::select! { () = running => {}, () = noting => {} }
-        self.host.relay.remove(&line);
-        self.note(who);
-        tracing::info!(gateway = member.gateway, environment = member.environment, "a gateway is gone");
-        Ok(())
     }
 
     fn note(&self, who: Digest) {
@@ -224,4 +233,21 @@ fn broken() -> Error {
 
 fn silent() -> Error {
     Kind::Timeout.error(format!("Nothing was said within {JOINS_WITHIN:?}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_is_no_longer_than_it_may_be() {
+        let line = |length: u64| format!("\"{}\"\n", "x".repeat(usize::try_from(length - 3).unwrap()));
+        for (length, is_read) in [(LONGEST_LINE, true), (LONGEST_LINE + 1, false)] {
+            let line = line(length);
+            let read = read_line::<String>(&mut BufReader::new(line.as_bytes()), LONGEST_LINE).await;
+            assert_eq!(read.is_ok(), is_read, "{length}");
+        }
+        let endless = &mut BufReader::new(tokio::io::repeat(b'x'));
+        assert_eq!(read_line::<String>(endless, LONGEST_LINE).await.unwrap_err().kind(), Kind::Unreachable);
+    }
 }

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 
@@ -28,6 +28,18 @@ use crate::{
 /// How long a gateway may take to answer what needs no service.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
+/// How it is found out that nobody is there any more.
+pub(super) struct Pulse {
+    pub(super) ask_every: Duration,
+    pub(super) answer_within: Duration,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { ask_every: wire::ASK_EVERY, answer_within: wire::ANSWER_WITHIN }
+    }
+}
+
 /// A line to a gateway.
 pub(super) struct Line {
     /// Who is at the other end.
@@ -35,6 +47,8 @@ pub(super) struct Line {
     /// Since when; RFC 3339.
     pub(super) since: String,
     sender: SendRequest<Message>,
+    /// Places for large requests.
+    large: Semaphore,
     /// No new request goes through it.
     leaving: AtomicBool,
     ended: watch::Sender<bool>,
@@ -56,14 +70,15 @@ impl Line {
     pub(super) async fn begin<S>(
         stream: S,
         identity: Digest,
+        pulse: Pulse,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<S>)>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let began = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(wire::ASK_EVERY)
-            .keep_alive_timeout(wire::ANSWER_WITHIN)
+            .keep_alive_interval(pulse.ask_every)
+            .keep_alive_timeout(pulse.answer_within)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(wire::STREAM_WINDOW)
             .initial_connection_window_size(wire::LINE_WINDOW)
@@ -81,7 +96,8 @@ impl Line {
             over.send_replace(true);
         };
         let since = crate::consent::now();
-        Ok((Self { identity, since, sender, leaving: AtomicBool::new(false), ended }, running))
+        let (large, leaving) = (Semaphore::new(wire::LARGE), AtomicBool::new(false));
+        Ok((Self { identity, since, sender, large, leaving, ended }, running))
     }
 
     /// Says something that needs no service.
@@ -96,8 +112,9 @@ impl Line {
         }
     }
 
-    /// Asks, and waits for the answer's head for as long as whoever asks does.
+    /// Asks, and waits for the answer's head for as long as whoever asks does. A large request takes its place until then.
     pub(super) async fn ask(&self, request: Request<Message>) -> Result<Response<Incoming>, Lost> {
+        let _place = if request.body().is_large() { self.large.acquire().await.ok() } else { None };
         let mut sender = self.sender.clone();
         sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
             Some(unsent) => {

@@ -355,3 +355,6 @@ impl Elsewhere for SigningIn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

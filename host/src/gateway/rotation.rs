@@ -1,7 +1,7 @@
 //! A gateway gets another key: everything that is sealed to it is sealed anew by the gateway itself, box by box, and the host puts
 //! all of it in place at once. Nobody types anything again, and what was sealed to the old key is not kept.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
@@ -86,14 +86,27 @@ where
                     gateway.name
                 )));
         }
+        let mut anew = Anew::default();
         loop {
-            // What is changed meanwhile is sealed anew once more.
-            let revision = host.vault.revision();
-            let (changes, boxes) = resealed(host, &gateway, &member, &wish.key, &mut line).await?;
-            if host.vault.revision() == revision {
+            resealed(host, &gateway, &member, &wish.key, &mut anew)?;
+            while !anew.missing.is_empty() {
+                for sealed in std::mem::take(&mut anew.missing) {
+                    let before = sealed.digest()?;
+                    anew.done.insert(before, line.reseal(sealed).await?);
+                }
+                resealed(host, &gateway, &member, &wish.key, &mut anew)?;
+            }
+            // What came meanwhile is sealed anew as well.
+            let boxes = host.vault.commit_alone(|| {
+                let (changes, boxes) = resealed(host, &gateway, &member, &wish.key, &mut anew)?;
+                if !anew.missing.is_empty() {
+                    return Ok(None);
+                }
                 let (old, new) = (gateway.key.fingerprint(), wish.key.fingerprint());
                 host.audit.write(&Event::gateway_key_rotated(&gateway.environment, &gateway.name, old, new))?;
-                host.vault.commit(changes)?;
+                Ok(Some((changes, boxes)))
+            })?;
+            if let Some(boxes) = boxes {
                 return Ok((gateway.name, boxes));
             }
         }
@@ -129,17 +142,33 @@ where
     }
 }
 
-/// Everything that is kept for a gateway, sealed to its new key.
-async fn resealed<S>(
+/// What was sealed anew.
+#[derive(Default)]
+struct Anew {
+    /// By what it was before; none where the old key did not open it.
+    done: HashMap<Digest, Option<Sealed>>,
+    /// What is still to be.
+    missing: Vec<Sealed>,
+}
+
+impl Anew {
+    fn of(&mut self, sealed: Sealed) -> Result<Option<Sealed>> {
+        if let Some(done) = self.done.get(&sealed.digest()?) {
+            return Ok(done.clone());
+        }
+        self.missing.push(sealed);
+        Ok(None)
+    }
+}
+
+/// Everything that is kept for a gateway, sealed to its new key; where nothing is missing, that is all of it.
+fn resealed(
     host: &Host,
     gateway: &Gateway,
     member: &Member,
     key: &SealingKey,
-    line: &mut Line<S>,
-) -> Result<(Changes, usize)>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
+    anew: &mut Anew,
+) -> Result<(Changes, usize)> {
     let book = host.book(&gateway.environment)?;
     let now = AgreedGateway { name: gateway.name.clone(), key: key.fingerprint() };
     let Held { connections, apps } = held(&book, gateway)?;
@@ -150,16 +179,16 @@ where
         let Some(mut consent) = book.consent(connection.id)? else { continue };
         if let (Some(credential), Some(sealed)) = (&mut credential, &sealed) {
             boxes += 1;
-            match line.reseal(Sealed::of_connection(sealed)).await? {
-                Some(anew) => credential.sealed = Some(SealedBox::of(&sealed.terms, anew.text)),
+            match anew.of(Sealed::of_connection(sealed))? {
+                Some(resealed) => credential.sealed = Some(SealedBox::of(&sealed.terms, resealed.text)),
                 // It opened nothing before, and says so when it is used.
                 None => continue,
             }
         }
         if let (Some(of_captured), Some(sealed)) = (captured.as_mut().and_then(|it| it.sealed.as_mut()), &sealed) {
             boxes += 1;
-            if let Some(anew) = line.reseal(Sealed::of_captured(&of_captured.text, &sealed.terms)).await? {
-                of_captured.text = anew.text;
+            if let Some(resealed) = anew.of(Sealed::of_captured(&of_captured.text, &sealed.terms))? {
+                of_captured.text = resealed.text;
             }
         }
         consent.gateway = Some(now.clone());
@@ -169,8 +198,8 @@ where
     for mut app in apps {
         let Some(sealed) = app.sealed.take() else { continue };
         boxes += 1;
-        let Some(anew) = line.reseal(Sealed::of_app(&sealed)).await? else { continue };
-        app.sealed = Some(SealedBox::of(&sealed.terms, anew.text));
+        let Some(resealed) = anew.of(Sealed::of_app(&sealed))? else { continue };
+        app.sealed = Some(SealedBox::of(&sealed.terms, resealed.text));
         app.gateway = Some(now.clone());
         changes = changes.and(book.app_changes(&app)?);
     }

@@ -382,7 +382,7 @@ pub(super) fn kept<T: DeserializeOwned>(
 }
 
 /// Something that is sealed to a gateway, with what it takes to open it beside the key.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Sealed {
     what: What,
@@ -416,6 +416,12 @@ impl Sealed {
 
     fn of(what: What, terms: &str, text: SealedText) -> Self {
         Self { what, terms: terms.to_owned(), text }
+    }
+
+    /// Tells it from every other.
+    pub(super) fn digest(&self) -> Result<Digest> {
+        let text = serde_json::to_vec(self).map_err(|_| Kind::Internal.error("What is sealed cannot be written."))?;
+        Ok(Digest::of(&text))
     }
 }
 

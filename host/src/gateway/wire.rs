@@ -22,8 +22,10 @@ use crate::{
     transport::{Limits, Place},
 };
 
-/// The host says that it knows the gateway, which then is connected.
+/// The host says that it knows the gateway.
 pub(super) const HELLO: &str = "/hello";
+/// The host says that from now on calls may come.
+pub(super) const READY: &str = "/ready";
 /// The host says why it does not take it in.
 pub(super) const REFUSED: &str = "/refused";
 /// A request to a service.
@@ -49,6 +51,14 @@ pub(super) const STREAM_WINDOW: u32 = 1 << 20;
 pub(super) const LINE_WINDOW: u32 = 8 << 20;
 /// Calls at a time; a host that has more waits.
 pub(super) const AT_ONCE: u32 = 1_024;
+/// What says who is who, and why not.
+pub(super) const GREETING_BYTES: usize = 64 << 10;
+/// A request of more than so many bytes is large: with as many as there may be at a time, those that are not fill a quarter of a
+/// gigabyte at the gateway.
+pub(super) const SMALL: u64 = 256 << 10;
+/// Large requests at a time, and large answers: the gateway has each of them whole. The host sends no more, so that what waits fills
+/// no window that others need.
+pub(super) const LARGE: usize = 8;
 
 /// A request to a service, as the connector asked for it and the host let it pass.
 #[derive(Debug, Serialize, Deserialize)]
@@ -255,6 +265,7 @@ impl Bounds {
             first_byte: self.first_byte.min(own.first_byte),
             idle: self.idle.min(own.idle),
             total: self.total.min(own.total),
+            rest: own.rest,
             header_count: self.header_count.min(own.header_count),
             header_bytes: self.header_bytes.min(own.header_bytes),
             body_on_wire: self.body_on_wire.min(own.body_on_wire),
@@ -290,6 +301,11 @@ impl Message {
 
     fn made_of<const PIECES: usize>(pieces: [Bytes; PIECES]) -> Self {
         Self { pieces: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), _place: None }
+    }
+
+    /// Whether it is one of those of which there are few at a time.
+    pub(super) fn is_large(&self) -> bool {
+        self.size_hint().lower() > SMALL
     }
 
     /// With the place that it takes.

@@ -27,7 +27,7 @@ impl Room {
     }
 
     /// A place, once there is one; none where there is none until then.
-    pub(super) async fn place(&self, until: Instant) -> Option<Place> {
+    pub(crate) async fn place(&self, until: Instant) -> Option<Place> {
         timeout_at(until, self.0.clone().acquire_owned()).await.ok()?.ok().map(|held| Place { _held: held })
     }
 }

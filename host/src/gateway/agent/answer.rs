@@ -20,7 +20,7 @@ use crate::{
     error::{Kind, Result},
     manifest::template::Moment,
     origin::Origin,
-    transport::{Incoming, Limits, Outgoing, Place, PrivateAllowed, Transport},
+    transport::{Incoming, Limits, Outgoing, Place, PrivateAllowed, Room, Transport},
 };
 
 /// A body that is looked through in less than a millisecond.
@@ -34,6 +34,8 @@ pub(super) struct Answerer {
     pub(super) allowed: PrivateAllowed,
     pub(super) transport: Arc<Transport>,
     pub(super) limits: Limits,
+    /// Where large requests are held.
+    pub(super) asked: Room,
     pub(super) audit: Arc<Audit>,
 }
 

@@ -4,17 +4,24 @@ use std::{
     convert::Infallible,
     path::PathBuf,
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use hyper::{body::Incoming, server::conn::http2::Builder, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http2::Builder,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -38,7 +45,7 @@ use crate::{
     pause,
     store::lock::Lock,
     sync::lock,
-    transport::{Limits, PrivateAllowed, Room, SystemResolver, Transport},
+    transport::{Limits, Place, PrivateAllowed, Room, SystemResolver, Transport},
 };
 
 /// How long another process's lock is waited for: one that ends is gone within that.
@@ -51,8 +58,6 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How long requests that are under way may take when the gateway stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(30);
-/// Large answers that are held at a time: each is held whole, to mask it, until the host has it.
-const LARGE: usize = 8;
 /// How often it is looked for what nobody uses.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -84,8 +89,9 @@ pub async fn run(run: Run, told: impl Fn(&str), mut told_to_stop: impl AsyncFnMu
         generations: Generations::read(folder.path())?,
         boxes: Boxes::new(membership.keys.opening, membership.keys.next, expected.environment.clone()),
         allowed: run.allowed,
-        transport: Arc::new(Transport::new(Arc::new(SystemResolver), run.ca_file).with_room(Room::new(LARGE))),
+        transport: Arc::new(Transport::new(Arc::new(SystemResolver), run.ca_file).with_room(Room::new(wire::LARGE))),
         limits: run.limits,
+        asked: Room::new(wire::LARGE),
         audit: Arc::new(Audit::open(folder.path(), membership.keys.audit, None)?),
     });
     let dialler = Dialler { way, me, host, expected, answerer };
@@ -165,13 +171,7 @@ impl Dialler {
         };
         let answering = line.clone();
         let mut serving = pin!(
-            Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(wire::ASK_EVERY)
-                .keep_alive_timeout(wire::ANSWER_WITHIN)
-                .initial_stream_window_size(wire::STREAM_WINDOW)
-                .initial_connection_window_size(wire::LINE_WINDOW)
-                .max_concurrent_streams(wire::AT_ONCE)
+            answers()
                 .serve_connection(TokioIo::new(stream), service_fn(move |request| answering.clone().answer(request)))
         );
         let mut greeted = line.greeted.subscribe();
@@ -190,34 +190,72 @@ impl Dialler {
     }
 }
 
+/// How a gateway is asked.
+pub(super) fn answers() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(wire::ASK_EVERY)
+        .keep_alive_timeout(wire::ANSWER_WITHIN)
+        .initial_stream_window_size(wire::STREAM_WINDOW)
+        .initial_connection_window_size(wire::LINE_WINDOW)
+        .max_concurrent_streams(wire::AT_ONCE);
+    builder
+}
+
 /// One line, and what the host said on it.
-struct Line {
+pub(super) struct Line {
     expected: Joined,
     answerer: Arc<Answerer>,
+    /// Whether the host knows it.
+    known: AtomicBool,
+    /// Whether calls may come.
     greeted: watch::Sender<bool>,
     refused: Mutex<Option<Error>>,
 }
 
 impl Line {
-    fn new(expected: Joined, answerer: Arc<Answerer>) -> Self {
-        Self { expected, answerer, greeted: watch::Sender::new(false), refused: Mutex::default() }
+    pub(super) fn new(expected: Joined, answerer: Arc<Answerer>) -> Self {
+        let greeted = watch::Sender::new(false);
+        Self { expected, answerer, known: AtomicBool::new(false), greeted, refused: Mutex::default() }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Message>, Infallible> {
+    pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Message>, Infallible> {
         let path = request.uri().path().to_owned();
-        let most = wire::HEAD_BYTES.saturating_add(self.answerer.limits.body_decoded);
-        let answered = match wire::collect(request.into_body(), most).await {
-            Ok(said) if path == wire::SIGN_IN => self.sign_in(said).await,
-            Ok(said) => self.said(&path, said).await.map_err(|error| wire::failure(&error)),
-            Err(error) => Err(wire::failure(&error)),
-        };
-        let (status, message) = match answered {
+        let (status, message) = match self.take(&path, request.into_body()).await {
             Ok(message) => (StatusCode::OK, message),
             Err(failure) => (StatusCode::BAD_GATEWAY, Message::plain(failure.to_string().into())),
         };
         let mut response = Response::new(message);
         *response.status_mut() = status;
         Ok(response)
+    }
+
+    /// Does what it is told. What is large keeps its place until that is done.
+    async fn take(&self, path: &str, body: Incoming) -> Result<Message, serde_json::Value> {
+        let failure = |error: Error| wire::failure(&error);
+        let _place = self.place_for(&body).await.map_err(failure)?;
+        let most = match path {
+            wire::SEND => wire::HEAD_BYTES.saturating_add(self.answerer.limits.body_decoded),
+            wire::SIGN_IN => wire::HEAD_BYTES,
+            _ => wire::GREETING_BYTES,
+        };
+        let said = wire::collect(body, most).await.map_err(failure)?;
+        match path {
+            wire::SIGN_IN => self.sign_in(said).await,
+            _ => self.said(path, said).await.map_err(failure),
+        }
+    }
+
+    /// A place for a request that is large, or of which it is not said how large it is. A host of ours sends none that waits for
+    /// it, unless the line before broke just now.
+    async fn place_for(&self, body: &Incoming) -> Result<Option<Place>> {
+        if body.size_hint().upper().is_some_and(|size| size <= wire::SMALL) {
+            return Ok(None);
+        }
+        let placed = self.answerer.asked.place(Instant::now() + self.answerer.limits.total).await;
+        let full = || Kind::RateLimited.error("The gateway holds as many large requests as it may.");
+        placed.map(Some).ok_or_else(full)
     }
 
     async fn sign_in(&self, said: Bytes) -> Result<Message, serde_json::Value> {
@@ -239,6 +277,10 @@ impl Line {
                     *lock(&self.refused) = Some(other.clone());
                     return Err(other);
                 }
+                self.known.store(true, Ordering::Release);
+                Ok(Message::plain(Bytes::new()))
+            }
+            wire::READY if self.known.load(Ordering::Acquire) => {
                 self.greeted.send_replace(true);
                 Ok(Message::plain(Bytes::new()))
             }

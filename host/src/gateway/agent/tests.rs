@@ -1,5 +1,6 @@
 //! What a host may have a gateway do, and what not, however it asks.
 
+mod bounds;
 mod sign_in;
 
 use std::{
@@ -18,7 +19,7 @@ use super::{
     super::{
         key::OpeningKey,
         sealed::{self, Terms, Wanted},
-        wire::{Asked, Bounds, Headers, Told},
+        wire::{self, Asked, Bounds, Headers, Told},
     },
     answer::Answerer,
     generations::Generations,
@@ -33,7 +34,7 @@ use crate::{
     origin::Origin,
     secret::Secret,
     sync::lock,
-    transport::{Limits, PrivateAllowed},
+    transport::{Limits, PrivateAllowed, Room},
 };
 
 const KEY: &str = "hunter2-hunter2";
@@ -127,6 +128,7 @@ async fn story() -> Story {
             .unwrap(),
         transport: Arc::default(),
         limits: Limits::default(),
+        asked: Room::new(wire::LARGE),
         audit: Arc::new(Audit::open(folder.path(), Secret::new("chain"), None).unwrap()),
     };
     Story { answerer, sealed, service, other, folder }
