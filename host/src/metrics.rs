@@ -126,6 +126,12 @@ impl Host {
 
         let counts = self.audit.counts();
         all.register("requests", "Requests to services that left", counter(counts.of(Counted::Sent)));
+        let spared = self.transport.get().map_or(0, |transport| transport.spared());
+        all.register(
+            "spared_requests",
+            "Requests that did not leave since their service had failed again and again",
+            counter(spared),
+        );
         let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(1..);
         let answers = classes.map(|(name, class)| (name, counts.of(Counted::Answered(class))));
         let others = [("denied", Counted::Denied), ("failed", Counted::Failed)].map(|(name, it)| (name, counts.of(it)));

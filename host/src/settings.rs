@@ -127,6 +127,8 @@ pub struct TransportTable {
     pub idle_seconds: u64,
     /// All of it.
     pub total_seconds: u64,
+    /// How long a service is left alone that failed again and again.
+    pub rest_seconds: u64,
     /// Header fields of an answer.
     pub header_count: usize,
     /// Bytes of the header fields of an answer.
@@ -142,6 +144,7 @@ impl Default for TransportTable {
             first_byte_seconds: limits.first_byte.as_secs(),
             idle_seconds: limits.idle.as_secs(),
             total_seconds: limits.total.as_secs(),
+            rest_seconds: limits.rest.as_secs(),
             header_count: limits.header_count,
             header_bytes: limits.header_bytes,
         }
@@ -158,6 +161,7 @@ impl TransportTable {
             first_byte: Duration::from_secs(self.first_byte_seconds),
             idle: Duration::from_secs(self.idle_seconds),
             total: Duration::from_secs(self.total_seconds),
+            rest: Duration::from_secs(self.rest_seconds),
             header_count: self.header_count,
             header_bytes: self.header_bytes,
             body_on_wire: body,
@@ -221,6 +225,7 @@ impl Settings {
             ("transport.first-byte-seconds", transport.first_byte_seconds),
             ("transport.idle-seconds", transport.idle_seconds),
             ("transport.total-seconds", transport.total_seconds),
+            ("transport.rest-seconds", transport.rest_seconds),
         ] {
             within(name, seconds, LONGEST_SECONDS)?;
         }

@@ -1,15 +1,21 @@
 //! Services that are busy or broken: what changes nothing is asked again when they say so, and what fails again and again is left
 //! alone for a while, by those who saw it fail.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 use attache_tests::service::{Service, answer, ok};
 use serde_json::{Value, json};
 
-use crate::operating::{Running, connect, start, with_tools};
+use crate::{
+    mcp::soon,
+    operating::{Running, connect, start, with_tools},
+};
 
 /// A service that is busy the first so many times.
 fn busy(times: usize, status: u16, headers: &'static [(&'static str, &'static str)]) -> Service {
@@ -133,6 +139,56 @@ fn a_service_that_fails_again_and_again_is_left_alone_by_those_who_saw_it() {
     // Somebody else's connection learns nothing of it.
     let seen = running.call_of(&key, "second", "look", &[], &input(&service, "GET"));
     assert_eq!((&seen.json()["status"], asked(&service)), (&json!(500), 6), "{seen:?}");
+}
+
+#[test]
+fn one_request_finds_out_whether_a_service_is_better_and_then_everybody_asks_again() {
+    let (well, gate) = (Arc::new(AtomicBool::new(false)), Arc::new((Mutex::new(true), Condvar::new())));
+    let (answers_well, waits) = (well.clone(), gate.clone());
+    let service = Service::start(move |request| {
+        if !request.line.contains("/letters") {
+            return ok("done");
+        }
+        drop(waits.1.wait_while(waits.0.lock().unwrap(), |open| !*open).unwrap());
+        match answers_well.load(Ordering::SeqCst) {
+            true => ok("done"),
+            false => answer(500, &[], "no"),
+        }
+    });
+    let attache = with_tools(&service);
+    attache.configure("[transport]\nrest-seconds = 2\n[traffic]\ncaller-per-second = 100000\ncaller-burst = 100000\nconnection-per-second = 100000\nconnection-burst = 100000\n");
+    let running = start(attache, &[]);
+    let key = running.key("app", &["--allow", "write"]);
+    let look = || running.call(&key, "look", &[], &input(&service, "GET")).json();
+    let failing = |count| (0..count).for_each(|_| assert_eq!(look()["status"], 500));
+    failing(5);
+    let spared = look();
+    assert_eq!((&spared["error"], asked(&service)), (&json!("unreachable"), 5), "{spared}");
+    // It is no better, and rests again.
+    soon("it was never asked again", || look()["status"] == 500);
+    assert_eq!(asked(&service), 6);
+    assert_eq!((look()["error"].as_str(), asked(&service)), (Some("unreachable"), 6));
+    // While one finds out, the others do not ask.
+    well.store(true, Ordering::SeqCst);
+    let open = |is_open: bool| {
+        *gate.0.lock().unwrap() = is_open;
+        gate.1.notify_all();
+    };
+    open(false);
+    thread::scope(|scope| {
+        let probes: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| soon("nobody found out", || look()["status"] == 200))).collect();
+        soon("nobody finds out", || asked(&service) == 7);
+        assert_eq!((look()["error"].as_str(), asked(&service)), (Some("unreachable"), 7));
+        open(true);
+        probes.into_iter().for_each(|probe| probe.join().unwrap());
+    });
+    for _ in 0..5 {
+        assert_eq!(look()["status"], 200);
+    }
+    let metrics = running.metrics();
+    let spared = metrics.lines().find_map(|line| line.strip_prefix("attache_spared_requests_total "));
+    assert!(spared.is_some_and(|count| count.parse::<u32>().unwrap() >= 3), "{metrics}");
 }
 
 #[test]

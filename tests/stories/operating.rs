@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    os::unix::fs::PermissionsExt,
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
     process::{Child, Stdio},
     thread,
@@ -117,6 +117,15 @@ impl Running {
     #[track_caller]
     pub(crate) fn key(&self, name: &str, more: &[&str]) -> String {
         self.attache.run(&[&["caller", "create", name], more].concat()).done().trim().to_owned()
+    }
+
+    /// The operator's numbers, with their head.
+    pub(crate) fn metrics(&self) -> String {
+        let mut socket = UnixStream::connect(self.attache.data().join("attache.sock")).unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut seen = String::new();
+        socket.read_to_string(&mut seen).unwrap();
+        seen
     }
 
     pub(crate) fn asked(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {

@@ -21,6 +21,10 @@ pub const IDLE: Duration = Duration::from_secs(30);
 /// The whole exchange: 5 minutes. Enough to move [`BODY`] both ways at 1 Mbit/s.
 pub const TOTAL: Duration = Duration::from_secs(300);
 
+/// How long a service that fails again and again is left alone: 10 s. One that comes back is seen soon, and one that does not costs
+/// one request in that time.
+pub const REST: Duration = Duration::from_secs(10);
+
 /// Header fields of an answer: 100, which is what the HTTP/1.1 parser holds without allocating. Services send 10 to 40.
 pub const HEADER_COUNT: usize = 100;
 
@@ -44,6 +48,8 @@ pub struct Limits {
     pub idle: Duration,
     /// The whole exchange; [`TOTAL`].
     pub total: Duration,
+    /// Without requests to a service that fails again and again; [`REST`].
+    pub rest: Duration,
     /// Header fields of the answer; [`HEADER_COUNT`].
     pub header_count: usize,
     /// Bytes of the answer's header fields; [`HEADER_BYTES`].
@@ -62,6 +68,7 @@ impl Default for Limits {
             first_byte: FIRST_BYTE,
             idle: IDLE,
             total: TOTAL,
+            rest: REST,
             header_count: HEADER_COUNT,
             header_bytes: HEADER_BYTES,
             body_on_wire: BODY,

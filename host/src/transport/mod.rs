@@ -43,7 +43,13 @@ mod spare;
 mod tls;
 mod upload;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::time::Instant;
 
@@ -73,19 +79,32 @@ pub struct Transport {
     tls: Tls,
     pools: Pools,
     room: Option<Room>,
+    /// How many requests did not leave, since their service rests.
+    spared: AtomicU64,
 }
 
 impl Transport {
     /// A transport that asks this resolver for addresses, and trusts the machine's certificate authorities and those in
     /// the PEM file `extra_authorities`. The file is read with the first https request.
     pub fn new(resolver: Arc<dyn Resolver>, extra_authorities: Option<PathBuf>) -> Self {
-        Self { resolver, tls: Tls::new(extra_authorities), pools: Pools::default(), room: None }
+        Self {
+            resolver,
+            tls: Tls::new(extra_authorities),
+            pools: Pools::default(),
+            room: None,
+            spared: AtomicU64::new(0),
+        }
     }
 
     /// With room for so many large answers at a time. Whoever waits for a place does so within the time of the whole exchange.
     #[must_use]
     pub fn with_room(self, room: Room) -> Self {
         Self { room: Some(room), ..self }
+    }
+
+    /// How many requests did not leave since their service had failed again and again.
+    pub fn spared(&self) -> u64 {
+        self.spared.load(Ordering::Relaxed)
     }
 
     /// Sends a request once and reads its whole answer, over the connections of `pool`.
@@ -134,7 +153,10 @@ impl Transport {
         let pooled =
             self.pooled(pool, &origin, Policy::of(&origin, allowed)?, request.identity.as_ref(), limits).await?;
         if sparing {
-            pooled.standing.spare.judge().map_err(|wait| Fault::Spared { origin: origin.clone(), wait })?;
+            pooled.standing.spare.judge(limits.rest).map_err(|wait| {
+                self.spared.fetch_add(1, Ordering::Relaxed);
+                Fault::Spared { origin: origin.clone(), wait }
+            })?;
         }
         let exchange = Exchange { origin: &origin, limits, began, room: self.room.as_ref() };
         let outcome = tokio::select! {
@@ -146,7 +168,7 @@ impl Transport {
             outcome = exchange.run(&pooled, request) => outcome,
         };
         if let (true, Some(well)) = (sparing, did_well(&outcome)) {
-            pooled.standing.spare.note(well);
+            pooled.standing.spare.note(well, limits.rest);
         }
         if let Err(fault) = &outcome {
             tracing::debug!(%origin, %fault, "no answer");

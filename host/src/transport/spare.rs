@@ -14,9 +14,6 @@ use std::{
 
 /// Failures in a row: more than a restart behind a load balancer shows to one caller.
 pub(super) const FAILURES: u32 = 5;
-/// How long nobody asks: a service that comes back is seen soon, and one that does not costs one request in that time.
-const REST: Duration = Duration::from_secs(10);
-
 /// How a service did of late.
 #[derive(Debug, Default)]
 pub(super) struct Spare {
@@ -27,12 +24,12 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// Whether it may be asked; if not, how long to wait.
-    pub(super) fn judge(&self) -> Result<(), Duration> {
-        self.judge_at(now())
+    /// Whether it may be asked; if not, how long to wait. One who may asks alone for as long as the `rest`.
+    pub(super) fn judge(&self, rest: Duration) -> Result<(), Duration> {
+        self.judge_at(now(), rest)
     }
 
-    fn judge_at(&self, now: u64) -> Result<(), Duration> {
+    fn judge_at(&self, now: u64, rest: Duration) -> Result<(), Duration> {
         if self.failures.load(Ordering::Relaxed) < FAILURES {
             return Ok(());
         }
@@ -41,25 +38,25 @@ impl Spare {
             return Err(Duration::from_millis(until - now));
         }
         // One finds out whether it is better; should it be given up in the middle, another does after the same time.
-        let next = now + millis(REST);
+        let next = now + millis(rest);
         match self.until.compare_exchange(until, next, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
-            Err(_) => Err(REST),
+            Err(_) => Err(rest),
         }
     }
 
-    /// Notes how it did.
-    pub(super) fn note(&self, well: bool) {
+    /// Notes how it did; after a failure it rests so long.
+    pub(super) fn note(&self, well: bool, rest: Duration) {
         if !well {
-            self.failed_at(now());
+            self.failed_at(now(), rest);
         } else if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
     }
 
-    fn failed_at(&self, now: u64) {
+    fn failed_at(&self, now: u64, rest: Duration) {
         // Before the number: whoever finds it large enough finds until when, too.
-        self.until.store(now + millis(REST), Ordering::Release);
+        self.until.store(now + millis(rest), Ordering::Release);
         self.failures.fetch_add(1, Ordering::Release);
     }
 }
@@ -75,26 +72,26 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::limits::REST, *};
 
     #[test]
     fn after_failures_in_a_row_one_finds_out_whether_it_is_better() {
         let spare = Spare::default();
         for _ in 1..FAILURES {
-            spare.failed_at(0);
+            spare.failed_at(0, REST);
         }
-        spare.judge_at(0).unwrap();
-        spare.failed_at(0);
-        assert_eq!(spare.judge_at(1), Err(REST - Duration::from_millis(1)));
-        spare.judge_at(millis(REST)).unwrap();
-        assert!(spare.judge_at(millis(REST)).is_err(), "one is enough");
+        spare.judge_at(0, REST).unwrap();
+        spare.failed_at(0, REST);
+        assert_eq!(spare.judge_at(1, REST), Err(REST - Duration::from_millis(1)));
+        spare.judge_at(millis(REST), REST).unwrap();
+        assert!(spare.judge_at(millis(REST), REST).is_err(), "one is enough");
         // It is no better.
-        spare.failed_at(millis(REST) + 5);
-        assert!(spare.judge_at(2 * millis(REST)).is_err());
-        spare.judge_at(2 * millis(REST) + 5).unwrap();
-        spare.note(true);
-        spare.judge_at(2 * millis(REST) + 6).unwrap();
-        spare.judge_at(2 * millis(REST) + 6).unwrap();
+        spare.failed_at(millis(REST) + 5, REST);
+        assert!(spare.judge_at(2 * millis(REST), REST).is_err());
+        spare.judge_at(2 * millis(REST) + 5, REST).unwrap();
+        spare.note(true, REST);
+        spare.judge_at(2 * millis(REST) + 6, REST).unwrap();
+        spare.judge_at(2 * millis(REST) + 6, REST).unwrap();
     }
 
     #[test]
@@ -102,10 +99,10 @@ mod tests {
         let spare = Spare::default();
         for _ in 0..3 * FAILURES {
             for _ in 1..FAILURES {
-                spare.note(false);
+                spare.note(false, REST);
             }
-            spare.note(true);
+            spare.note(true, REST);
         }
-        spare.judge().unwrap();
+        spare.judge(REST).unwrap();
     }
 }

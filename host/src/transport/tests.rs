@@ -152,6 +152,7 @@ fn quick() -> Limits {
         header_bytes: 8 << 10,
         body_on_wire: 64 << 10,
         body_decoded: 128 << 10,
+        ..Limits::default()
     }
 }
 
