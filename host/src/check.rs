@@ -68,7 +68,7 @@ impl Host {
         };
         looking.files(self.data_dir());
         // A key file lies elsewhere, and is written there.
-        if let KeySource::File(path) = self.settings.key_source()? {
+        if let KeySource::File(path) = self.key_source()? {
             looking.unfinished(path.parent().unwrap_or(&path));
         }
         Ok(Checked { records: places.len(), audit_lines, findings: looking.findings })

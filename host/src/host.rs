@@ -31,7 +31,7 @@ use crate::{
     outbox::{EventType, Outbox, Reason},
     runtime::{Component, Library, Resting, Runtime},
     settings::Settings,
-    store::{AtHand, Changes, KeySource, Place, Rotated, Vault},
+    store::{AtHand, Changes, KeySource, NewKey, Place, Rotated, Vault},
     survey::Surveys,
     sync::lock,
     traffic::Traffic,
@@ -146,8 +146,10 @@ pub struct Host {
     /// Where providers send people back to this host, where others than this machine's browsers find it.
     pub(crate) people_return: OnceLock<Url>,
     pub(crate) relay: Arc<Relay>,
+    /// Where the key comes from, since it was rotated.
+    moved_to: Mutex<Option<KeySource>>,
     runtime: OnceLock<Arc<Runtime>>,
-    transport: OnceLock<Arc<Transport>>,
+    pub(crate) transport: OnceLock<Arc<Transport>>,
 }
 
 impl Host {
@@ -181,6 +183,7 @@ impl Host {
             metrics: Metrics::default(),
             surveys: Surveys::default(),
             relay: Arc::default(),
+            moved_to: Mutex::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             people_return: OnceLock::new(),
             runtime: OnceLock::new(),
@@ -263,21 +266,25 @@ impl Host {
         }
     }
 
-    /// Seals everything anew under another key, and closes the data directory.
+    /// Seals everything anew under another key, and goes on with that.
     ///
     /// # Errors
-    /// `usage` where the new key cannot be written or is the old one; those of the store.
-    pub fn rotate_key(self, to: Option<&KeySource>, caller: &str) -> Result<Rotated> {
-        let from = self.settings.key_source()?;
-        let data_dir = self.settings.data_dir.value.clone();
-        self.audit.write(&Event::key_rotation(from.kind(), to.unwrap_or(&from).kind(), caller))?;
+    /// `usage` where the new key cannot be written or is the old one; `denied` while a backup is made; those of the store.
+    pub fn rotate_key(&self, to: &NewKey, caller: &str) -> Result<Rotated> {
+        let from = self.key_source()?;
+        self.audit.write(&Event::key_rotation(from.kind(), to.source(&from).kind(), caller))?;
         self.close()?;
-        let Self { vault, outbox, .. } = self;
-        drop(outbox);
-        let vault = Arc::into_inner(vault).ok_or_else(|| {
-            Kind::Denied.error("Calls are running, which use the store.").hint("Rotate the key when they have ended.")
-        })?;
-        vault.rotate(&data_dir, &from, to)
+        let rotated = self.vault.rotate(&self.settings.data_dir.value, &from, to)?;
+        *lock(&self.moved_to) = Some(to.source(&from).clone());
+        Ok(rotated)
+    }
+
+    /// Where the key comes from now.
+    pub(crate) fn key_source(&self) -> Result<KeySource> {
+        match &*lock(&self.moved_to) {
+            Some(source) => Ok(source.clone()),
+            None => self.settings.key_source(),
+        }
     }
 
     /// The engine; made when something first needs it.

@@ -5,7 +5,7 @@ use std::fs;
 use attache_tests::{Attache, service::Service};
 use serde_json::json;
 
-use crate::{KEY, connected};
+use crate::{KEY, connected, serving};
 
 fn works(attache: &Attache, service: &Service) {
     let seen = attache.call("echo", "send", &json!({ "url": format!("{}/x", service.base()) }));
@@ -62,6 +62,36 @@ fn a_key_moves_to_a_file_a_variable_and_a_command() {
     attache.run(&["key", "rotate", "--to", &command]).done();
     attache.set("ATTACHE_KEY", &command);
     works(&attache, &service);
+}
+
+#[test]
+fn a_host_that_runs_goes_on_under_another_key() {
+    let service = Service::plain();
+    let mut attache = connected(&service);
+    let (before, old) = (fingerprint(&attache), fs::read(attache.key_file()).unwrap());
+    let (host, _) = serving::serve(&attache, &[]);
+    works(&attache, &service);
+    let said = attache.run(&["key", "rotate", "--output", "json"]).json();
+    assert_ne!(fingerprint(&attache), before);
+    assert_eq!(fs::read(said["kept"].as_str().unwrap()).unwrap(), old);
+    works(&attache, &service);
+    // What is written now is sealed under that.
+    attache.run(&["environment", "create", "later"]).done();
+    // One that the host does not read where it is, but is told.
+    let key = attache.run(&["key", "generate"]).done();
+    attache.set("STORE_KEY", key.trim());
+    let moved = attache.run(&["key", "rotate", "--to", "env:STORE_KEY"]).done();
+    assert!(moved.contains("see to it before that is started again"), "{moved}");
+    works(&attache, &service);
+    attache.run(&["key", "rotate"]).refused(2, "which Attaché cannot write");
+    attache.run(&["key", "rotate", "--to", "env:STORE_KEY"]).refused(2, "it is the same key");
+    attache.run(&["store", "check"]).done();
+    drop(host);
+    attache.run(&["connection", "list"]).refused(8, "does not open the store");
+    attache.set("ATTACHE_KEY", "env:STORE_KEY");
+    works(&attache, &service);
+    assert!(attache.run(&["environment", "list"]).done().contains("later"));
+    attache.run(&["audit", "verify"]).done();
 }
 
 #[test]

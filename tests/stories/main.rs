@@ -91,6 +91,7 @@ mod token_answers;
 mod token_certificate;
 mod traces;
 mod traffic;
+mod verbs;
 mod visiting;
 mod waiting;
 mod watching;

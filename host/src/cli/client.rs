@@ -30,9 +30,10 @@ use crate::{
         backup::{Asked, Part},
         control::{CALLER, socket},
         mcp::stdio::{PROTOCOL, Wanted},
+        rotation,
     },
     settings::Settings,
-    store::unwritten,
+    store::{NewKey, Rotated, unwritten},
     transport::no_client,
 };
 
@@ -161,6 +162,20 @@ impl Client {
         Err(Kind::StoreUnavailable
             .error("The host ended while it made the backup, which is therefore none.")
             .hint("Make it again."))
+    }
+
+    /// Has everything sealed anew under another key.
+    pub(super) async fn rotate_key(&self, to: &NewKey) -> Result<Rotated> {
+        match &self.way {
+            Way::Here { settings, .. } => {
+                let host = Host::open(settings)?;
+                let rotated = host.rotate_key(to, &self.caller);
+                let closed = host.close();
+                rotated.and_then(|rotated| closed.map(|()| rotated))
+            }
+            Way::Socket(_) => self.post(&["key", "rotate"], &rotation::Asked::of(to)).await,
+            Way::Server { .. } => Err(Kind::Internal.error("A key is rotated at the socket only.")),
+        }
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {

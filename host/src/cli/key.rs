@@ -4,9 +4,8 @@ use serde_json::json;
 
 use super::{Answer, Context};
 use crate::{
-    error::{Kind, Result},
-    host::Host,
-    store::{KeySource, Rotated},
+    error::Result,
+    store::{KeySource, NewKey, Rotated},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -31,7 +30,8 @@ Examples:
   attache key rotate --to file:/secure/attache.key       (moves to another key file)
   attache key rotate --to 'command:pass show attache'    (moves to a password manager)
 
-Nothing of what the old key opens is left in the data directory. Older backups still need the old key.";
+Nothing of what the old key opens is left in the data directory. Older backups still need the old key. A host that runs goes on:
+what it writes waits until all is sealed anew. Where the key moved, start it with the new one from then on.";
 
 impl Key {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
@@ -50,13 +50,14 @@ impl Key {
             }
             Key::Rotate { to } => {
                 let to = to.map(|to| to.parse::<KeySource>()).transpose()?.map(absolute);
-                if !context.client()?.is_here() {
-                    return Err(Kind::Denied
-                        .error("A host runs on this data directory, and everything of it is sealed anew by a rotation.")
-                        .hint("Stop the host, rotate the key, and start it again with the new one."));
-                }
-                let rotated = Host::open(&context.settings)?.rotate_key(to.as_ref(), &context.caller)?;
-                Ok(told(&rotated, to.is_some()))
+                let client = context.client()?;
+                let moved = to.is_some();
+                let new = match to {
+                    Some(source) => NewKey::from(source, &context.settings.data_dir.value)?,
+                    None => NewKey::Made,
+                };
+                let rotated = client.rotate_key(&new).await?;
+                Ok(told(&rotated, moved, !client.is_here()))
             }
         }
     }
@@ -70,11 +71,14 @@ fn absolute(source: KeySource) -> KeySource {
     }
 }
 
-fn told(rotated: &Rotated, moved: bool) -> Answer {
+fn told(rotated: &Rotated, moved: bool, runs: bool) -> Answer {
     let Rotated { records, source, kept } = rotated;
     let mut text = format!("{records} records are sealed under the new key, from {source}.");
     if moved {
         text += &format!("\nFrom now on it is needed: `--key {source}`, ATTACHE_KEY, or `key` in attache.toml.");
+        if runs {
+            text += " The host that runs has it; see to it before that is started again.";
+        }
     }
     if let Some(kept) = kept {
         text += &format!(
@@ -83,5 +87,5 @@ fn told(rotated: &Rotated, moved: bool) -> Answer {
         );
     }
     let kept = kept.as_ref().map(|kept| kept.display().to_string());
-    Answer::new(json!({ "records": records, "source": source.to_string(), "kept": kept }), text)
+    Answer::new(json!({ "records": records, "source": source, "kept": kept }), text)
 }

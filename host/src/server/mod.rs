@@ -1,6 +1,6 @@
 //! What listens: the Consent Server, whose pages a person sees who connects an account; the HTTP API, for whoever has a caller
 //! key; MCP, for agents; the console, for the operator's browser; and a socket in the data directory, for those who may do
-//! whatever the operator may, backups too.
+//! whatever the operator may, backups and another key for the store too.
 //!
 //! It may call [`crate::Host`] and what `connect` offers, and decides nothing itself about what is allowed. What must never
 //! happen here: a link made from what a request says of itself (its Host header); a page that shows text of a connector, a
@@ -20,6 +20,7 @@ mod metrics;
 mod page;
 mod prompt;
 mod remote;
+pub mod rotation;
 mod serve;
 mod tls;
 mod way_back;

@@ -31,7 +31,7 @@ use super::{
     mcp::{Door, stdio},
     metrics,
     prompt::Prompt,
-    remote,
+    remote, rotation,
     tls::{Shown, TlsListener},
     way_back,
 };
@@ -119,7 +119,10 @@ pub async fn serve(
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let by_operator = routes.merge(console.link_routes()).merge(metrics::routes(host.clone()));
-    let by_operator = by_operator.merge(stdio::routes(&mcp)).merge(backup::routes(host.clone()));
+    let by_operator = by_operator
+        .merge(stdio::routes(&mcp))
+        .merge(backup::routes(host.clone()))
+        .merge(rotation::routes(host.clone()));
     let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
     let public = match &shown {
         Some(shown) => {

@@ -107,8 +107,9 @@ impl Vault {
         random(&mut *key)?;
         let (opens_with, wrapping_key) = match passphrase {
             None => {
-                let (store, key_check) = (self.sealer().store(), self.sealer().key_check());
-                let wrapping_key = Zeroizing::new(*self.sealer().key_encryption_key());
+                let sealer = &self.kept().sealer;
+                let (store, key_check) = (sealer.store(), sealer.key_check());
+                let wrapping_key = Zeroizing::new(*sealer.key_encryption_key());
                 (Wrapping::Key { store, key_check }, wrapping_key)
             }
             Some(passphrase) => {

@@ -30,7 +30,7 @@ const MAX_TEXT: u64 = 4096;
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
 /// The 256-bit key that a store is opened with.
-pub(super) struct Key(Zeroizing<[u8; Key::LENGTH]>);
+pub struct Key(Zeroizing<[u8; Key::LENGTH]>);
 
 impl Key {
     pub(super) const LENGTH: usize = 32;
@@ -43,6 +43,11 @@ impl Key {
 
     pub(super) fn expose(&self) -> &[u8; Self::LENGTH] {
         &self.0
+    }
+
+    /// As 64 hexadecimal digits.
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(self.expose()))
     }
 
     /// Reads 64 hexadecimal digits, or 32 bytes in base64 (either alphabet, padded or not).
@@ -180,10 +185,10 @@ impl KeySource {
     /// # Errors
     /// `internal` where the system has no random numbers.
     pub fn generate() -> Result<Zeroizing<String>> {
-        Ok(Zeroizing::new(hex::encode(Key::generate()?.expose())))
+        Ok(Key::generate()?.text())
     }
 
-    fn parse_key(&self, text: &[u8]) -> Result<Key> {
+    pub(super) fn parse_key(&self, text: &[u8]) -> Result<Key> {
         Key::parse(text).ok_or_else(|| {
             Kind::WrongKey
                 .error(format!("What {} holds is not a key.", self.described()))

@@ -50,10 +50,12 @@ pub(crate) use key::refuse_shared;
 pub(crate) use master::Master;
 pub use place::Place;
 pub(crate) use restoring::{Restoring, refuse_used};
-pub use rotate::Rotated;
+pub use rotate::{NewKey, Rotated};
 pub use sled_store::SledStore;
 pub use vault::{Changes, Vault};
 pub(crate) use vault::{PROBE, Plain, plain, read};
+
+use std::sync::Arc;
 
 use crate::error::{Kind, Result};
 
@@ -93,7 +95,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// As [`Store::list`].
-    fn moment(&self) -> Result<Box<dyn Iterator<Item = Result<Records>> + '_>>;
+    fn moment(self: Arc<Self>) -> Result<Box<dyn Iterator<Item = Result<Records>>>>;
 
     /// Writes the whole batch or nothing of it. When this returns, it is on disk for good.
     ///

@@ -68,16 +68,16 @@ impl Past {
 }
 
 /// Gives the records of a moment, some at a time.
-pub(super) struct Moment<'a> {
-    store: &'a SledStore,
+pub(super) struct Moment {
+    store: Arc<SledStore>,
     past: Arc<Mutex<Past>>,
     /// Pieces of a record of which there may be more.
     rest: BTreeMap<Vec<u8>, IVec>,
     over: bool,
 }
 
-impl<'a> Moment<'a> {
-    pub(super) fn new(store: &'a SledStore, past: Arc<Mutex<Past>>) -> Self {
+impl Moment {
+    pub(super) fn new(store: Arc<SledStore>, past: Arc<Mutex<Past>>) -> Self {
         Self { store, past, rest: BTreeMap::new(), over: false }
     }
 
@@ -95,7 +95,7 @@ impl<'a> Moment<'a> {
     }
 }
 
-impl Iterator for Moment<'_> {
+impl Iterator for Moment {
     type Item = Result<Records>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -10,78 +10,157 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::{
     Batch, KeySource, SledStore, Store, Vault,
     dir::{self, DataDir},
     fault, header,
     key::{self, Key},
+    seal::Sealer,
     vault,
 };
-use crate::error::{Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    secret::Secret,
+};
 
 /// Records that are written at a time: each batch is synced, and held in memory.
 const BATCH: usize = 500;
 
-/// What a rotation did.
+/// The key that a store is to be sealed under from now on.
 #[derive(Debug)]
+pub enum NewKey {
+    /// One that is made, and takes the place of the one in the key file.
+    Made,
+    /// One that is kept elsewhere.
+    Of(KeySource, Key),
+}
+
+impl NewKey {
+    /// What that source holds. A key file that is not there is made.
+    ///
+    /// # Errors
+    /// `usage` where it holds another each time; `store-unavailable` where it holds none, or lies inside the data directory;
+    /// `wrong-key` for what is none.
+    pub fn from(source: KeySource, data_dir: &Path) -> Result<Self> {
+        source.check_outside(data_dir)?;
+        let key = source.load_or_create()?;
+        // A command that prints another key each time would lock the store for good.
+        if key.expose() != source.load()?.expose() {
+            return Err(Kind::Usage.error(format!("What {} holds is not the same twice.", source.described())));
+        }
+        Ok(Self::Of(source, key))
+    }
+
+    /// The same, which another process has read.
+    ///
+    /// # Errors
+    /// `usage` for a source that is none, `wrong-key` for a key.
+    pub(crate) fn told(source: &str, key: &Secret) -> Result<Self> {
+        let source: KeySource = source.parse()?;
+        let key = source.parse_key(key.expose())?;
+        Ok(Self::Of(source, key))
+    }
+
+    /// Its source and the key, for another process; none for one that is made.
+    pub(crate) fn tell(&self) -> Option<(String, Zeroizing<String>)> {
+        match self {
+            Self::Made => None,
+            Self::Of(source, key) => Some((source.to_string(), key.text())),
+        }
+    }
+
+    /// Where it comes from, where the one of now comes from there.
+    pub(crate) fn source<'a>(&'a self, from: &'a KeySource) -> &'a KeySource {
+        match self {
+            Self::Made => from,
+            Self::Of(source, _) => source,
+        }
+    }
+}
+
+/// What a rotation did.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Rotated {
     /// How many records were sealed anew.
     pub records: usize,
     /// Where the key comes from now.
-    pub source: KeySource,
+    pub source: String,
     /// Where the key file that was replaced is kept: older backups of the store, and other data directories that were made
     /// with it, open with nothing else.
     pub kept: Option<PathBuf>,
 }
 
 impl Vault {
-    /// Seals everything anew under another key, and closes the store. Without `to`, the key file gets a new key; with it,
-    /// the key comes from there from now on, and a key file that is not there is made.
+    /// Seals everything anew under another key. The vault stays open: whoever reads is served as before, whoever commits waits
+    /// until it is done.
     ///
     /// # Errors
-    /// `usage` where the new key cannot be written or is the old one; those of opening and of writing a store. Whatever
-    /// happens, and whenever the process ends, the store opens again: with the old key, or with the new one.
-    pub fn rotate(self, data_dir: &Path, from: &KeySource, to: Option<&KeySource>) -> Result<Rotated> {
+    /// `usage` where the new key cannot be written or is the old one; `denied` while a backup is made, which reads the old
+    /// store; those of opening and of writing a store. Whatever happens, and whenever the process ends, the store opens again:
+    /// with the old key, or with the new one.
+    pub fn rotate(&self, data_dir: &Path, from: &KeySource, to: &NewKey) -> Result<Rotated> {
         let dir = DataDir::prepare(data_dir)?;
         let id = Uuid::new_v4();
-        let (new, replaces) = new_key(dir.path(), from, to)?;
-        let records = self.write_anew(&dir, &new, id)?;
-        if let Some(path) = replaces {
-            // After the header with its id: whoever finds that unfinished knows whose key this is.
-            key::create_file(&waiting(path, id), &new)?;
-        }
-        let (new_store, store) = (dir.new_store(), dir.store());
-        // sled lets go of its files before they get another name.
-        let lock = self.into_lock();
-        renameat_with(CWD, &new_store, CWD, &store, RenameFlags::EXCHANGE)
-            .map_err(|error| fault::io(&store, &error.into()))?;
-        dir::sync(dir.path())?;
+        let made;
+        let (new, replaces) = match (from, to) {
+            (KeySource::File(path), NewKey::Made) => {
+                made = Key::generate()?;
+                (&made, Some(path.as_path()))
+            }
+            (_, NewKey::Made) => return Err(cannot_be_written(from)),
+            (_, NewKey::Of(..)) if self.is_opened_by(&dir, to)? => return Err(same_key(from, to)),
+            (_, NewKey::Of(_, new)) => (new, None),
+        };
+        let _alone = self.alone();
+        let written = self.write_anew(&dir, new, id).and_then(|written| {
+            if let Some(path) = replaces {
+                // After the header with its id: whoever finds that unfinished knows whose key this is.
+                key::create_file(&waiting(path, id), new)?;
+            }
+            self.exchange_stores(&dir, written.sealer)?;
+            Ok(written.records)
+        });
+        // Nothing was sealed with that, and nobody opens it.
+        let records = written.inspect_err(|_| drop(forget_unfinished(&dir.new_store(), from)))?;
         let kept = replaces.map(|path| replace_key_file(path, id)).transpose()?;
-        vault::remove_unfinished(&new_store)?;
+        vault::remove_unfinished(&dir.new_store())?;
         dir::sync(dir.path())?;
-        drop(lock);
-        Ok(Rotated { records, source: to.unwrap_or(from).clone(), kept })
+        Ok(Rotated { records, source: to.source(from).to_string(), kept })
     }
 
-    /// Writes a store with the same records, beside the one that is there. Gives how many records there are.
-    fn write_anew(&self, dir: &DataDir, key: &Key, id: Uuid) -> Result<usize> {
+    /// Whether it is the key of this store.
+    fn is_opened_by(&self, dir: &DataDir, key: &NewKey) -> Result<bool> {
+        let NewKey::Of(source, key) = key else { return Ok(false) };
+        match header::open(&dir.store(), key, source) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == Kind::WrongKey => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a store with the same records, beside the one that is there.
+    fn write_anew(&self, dir: &DataDir, key: &Key, id: Uuid) -> Result<Written> {
         let place = dir.new_store();
         dir::create_private(&place)?;
         let sealer = header::create_with(&place, key, id, self.master())?;
         SledStore::create(&place)?;
         let store = SledStore::open(&place)?;
-        let records = self.sealed_records()?;
+        let kept = self.kept();
+        let records = kept.store()?.all()?;
         for some in records.chunks(BATCH) {
             let mut batch = Batch::default();
             for (place, sealed) in some {
                 let sealed: Result<Vec<u8>> =
-                    self.open_sealed(place, sealed).and_then(|value| sealer.seal(place, &value));
+                    kept.sealer.open(place, sealed).and_then(|value| sealer.seal(place, &value));
                 batch.put(place.clone(), sealed?);
             }
             store.commit(batch)?;
@@ -90,35 +169,49 @@ impl Vault {
         if there != records.len() {
             return Err(Kind::Internal.error(format!("{there} of {} records were written anew.", records.len())));
         }
-        Ok(there)
+        Ok(Written { records: there, sealer })
+    }
+
+    /// Puts the new store in the old one's place, and opens it.
+    fn exchange_stores(&self, dir: &DataDir, sealer: Sealer) -> Result<()> {
+        let (new_store, store) = (dir.new_store(), dir.store());
+        let mut kept = self.exchange();
+        let read_by_others = kept.store.as_ref().is_some_and(|store| Arc::strong_count(store) > 1);
+        if read_by_others {
+            return Err(Kind::Denied
+                .error("A backup is being made, which reads the store as the old key sealed it.")
+                .hint("Rotate the key when it is there."));
+        }
+        // sled lets go of its files before they get another name.
+        kept.store = None;
+        let exchanged = renameat_with(CWD, &new_store, CWD, &store, RenameFlags::EXCHANGE)
+            .map_err(|error| fault::io(&store, &error.into()));
+        if exchanged.is_ok() {
+            kept.sealer = sealer;
+        }
+        kept.store = Some(Arc::new(SledStore::open(&store)?));
+        exchanged.and_then(|()| dir::sync(dir.path()))
     }
 }
 
-/// The new key, and the key file that is to be replaced with it; without one, it is where it will be looked for.
-fn new_key<'a>(data_dir: &Path, from: &'a KeySource, to: Option<&KeySource>) -> Result<(Key, Option<&'a Path>)> {
-    match (from, to) {
-        (KeySource::File(path), None) => Ok((Key::generate()?, Some(path))),
-        (_, None) => Err(Kind::Usage
-            .error(format!("The key comes from {}, which Attaché cannot write.", from.described()))
-            .hint("Put a new key elsewhere (`attache key generate` prints one) and name it: `--to env:NAME`.")),
-        (_, Some(to)) => {
-            to.check_outside(data_dir)?;
-            let new = to.load_or_create()?;
-            // A command that prints another key each time would lock the store for good.
-            let again = to.load()?;
-            if new.expose() != again.expose() {
-                return Err(Kind::Usage.error(format!("What {} holds is not the same twice.", to.described())));
-            }
-            if from.load()?.expose() == new.expose() {
-                return match from == to {
-                    true => Err(Kind::Usage.error("That is where the key comes from already, and it is the same key.")),
-                    false => Err(Kind::Usage
-                        .error("That is the key which the store has already.")
-                        .hint("`attache key generate` prints a new one.")),
-                };
-            }
-            Ok((new, None))
-        }
+/// A store that was written anew.
+struct Written {
+    records: usize,
+    sealer: Sealer,
+}
+
+fn cannot_be_written(from: &KeySource) -> Error {
+    Kind::Usage
+        .error(format!("The key comes from {}, which Attaché cannot write.", from.described()))
+        .hint("Put a new key elsewhere (`attache key generate` prints one) and name it: `--to env:NAME`.")
+}
+
+fn same_key(from: &KeySource, to: &NewKey) -> Error {
+    match to.source(from) == from {
+        true => Kind::Usage.error("That is where the key comes from already, and it is the same key."),
+        false => Kind::Usage
+            .error("That is the key which the store has already.")
+            .hint("`attache key generate` prints a new one."),
     }
 }
 
@@ -196,7 +289,10 @@ pub(super) fn finish(store: &Path, source: &KeySource) -> Result<Option<Key>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
 
     use super::*;
 
@@ -218,7 +314,7 @@ mod tests {
     }
 
     fn rotated(data: &Path, key: &Path) -> Rotated {
-        open(data, key).unwrap().rotate(data, &KeySource::File(key.to_owned()), None).unwrap()
+        open(data, key).unwrap().rotate(data, &KeySource::File(key.to_owned()), &NewKey::Made).unwrap()
     }
 
     #[test]
@@ -275,7 +371,7 @@ mod tests {
     fn nothing_of_what_the_old_key_opens_is_left() {
         let (_home, data, key) = made();
         let before = fs::read(data.join("store/header")).unwrap();
-        let sealed = open(&data, &key).unwrap().sealed_records().unwrap().remove(0).1;
+        let sealed = open(&data, &key).unwrap().kept().store().unwrap().all().unwrap().remove(0).1;
         rotated(&data, &key);
         fn files(directory: &Path) -> Vec<Vec<u8>> {
             let entries = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path());
@@ -286,5 +382,49 @@ mod tests {
             assert_ne!(content, before);
             assert!(!content.windows(wrapped.len()).any(|window| window == wrapped));
         }
+    }
+
+    #[test]
+    fn what_is_read_and_committed_meanwhile_is_what_it_was_and_is_there() {
+        let (_home, data, key) = made();
+        let (vault, source) = (open(&data, &key).unwrap(), KeySource::File(key.clone()));
+        let (over, mine) = (AtomicBool::new(false), |number: u32| super::super::Place::new(["b", &number.to_string()]));
+        let committed = std::thread::scope(|scope| {
+            let committing = scope.spawn(|| {
+                let mut number = 0;
+                while !over.load(Ordering::Relaxed) {
+                    vault.commit(super::super::Changes::new().put(&mine(number).unwrap(), &number).unwrap()).unwrap();
+                    assert_eq!(vault.get::<String>(&place()).unwrap().as_deref(), Some("what was kept"));
+                    number += 1;
+                }
+                number
+            });
+            for _ in 0..5 {
+                vault.rotate(&data, &source, &NewKey::Made).unwrap();
+            }
+            over.store(true, Ordering::Relaxed);
+            committing.join().unwrap()
+        });
+        drop(vault);
+        let vault = open(&data, &key).unwrap();
+        for number in 0..committed {
+            assert_eq!(vault.get::<u32>(&mine(number).unwrap()).unwrap(), Some(number));
+        }
+    }
+
+    #[test]
+    fn while_a_backup_is_read_the_key_stays() {
+        let (_home, data, key) = made();
+        let (vault, source) = (open(&data, &key).unwrap(), KeySource::File(key.clone()));
+        let before = fs::read(&key).unwrap();
+        let mut moment = vault.moment().unwrap();
+        let error = vault.rotate(&data, &source, &NewKey::Made).unwrap_err();
+        assert_eq!(error.kind(), Kind::Denied, "{error}");
+        assert_eq!(moment.next().unwrap().unwrap().len(), 1);
+        drop(moment);
+        assert!(!data.join("store.new").exists() && fs::read(&key).unwrap() == before);
+        assert_eq!(fs::read_dir(key.parent().unwrap()).unwrap().count(), 2, "no key waits for it");
+        vault.rotate(&data, &source, &NewKey::Made).unwrap();
+        assert_eq!(vault.get::<String>(&place()).unwrap().as_deref(), Some("what was kept"));
     }
 }

@@ -195,7 +195,7 @@ impl Store for SledStore {
         pieces::join(self.read(|db| db.range(FIRST..).collect::<sled::Result<Vec<_>>>())?)
     }
 
-    fn moment(&self) -> Result<Box<dyn Iterator<Item = Result<Records>> + '_>> {
+    fn moment(self: Arc<Self>) -> Result<Box<dyn Iterator<Item = Result<Records>>>> {
         let past = Arc::new(Mutex::new(Past::from(FIRST.to_vec())));
         // No commit is half done while it is read.
         self.read(|_| {

@@ -4,7 +4,7 @@ use std::{
     fmt, fs, io,
     path::Path,
     sync::{
-        Mutex,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,20 +29,38 @@ use crate::{
     sync,
 };
 
+/// What becomes another when the key does.
+pub(super) struct Kept {
+    /// None where the one that was written anew could not be opened.
+    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) sealer: Sealer,
+}
+
+impl Kept {
+    pub(super) fn store(&self) -> Result<&Arc<dyn Store>> {
+        self.store.as_ref().ok_or_else(|| {
+            Kind::StoreUnavailable
+                .error("The store could not be opened again after it was sealed anew.")
+                .hint("Stop the host and start it again.")
+        })
+    }
+}
+
 /// Where [`Vault::try_writing`] writes.
 pub(crate) const PROBE: [&str; 2] = ["host", "probe"];
 
 /// The open store of one data directory. Its methods block and may be called from any thread; dropping it gives the data
 /// directory to the next owner.
 pub struct Vault {
-    store: Box<dyn Store>,
-    sealer: Sealer,
+    kept: RwLock<Kept>,
     master: Master,
     revision: AtomicU64,
     /// Held by whoever takes a record, so that nobody else takes it too.
     taking: Mutex<()>,
+    /// Read while somebody commits; written while somebody alone may.
+    committing: RwLock<()>,
     /// Dropped last, so that the next owner finds the store closed.
-    lock: Lock,
+    _lock: Lock,
 }
 
 impl Vault {
@@ -84,7 +102,14 @@ impl Vault {
             opened => opened?,
         };
         let store = SledStore::open(&dir.store())?;
-        Ok(Self { store: Box::new(store), sealer, master, revision: AtomicU64::new(0), taking: Mutex::default(), lock })
+        Ok(Self {
+            kept: RwLock::new(Kept { store: Some(Arc::new(store)), sealer }),
+            master,
+            revision: AtomicU64::new(0),
+            taking: Mutex::default(),
+            committing: RwLock::default(),
+            _lock: lock,
+        })
     }
 
     /// The record at this place.
@@ -93,7 +118,8 @@ impl Vault {
     /// [`Kind::StoreDamaged`], naming the place, if it is not what was put there; [`Kind::StoreUnavailable`] if it cannot be
     /// read, or a newer Attaché wrote it.
     pub fn get<T: DeserializeOwned>(&self, place: &Place) -> Result<Option<T>> {
-        self.store.get(place)?.map(|sealed| self.unseal(place, &sealed)).transpose()
+        let kept = self.kept();
+        kept.store()?.get(place)?.map(|sealed| kept.unseal(place, &sealed)).transpose()
     }
 
     /// All records below this place, at any depth and in order, as they are at one moment.
@@ -101,8 +127,9 @@ impl Vault {
     /// # Errors
     /// As [`Vault::get`], for the first record that cannot be read. The others can still be read one by one.
     pub fn list<T: DeserializeOwned>(&self, below: &Place) -> Result<Vec<(Place, T)>> {
-        let records = self.store.list(below)?;
-        records.into_iter().map(|(place, sealed)| Ok((place.clone(), self.unseal(&place, &sealed)?))).collect()
+        let kept = self.kept();
+        let records = kept.store()?.list(below)?;
+        records.into_iter().map(|(place, sealed)| Ok((place.clone(), kept.unseal(&place, &sealed)?))).collect()
     }
 
     /// The first records below this place that come behind `after`, as [`Store::page`] has them.
@@ -110,8 +137,9 @@ impl Vault {
     /// # Errors
     /// As [`Vault::list`].
     pub fn page<T: DeserializeOwned>(&self, below: &Place, after: &str, most: usize) -> Result<Vec<T>> {
-        let records = self.store.page(below, after, most)?;
-        records.iter().map(|(place, sealed)| self.unseal(place, sealed)).collect()
+        let kept = self.kept();
+        let records = kept.store()?.page(below, after, most)?;
+        records.iter().map(|(place, sealed)| kept.unseal(place, sealed)).collect()
     }
 
     /// Where there are records, in order.
@@ -119,7 +147,7 @@ impl Vault {
     /// # Errors
     /// [`Kind::StoreDamaged`] or [`Kind::StoreUnavailable`] if they cannot be read.
     pub fn places(&self) -> Result<Vec<Place>> {
-        Ok(self.store.all()?.into_iter().map(|(place, _)| place).collect())
+        Ok(self.kept().store()?.all()?.into_iter().map(|(place, _)| place).collect())
     }
 
     /// The same, below a place, at any depth.
@@ -127,7 +155,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::places`].
     pub fn places_below(&self, below: &Place) -> Result<Vec<Place>> {
-        Ok(self.store.list(below)?.into_iter().map(|(place, _)| place).collect())
+        Ok(self.kept().store()?.list(below)?.into_iter().map(|(place, _)| place).collect())
     }
 
     /// Every record as it is now, some at a time, whatever is committed before the last of them was given.
@@ -135,11 +163,13 @@ impl Vault {
     /// # Errors
     /// As [`Vault::get`], here or for the first record that cannot be read.
     pub(crate) fn moment(&self) -> Result<impl Iterator<Item = Result<Vec<(Place, Plain)>>>> {
+        // While this is read, the store and its key are what they are.
+        let moment = self.kept().store()?.clone().moment()?;
         let unsealed = |(place, sealed): (Place, Vec<u8>)| {
-            let value = self.sealer.open(&place, &sealed)?;
+            let value = self.kept().sealer.open(&place, &sealed)?;
             Ok((place, value))
         };
-        Ok(self.store.moment()?.map(move |some| some?.into_iter().map(unsealed).collect()))
+        Ok(moment.map(move |some| some?.into_iter().map(unsealed).collect()))
     }
 
     /// Writes all of these changes or none. When this returns, they are on disk for good.
@@ -147,10 +177,27 @@ impl Vault {
     /// # Errors
     /// [`Kind::StoreUnavailable`] if they cannot be written.
     pub fn commit(&self, changes: Changes) -> Result<()> {
-        let committed = self.commit_aside(changes);
+        let _beside_others = self.beside_others();
+        self.write(changes)
+    }
+
+    /// The same with what comes of reading records, which nobody changes meanwhile; nothing is written where nothing comes of
+    /// it. What is read takes its time from everybody who commits.
+    ///
+    /// # Errors
+    /// Those of `changes`, and as for [`Vault::commit`].
+    pub(crate) fn commit_alone<T>(&self, changes: impl FnOnce() -> Result<Option<(Changes, T)>>) -> Result<Option<T>> {
+        let _alone = self.alone();
+        let Some((changes, outcome)) = changes()? else { return Ok(None) };
+        self.write(changes)?;
+        Ok(Some(outcome))
+    }
+
+    fn write(&self, changes: Changes) -> Result<()> {
+        let written = self.seal_and_write(changes);
         // One that failed may have been written nevertheless.
         self.revision.fetch_add(1, Ordering::Release);
-        committed
+        written
     }
 
     /// Takes away the record at this place and gives it, where it is one that may be taken: of several who ask at once, one
@@ -170,17 +217,23 @@ impl Vault {
     /// # Errors
     /// As [`Vault::commit`].
     pub(crate) fn commit_aside(&self, changes: Changes) -> Result<()> {
+        let _beside_others = self.beside_others();
+        self.seal_and_write(changes)
+    }
+
+    fn seal_and_write(&self, changes: Changes) -> Result<()> {
+        let kept = self.kept();
         let mut batch = Batch::default();
         for (place, value) in changes.0 {
             match value {
                 Some(value) => {
-                    let sealed = self.sealer.seal(&place, &value)?;
+                    let sealed = kept.sealer.seal(&place, &value)?;
                     batch.put(place, sealed);
                 }
                 None => batch.delete(place),
             }
         }
-        self.store.commit(batch)
+        kept.store()?.commit(batch)
     }
 
     /// Writes a record that nobody reads, to find out whether anything can be written. Nothing else changes, so that whoever
@@ -203,29 +256,31 @@ impl Vault {
         self.master.subkey(purpose)
     }
 
-    /// Every record as it is sealed.
-    pub(super) fn sealed_records(&self) -> Result<Vec<(Place, Vec<u8>)>> {
-        self.store.all()
+    /// Nobody is alone meanwhile.
+    fn beside_others(&self) -> RwLockReadGuard<'_, ()> {
+        self.committing.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn open_sealed(&self, place: &Place, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        self.sealer.open(place, sealed)
+    /// Nobody else commits meanwhile; everybody reads.
+    pub(super) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.committing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn kept(&self) -> RwLockReadGuard<'_, Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody even reads meanwhile.
+    pub(super) fn exchange(&self) -> RwLockWriteGuard<'_, Kept> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn master(&self) -> &Master {
         &self.master
     }
+}
 
-    pub(super) fn sealer(&self) -> &Sealer {
-        &self.sealer
-    }
-
-    /// Closes the store and keeps the lock.
-    pub(super) fn into_lock(self) -> Lock {
-        drop(self.store);
-        self.lock
-    }
-
+impl Kept {
     fn unseal<T: DeserializeOwned>(&self, place: &Place, sealed: &[u8]) -> Result<T> {
         let value = self.sealer.open(place, sealed)?;
         read(place, &value)

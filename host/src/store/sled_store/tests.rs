@@ -364,10 +364,10 @@ proptest! {
     #[test]
     fn a_moment_stays_what_it_was_whatever_is_committed_while_it_is_read(before in steps(), meanwhile in steps()) {
         let home = tempfile::tempdir().unwrap();
-        let store = SledStore::open(&made(home.path(), 0)).unwrap();
+        let store = Arc::new(SledStore::open(&made(home.path(), 0)).unwrap());
         before.iter().for_each(|step| take_step(&store, step, 1));
         let then = store.all().unwrap();
-        let (mut moment, mut read) = (store.moment().unwrap(), Vec::new());
+        let (mut moment, mut read) = (store.clone().moment().unwrap(), Vec::new());
         for step in &meanwhile {
             take_step(&store, step, 2);
             if let Step::Read = step {
@@ -378,7 +378,7 @@ proptest! {
         read.extend(moment.flat_map(Result::unwrap));
         prop_assert!(read == then);
         prop_assert!(store.all().unwrap() == now);
-        let again: Vec<_> = store.moment().unwrap().flat_map(Result::unwrap).collect();
+        let again: Vec<_> = store.clone().moment().unwrap().flat_map(Result::unwrap).collect();
         prop_assert!(again == now);
     }
 }

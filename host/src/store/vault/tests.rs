@@ -179,11 +179,11 @@ fn a_moved_record_is_refused_and_the_others_are_not() {
         put(&vault, name, &record(name, number));
     }
     // Swapped, as somebody with access to the files could.
-    let [one, two] = ["c/one", "c/two"].map(|name| vault.store.get(&place(name)).unwrap().unwrap());
+    let [one, two] = ["c/one", "c/two"].map(|name| vault.kept().store().unwrap().get(&place(name)).unwrap().unwrap());
     let mut batch = Batch::default();
     batch.put(place("c/one"), two);
     batch.put(place("c/two"), one);
-    vault.store.commit(batch).unwrap();
+    vault.kept().store().unwrap().commit(batch).unwrap();
     for name in ["c/one", "c/two"] {
         let error = vault.get::<Record>(&place(name)).unwrap_err();
         assert_eq!(error.kind(), Kind::StoreDamaged);
