@@ -172,6 +172,42 @@ fn a_key_does_what_it_is_for_and_nothing_else() {
 }
 
 #[test]
+fn a_query_with_a_name_that_means_nothing_is_refused_and_not_read_as_none() {
+    let story = story();
+    let key = story.key("administers", &["--may", "administer", "--may", "call"]);
+    for path in
+        ["/v1/audit?conection=echo", "/v1/connections?limt=1", "/v1/connections/echo?x", "/v1/audit?limit=1&%0abefor=3"]
+    {
+        let refused = story.get(&key, path);
+        assert_eq!((refused.status, &refused.json["kind"]), (400, &json!("usage")), "{path}: {}", refused.json);
+        assert!(refused.json["detail"].as_str().unwrap().contains("which means nothing here"), "{}", refused.json);
+    }
+    for path in ["/v1/audit?connection=echo&limit=2", "/v1/connections?limit=1", "/v1/connections/echo"] {
+        assert_eq!(story.get(&key, path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn the_audit_is_read_page_by_page_from_its_end() {
+    let story = story();
+    let key = story.key("administers", &["--may", "administer"]);
+    let page = |query: &str| -> Vec<u64> {
+        let lines = story.get(&key, &format!("/v1/audit?{query}")).json;
+        lines.as_array().unwrap().iter().map(|line| line["seq"].as_u64().unwrap()).collect()
+    };
+    let all = page("limit=1000");
+    assert!(all.len() > 4 && all.is_sorted(), "{all:?}");
+    let mut pages = page("limit=2");
+    while let Some(first) = pages.first().copied().filter(|first| *first > all[0]) {
+        let before = page(&format!("limit=2&before={first}"));
+        assert!(!before.is_empty() && before.len() <= 2);
+        pages.splice(..0, before);
+    }
+    assert_eq!(pages, all);
+    assert!(page(&format!("before={}", all[0])).is_empty());
+}
+
+#[test]
 fn a_connection_that_a_key_does_not_reach_is_not_there() {
     let story = story();
     connect(&story.attache, "header", &story.service, &["--name", "other"]).done();

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Backwards;
 use crate::{
     error::{Error, Kind, Result},
     secret::Secret,
@@ -45,6 +46,8 @@ pub struct Filter {
     pub event: Option<String>,
     /// Only from then on.
     pub since: Option<Timestamp>,
+    /// Only those before the line of this number.
+    pub before: Option<u64>,
     /// Only so many, the newest.
     pub limit: usize,
     /// What is of no environment too.
@@ -164,37 +167,38 @@ impl Walk {
     }
 }
 
-/// Reads lines as JSON, the newest last. It does not check the chain.
+/// Reads lines as JSON, the newest last, from the end and no further than there are enough. It does not check the chain.
 ///
 /// # Errors
 /// `store-unavailable` where the file cannot be read.
 pub fn read(path: &Path, filter: &Filter) -> Result<Vec<Value>> {
-    let mut found = std::collections::VecDeque::new();
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
     let is = |line: &Value, member: &str, wanted: &Option<String>| {
         wanted.as_ref().is_none_or(|wanted| line[member] == **wanted)
     };
-    for line in lines(path)? {
-        let Ok(mut line) = serde_json::from_str::<Value>(&line?) else { continue };
+    let mut found = Vec::new();
+    for line in Backwards::open(path, None)? {
+        if found.len() == filter.limit {
+            break;
+        }
+        let line = line?;
+        // Quicker to know than what it says.
+        if ![&filter.connection, &filter.event].into_iter().flatten().all(|wanted| line.mentions(wanted)) {
+            continue;
+        }
+        let Some(line) = line.read() else { continue };
         let of_all = filter.of_host && line["environment"].is_null();
         let time = || line["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
         let wanted = (of_all || is(&line, "environment", &filter.environment))
             && is(&line, "connection", &filter.connection)
             && is(&line, "event", &filter.event)
+            && filter.before.is_none_or(|before| line["seq"].as_u64().is_some_and(|seq| seq < before))
             && filter.since.is_none_or(|since| time().is_some_and(|time| time >= since));
         if wanted {
-            if let Some(members) = line.as_object_mut() {
-                members.remove("mac");
-            }
-            found.push_back(line);
-            if found.len() > filter.limit {
-                found.pop_front();
-            }
+            found.push(line);
         }
     }
-    Ok(found.into())
+    found.reverse();
+    Ok(found)
 }
 
 /// The content that a MAC is over, and the MAC.
@@ -222,16 +226,4 @@ pub(super) fn verify(path: &Path, key: &Secret, anchor: Option<&Head>) -> Result
 
 fn unreadable(error: std::io::Error) -> Error {
     Kind::StoreUnavailable.error(format!("The audit cannot be read: {error}."))
-}
-
-fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String>>> {
-    let mut reader = BufReader::new(File::open(path).map_err(unreadable)?);
-    Ok(std::iter::from_fn(move || {
-        let mut line = Vec::new();
-        match std::io::Read::take(&mut reader, LONGEST_LINE).read_until(b'\n', &mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(Ok(String::from_utf8_lossy(&line).into_owned())),
-            Err(error) => Some(Err(unreadable(error))),
-        }
-    }))
 }

@@ -20,6 +20,9 @@ pub(super) enum Audit {
         /// Only from then on: a time (2026-11-24T08:00:00Z), a day (2026-11-24), or so long ago (90m, 2h, 7d)
         #[arg(long, value_name = "WHEN", value_parser = when)]
         since: Option<Timestamp>,
+        /// Only lines before the one of this number: the first SEQ of a list, for what came before it
+        #[arg(long, value_name = "SEQ")]
+        before: Option<u64>,
         /// How many lines at the most
         #[arg(long, default_value_t = 50)]
         limit: usize,
@@ -32,11 +35,12 @@ impl Audit {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         let client = context.client()?;
         match self {
-            Audit::List { connection, event, since, limit } => {
+            Audit::List { connection, event, since, before, limit } => {
                 let mut query = vec![("limit", limit.to_string())];
                 query.extend(connection.map(|it| ("connection", it)));
                 query.extend(event.map(|it| ("event", it)));
                 query.extend(since.map(|it| ("since", it.to_string())));
+                query.extend(before.map(|it| ("before", it.to_string())));
                 let lines: Vec<Value> = client.get(&["audit"], &query).await?;
                 let rows: Vec<_> = lines.iter().map(row).collect();
                 let table = print::table(&["SEQ", "TIME", "EVENT", "CONNECTION", "OPERATION", "WHAT", "CALLER"], &rows);
@@ -53,7 +57,8 @@ impl Audit {
 const LIST_HELP: &str = "\
 Examples:
   attache audit list --connection weather --limit 20
-  attache audit list --since 2h --event request-denied";
+  attache audit list --since 2h --event request-denied
+  attache audit list --limit 1000 --before 5001";
 
 /// A time, a day of this machine's time zone, or so long ago.
 fn when(text: &str) -> Result<Timestamp, String> {

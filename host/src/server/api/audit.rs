@@ -26,6 +26,8 @@ pub(super) struct Lines {
     event: Option<String>,
     /// Only from then on; RFC 3339.
     since: Option<String>,
+    /// Only those before the line of this number (`seq`): the first of a page, for the page before it.
+    before: Option<u64>,
 }
 
 /// What a check of the whole audit says.
@@ -55,6 +57,7 @@ pub(super) async fn list(
         connection: lines.connection,
         event: lines.event,
         since,
+        before: lines.before,
         limit: page.limit()?,
         of_host: asker.is_operator(),
     };

@@ -24,6 +24,7 @@ mod once;
 mod prefer;
 mod problem;
 mod proposals;
+mod query;
 mod sessions;
 mod store;
 mod views;
@@ -38,6 +39,7 @@ use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
     http::Uri,
+    middleware::from_fn_with_state,
     routing::{any, get},
 };
 use url::Url;
@@ -71,7 +73,7 @@ pub use self::{
     problem::{Problem, status_of},
     proposals::Proposals,
 };
-use self::{health::Readiness, later::Later};
+use self::{health::Readiness, later::Later, query::Queries};
 use super::consent::ConsentServer;
 use crate::{error::Kind, host::Host};
 
@@ -122,6 +124,7 @@ impl Api {
     pub fn routes(self: &Arc<Self>) -> Router {
         let (router, document) = described(self.largest_component());
         // Hardly anybody asks for it.
+        let router = router.route_layer(from_fn_with_state(Queries::of(&document), query::refuse_unknown));
         let document = Arc::new(LazyLock::new(move || document::finished(document)));
         self.guarded(router.route(OPENAPI, get(async move || Json(OpenApi::clone(&document)))))
     }
