@@ -61,7 +61,7 @@ impl Host {
     /// Runs what may be run, and writes down how it ended.
     pub(crate) async fn go(&self, prepared: Prepared) -> Result<Value> {
         let _underway = self.underway.begin();
-        let mut ending = Ending::of(self, &prepared.subject);
+        let mut ending = Ending::of(self, &prepared);
         let span = trace::call(&prepared.subject);
         let result = self.run(prepared).instrument(span.clone()).await;
         let outcome = result.as_ref().map_or_else(|error| error.kind().name(), |_| "done");
@@ -162,19 +162,21 @@ impl Host {
 /// Writes down how a call ended, also where whoever asked has gone: then it is dropped in the middle.
 struct Ending<'a> {
     host: &'a Host,
+    ready: Arc<Ready>,
     subject: Subject,
     started: Instant,
     noted: bool,
 }
 
 impl<'a> Ending<'a> {
-    fn of(host: &'a Host, subject: &Subject) -> Self {
-        Self { host, subject: subject.clone(), started: Instant::now(), noted: false }
+    fn of(host: &'a Host, Prepared { ready, subject, .. }: &Prepared) -> Self {
+        Self { host, ready: ready.clone(), subject: subject.clone(), started: Instant::now(), noted: false }
     }
 
     fn note(&mut self, outcome: &'static str) -> Result<()> {
         self.noted = true;
         let (subject, took) = (&self.subject, self.started.elapsed());
+        self.host.uses.note(&subject.about().environment, &self.ready.connection);
         self.host.metrics.call_ended(subject.connector(), subject.operation(), outcome, took);
         self.host.audit.note(&Event::call_ended(subject, outcome, took))
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     audit::Head,
     callers::CallerKey,
-    consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, Pending},
+    consent::{App, Approval, Captured, Connection, Consent, Credential, Environment, LAST_USED, Pending},
     digest::Digest,
     error::{Kind, Result},
     gateway::{self, Member},
@@ -90,6 +90,7 @@ struct Seen {
     credentials: BTreeSet<(String, Uuid)>,
     captured: BTreeSet<(String, Uuid)>,
     consents: BTreeSet<(String, Uuid)>,
+    used: BTreeSet<(String, Uuid)>,
 }
 
 impl Looking<'_> {
@@ -143,6 +144,11 @@ impl Looking<'_> {
                     ("consent", Some(id)) => {
                         drop(self.open::<Consent>(place));
                         self.seen.consents.insert((environment, id));
+                    }
+                    (LAST_USED, Some(id)) => {
+                        if self.open::<i64>(place).is_some() {
+                            self.seen.used.insert((environment, id));
+                        }
                     }
                     (outbox::ENDPOINTS, _) => drop(self.open::<outbox::Endpoint>(place)),
                     (outbox::TOLD, _) => drop(self.open::<outbox::Told>(place)),
@@ -206,6 +212,7 @@ impl Looking<'_> {
             ("There are secrets", &seen.credentials),
             ("There are captured values", &seen.captured),
             ("There is a consent", &seen.consents),
+            ("There is the last use", &seen.used),
         ];
         for (there_is, all) in of_connections {
             for (environment, id) in all.difference(&ids) {

@@ -37,6 +37,7 @@ use crate::{
     traffic::Traffic,
     transport::{SystemResolver, Transport},
     underway::Underway,
+    uses::Uses,
 };
 
 /// A connector that is ready to be called.
@@ -133,6 +134,7 @@ pub struct Host {
     pub(crate) turns: Turns,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) underway: Arc<Underway>,
+    pub(crate) uses: Uses,
     pub(crate) ledger: Mutex<Ledger>,
     /// Until when what somebody signed in for here can be confirmed, by its code's digest and by a clock that nobody sets.
     pub(crate) confirmable: Mutex<HashMap<Digest, Instant>>,
@@ -175,6 +177,7 @@ impl Host {
             called: AtHand::new(AT_HAND),
             turns: Turns::default(),
             underway: Arc::default(),
+            uses: Uses::default(),
             ledger: Mutex::default(),
             confirmable: Mutex::default(),
             keeping: Mutex::default(),
@@ -252,18 +255,20 @@ impl Host {
         Audit::verify(&self.audit_path(), &self.vault.subkey(b"audit"), anchor.as_ref())
     }
 
-    /// Makes everything written durable and notes the audit's head, so that a tail cut off later is found.
+    /// Makes everything written durable and notes the audit's head, so that a tail cut off later is found; and when
+    /// connections were last used, for which nobody waits otherwise.
     ///
     /// # Errors
     /// `store-unavailable`.
     pub fn close(&self) -> Result<()> {
         self.audit.sync()?;
-        match self.audit.head() {
+        let changes = match self.audit.head() {
             Some(head) if self.audit_anchor()?.is_none_or(|noted| noted.seq != head.seq) => {
-                self.vault.commit(Changes::new().put(&anchor_place()?, &head)?)
+                Changes::new().put(&anchor_place()?, &head)?
             }
-            _ => Ok(()),
-        }
+            _ => Changes::new(),
+        };
+        self.write_with_uses(changes)
     }
 
     /// Seals everything anew under another key, and goes on with that.

@@ -32,6 +32,7 @@
 //! - [`metrics`]: what an operator watches.
 //! - [`trace`]: spans of what is done for a caller.
 //! - [`traffic`]: how much of the host one caller may have.
+//! - [`uses`]: when connections were last used.
 //! - [`underway`]: which calls a host that stops waits for.
 //! - [`room`]: how much of a disk must stay free.
 //! - [`pause`]: how long to wait before something is tried again.
@@ -74,6 +75,7 @@ mod trace;
 pub mod traffic;
 pub mod transport;
 mod underway;
+mod uses;
 pub mod webhooks;
 
 pub use error::{Error, Kind, Result};

@@ -104,7 +104,7 @@ fn goes_all_the_way(javascript: bool) {
     let base = oidc.peer.base();
     let seen = console.go(pictures, javascript, &connecting_calling_and_revoking(&console, &oidc));
     shows(&seen, "back", &["Connect work?"]);
-    shows(&seen, "connection", &["connected", "jo", "in 59 min", "not lately", "api:read", "needs api:write"]);
+    shows(&seen, "connection", &["connected", "jo", "in 59 min", "never", "api:read", "needs api:write"]);
     shows(&seen, "called", &["What came of it", "text of others", "\"status\": 200", "jo"]);
     shows(&seen, "preview", &["Nothing was sent", "GET", "/api/me"]);
     shows(&seen, "connections", &["work", "connected", "jo", "just now"]);

@@ -51,6 +51,7 @@ mod http;
 mod isolation;
 mod keys;
 mod killed;
+mod last_used;
 mod limits;
 mod links;
 mod made_once;

@@ -58,10 +58,12 @@ impl Connection {
 async fn list(context: &Context) -> Result<Answer> {
     let all: Vec<ConnectionView> = context.client()?.list(&["connections"]).await?;
     let row = |it: &ConnectionView| {
-        vec![it.name.clone(), it.connector.clone(), it.auth_option.clone(), it.account.clone(), it.state.clone()]
+        let ConnectionView { name, connector, auth_option, account, state, .. } = it;
+        [name, connector, auth_option, account, state, &last_used(it)].map(Clone::clone).to_vec()
     };
     let rows: Vec<_> = all.iter().map(row).collect();
-    Ok(Answer::new(json!(all), print::table(&["NAME", "CONNECTOR", "AUTH", "ACCOUNT", "STATE"], &rows)))
+    let table = print::table(&["NAME", "CONNECTOR", "AUTH", "ACCOUNT", "STATE", "LAST USED"], &rows);
+    Ok(Answer::new(json!(all), table))
 }
 
 async fn show(context: &Context, name: &str) -> Result<Answer> {
@@ -83,7 +85,12 @@ async fn show(context: &Context, name: &str) -> Result<Answer> {
     text += &print::section("good until", &it.expires);
     text += &print::section("it was refused, and is not asked again", &it.refused);
     text += &format!("  made {}, connected {} time(s)\n", connection.created, it.generation);
+    text += &format!("  last used {}\n", last_used(connection));
     Ok(Answer::new(json!(it), text))
+}
+
+fn last_used(it: &ConnectionView) -> String {
+    it.last_used.clone().unwrap_or_else(|| "never".to_owned())
 }
 
 async fn reconnect(context: &Context, name: &str, values: ValueArguments) -> Result<Answer> {

@@ -90,7 +90,9 @@ async fn here(context: &Context, wanted: Wanted, caller: String, told_to_stop: i
         let client = mcp::Client::new(host.clone(), wanted.offer(caller), None)?;
         stdio::serve(client, &host, rmcp::transport::stdio(), told_to_stop).await
     };
+    let writing = tokio::spawn(host.clone().write_uses_now_and_then());
     let outcome = outcome.await;
+    writing.abort();
     let closed = host.close();
     outcome.and(closed)
 }

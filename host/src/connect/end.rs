@@ -44,7 +44,11 @@ impl Host {
         self.audit.write(&Event::connection_removed(&subject))?;
         self.mark_revoked(&book, &connection, Reason::Removed)?;
         let ended = self.end(&book, &connection, &subject).await;
-        let removed = book.remove_connection(&connection);
+        let removed = {
+            let _keeping = lock(&self.keeping);
+            self.uses.remove(connection.id);
+            book.remove_connection(&connection)
+        };
         self.turns.forget(connection.id);
         removed.and(ended)
     }

@@ -14,6 +14,9 @@ use crate::{
 /// The environment that is always there.
 const DEFAULT: &str = "default";
 
+/// Where it is kept when connections were last used: apart from what calls depend on, since each changes it.
+pub(crate) const LAST_USED: &str = "last-used";
+
 /// One environment's records.
 pub struct Book<'a> {
     vault: &'a Vault,
@@ -221,6 +224,16 @@ impl<'a> Book<'a> {
         self.place("captured", Some(&connection.to_string()))
     }
 
+    /// When a call of a connection ended last, in seconds since 1970; none where it was not written of any.
+    pub(crate) fn last_used(&self, connection: Uuid) -> Result<Option<i64>> {
+        self.vault.get(&self.last_used_place(connection)?)
+    }
+
+    /// Where that is kept.
+    pub(crate) fn last_used_place(&self, connection: Uuid) -> Result<Place> {
+        self.place(LAST_USED, Some(&connection.to_string()))
+    }
+
     /// The consent of a connection.
     pub fn consent(&self, connection: Uuid) -> Result<Option<Consent>> {
         self.vault.get(&self.place("consent", Some(&connection.to_string()))?)
@@ -313,7 +326,7 @@ impl<'a> Book<'a> {
         )
     }
 
-    /// Removes a connection, its secrets and its consent.
+    /// Removes a connection with everything that is kept of it.
     pub fn remove_connection(&self, connection: &Connection) -> Result<()> {
         let id = connection.id.to_string();
         self.vault.commit(
@@ -322,6 +335,7 @@ impl<'a> Book<'a> {
                 .delete(&self.place("credential", Some(&id))?)
                 .delete(&self.captured_place(connection.id)?)
                 .delete(&self.place("consent", Some(&id))?)
+                .delete(&self.last_used_place(connection.id)?)
                 .delete(&connection.about(&self.environment).told_place()?),
         )
     }

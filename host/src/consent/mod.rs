@@ -26,6 +26,7 @@ mod visit;
 pub(crate) use access::sign_in_urls;
 pub use access::{access, agreed, audience, resolve, sign_in_origins, standing, typed};
 pub use app::App;
+pub(crate) use book::LAST_USED;
 pub use book::{Book, proper_name};
 pub use callback::CameBack;
 pub(crate) use callback::{misled, part_below};

@@ -148,6 +148,7 @@ pub async fn serve(
             host.keep_alive(how.keep_alive).await.map(drop)
         })),
         tokio::spawn(host.clone().deliver_webhooks()),
+        tokio::spawn(host.clone().write_uses_now_and_then()),
     ];
     let outcome = started(&base);
     if outcome.is_ok() {

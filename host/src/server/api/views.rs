@@ -76,6 +76,10 @@ pub(crate) struct ConnectionView {
     pub(crate) private: Value,
     /// RFC 3339.
     pub(crate) created: String,
+    /// When a call of it ended last, whatever came of it; RFC 3339, to the second. None where there was none. Checks and dry
+    /// runs are no calls. A host that is killed forgets the last minute of it.
+    #[serde(default)]
+    pub(crate) last_used: Option<String>,
     /// `connected`, or `needs reconnect`.
     pub(crate) state: String,
 }
@@ -97,6 +101,7 @@ impl ConnectionView {
             parameters: it.parameters.clone(),
             private: json!(it.private),
             created: it.created.clone(),
+            last_used: host.last_used(&book, it.id)?.map(|at| at.to_string()),
             state: state.into(),
         })
     }

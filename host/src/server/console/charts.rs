@@ -1,10 +1,6 @@
-//! What happened, by the hour or the day, and when something was last used: read from the audit, from its end, and no further
-//! than one page may take.
+//! What happened, by the hour or the day: read from the audit, from its end, and no further than one page may take.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -204,32 +200,6 @@ impl Counts {
             _ => {}
         }
     }
-}
-
-/// When connections were last used, by their names; as far back as one page reads.
-pub(super) fn last_used(
-    audit: &Path,
-    environment: &str,
-    connections: &[(String, Timestamp)],
-) -> Result<HashMap<String, Timestamp>> {
-    let mut missing: HashMap<&str, Timestamp> = connections.iter().map(|(name, made)| (name.as_str(), *made)).collect();
-    let mut used = HashMap::new();
-    let mut walk = Walk::from_end(audit)?;
-    while !missing.is_empty()
-        && let Some(line) = walk.next()?
-    {
-        if !line.mentions("\"event\":\"call-ended\"") {
-            continue;
-        }
-        let Some(read) = line.read() else { continue };
-        let (Some(name), Some(time)) = (read["connection"].as_str(), time_of(&read)) else { continue };
-        // One that had the name before it is another.
-        if read["environment"] == environment && missing.get(name).is_some_and(|made| *made <= time) {
-            missing.remove(name);
-            used.insert(name.to_owned(), time);
-        }
-    }
-    Ok(used)
 }
 
 /// A way back through the audit that ends somewhere.

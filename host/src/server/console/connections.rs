@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     ask::{Part, Place},
     asked::{At, In},
-    charts::{ago, last_used},
+    charts::ago,
     gate::{Acting, Shown, Visitor},
     terms::texts,
     view::{Done, Frame, Sure},
@@ -45,7 +45,7 @@ impl Standing {
         }
     }
 
-    fn of(visitor: &Visitor, detail: ConnectionDetail, used: Option<Timestamp>, now: Timestamp) -> Self {
+    fn of(visitor: &Visitor, detail: ConnectionDetail, now: Timestamp) -> Self {
         let connection = detail.connection;
         let refused = detail.refused.map(|why| {
             let mend =
@@ -53,7 +53,8 @@ impl Standing {
             (why, Some(mend))
         });
         let against = refused.or_else(|| visitor.stands_against(&connection.name));
-        let expires = detail.expires.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
+        let time = |text: Option<&str>| text.and_then(|at| at.parse::<Timestamp>().ok());
+        let (expires, used) = (time(detail.expires.as_deref()), time(connection.last_used.as_deref()));
         Self {
             against,
             expires: expires.map(|at| match at > now {
@@ -86,29 +87,16 @@ impl Visitor {
     /// How each of these stands.
     pub(super) async fn standings(&self, all: Vec<ConnectionView>) -> Result<Vec<Standing>> {
         let now = Timestamp::now();
-        let made = |it: &ConnectionView| (it.name.clone(), it.created.parse().unwrap_or(Timestamp::MIN));
-        let used = self.last_used(all.iter().map(made).collect()).await?;
         let mut standings = Vec::new();
         for connection in all {
             // One that was removed in between is not there any longer.
             match self.get::<ConnectionDetail>(&["connections", &connection.name]).await {
-                Ok(detail) => {
-                    let used = used.get(&detail.connection.name).copied();
-                    standings.push(Standing::of(self, detail, used, now));
-                }
+                Ok(detail) => standings.push(Standing::of(self, detail, now)),
                 Err(error) if error.kind() == Kind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(standings)
-    }
-
-    async fn last_used(
-        &self,
-        connections: Vec<(String, Timestamp)>,
-    ) -> Result<std::collections::HashMap<String, Timestamp>> {
-        let (audit, environment) = (self.console.host.audit_path(), self.environment().to_owned());
-        aside(move || last_used(&audit, &environment, &connections)).await
     }
 }
 
@@ -156,8 +144,6 @@ pub(super) async fn show(visitor: Visitor, At(named): At<String>) -> Shown {
     let name = detail.connection.name.clone();
     // Of a connector that is not approved any longer nothing can be called.
     let operations = visitor.get::<Vec<OperationView>>(&["connections", &name, "operations"]).await.unwrap_or_default();
-    let made = detail.connection.created.parse().unwrap_or(Timestamp::MIN);
-    let used = visitor.last_used(vec![(name.clone(), made)]).await?.remove(&name);
     let page = Detail {
         frame: visitor.frame(HERE),
         parameters: detail.connection.parameters.clone(),
@@ -167,7 +153,7 @@ pub(super) async fn show(visitor: Visitor, At(named): At<String>) -> Shown {
         generation: detail.generation,
         consent_given: detail.consent.as_ref().map(|consent| consent.given.clone()),
         is_revoked: detail.consent.as_ref().is_none_or(|consent| consent.revoked.is_some()),
-        it: Standing::of(&visitor, detail, used, Timestamp::now()),
+        it: Standing::of(&visitor, detail, Timestamp::now()),
         operations,
     };
     Ok(html(StatusCode::OK, &page))
