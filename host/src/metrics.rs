@@ -137,9 +137,16 @@ impl Host {
         let others = [("denied", Counted::Denied), ("failed", Counted::Failed)].map(|(name, it)| (name, counts.of(it)));
         let outcomes = counters("outcome", answers.chain(others));
         all.register("request_outcomes", "What came of requests to services, redirects included", outcomes);
-        let sign_ins = [("done", Counted::SignedIn), ("refused", Counted::SignInRefused)];
-        let sign_ins = counters("outcome", sign_ins.map(|(name, it)| (name, counts.of(it))));
-        all.register("sign_ins", "Sign-ins and renewals, by what came of them", sign_ins);
+        let obtaining = |[done, refused, failed]: [Counted; 3]| {
+            counters(
+                "outcome",
+                [("done", done), ("refused", refused), ("failed", failed)].map(|(name, it)| (name, counts.of(it))),
+            )
+        };
+        let sign_ins = obtaining([Counted::SignedIn, Counted::SignInRefused, Counted::SignInFailed]);
+        all.register("sign_ins", "Sign-ins, by what came of them; refused is for good, failed may pass", sign_ins);
+        let renewals = obtaining([Counted::Renewed, Counted::RenewalRefused, Counted::RenewalFailed]);
+        all.register("renewals", "Renewals, by what came of them; refused is for good, failed may pass", renewals);
 
         let messages = [("delivered", Outcome::Delivered), ("failed", Outcome::Failed), ("dropped", Outcome::Dropped)];
         let messages = counters("outcome", messages.map(|(name, it)| (name, self.outbox.counted(it))));

@@ -18,6 +18,7 @@ mod canary_grants;
 mod canary_oauth;
 mod canary_schemes;
 mod canary_served;
+mod charts;
 mod checking;
 mod chromium;
 mod client_certificate;

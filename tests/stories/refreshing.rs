@@ -139,7 +139,7 @@ fn a_grant_that_is_over_is_said_so_once_and_for_all() {
     let listed = story.attache.run(&["connection", "list"]).done();
     assert!(listed.contains("needs reconnect"), "{listed}");
     let audit = story.attache.run(&["audit", "list"]).done();
-    assert!(audit.contains("sign-in-refused"), "{audit}");
+    assert!(audit.contains("renewal-refused"), "{audit}");
     story.finish(story.attache.begin(&["connection", "reconnect", "oauth", "--timeout", "60"]));
     assert_eq!(story.send("/api/me")["status"], 200);
 }

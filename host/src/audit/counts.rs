@@ -13,16 +13,25 @@ pub(crate) enum Counted {
     Failed,
     /// A service answered with a status of 100 times this.
     Answered(u8),
-    /// A sign-in or a renewal gave what it should.
+    /// A sign-in gave what it should.
     SignedIn,
-    /// A sign-in or a renewal was refused for good.
+    /// A sign-in was refused for good.
     SignInRefused,
+    /// A sign-in gave nothing, and the next may.
+    SignInFailed,
+    /// A renewal gave what it should.
+    Renewed,
+    /// A renewal was refused for good.
+    RenewalRefused,
+    /// A renewal gave nothing, and the next may.
+    RenewalFailed,
 }
 
 impl Counted {
     /// Statuses are of five classes (RFC 9110, 15); what is none of them is counted with the last.
     const CLASSES: usize = 5;
-    const ALL: usize = Self::CLASSES + 5;
+    const OTHERS: usize = 9;
+    const ALL: usize = Self::CLASSES + Self::OTHERS;
 
     fn index(self) -> usize {
         match self {
@@ -31,7 +40,11 @@ impl Counted {
             Self::Failed => 2,
             Self::SignedIn => 3,
             Self::SignInRefused => 4,
-            Self::Answered(class) => 5 + usize::from(class.clamp(1, Self::CLASSES as u8)) - 1,
+            Self::SignInFailed => 5,
+            Self::Renewed => 6,
+            Self::RenewalRefused => 7,
+            Self::RenewalFailed => 8,
+            Self::Answered(class) => Self::OTHERS + usize::from(class.clamp(1, Self::CLASSES as u8)) - 1,
         }
     }
 }

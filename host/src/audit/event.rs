@@ -87,6 +87,24 @@ impl Subject {
     }
 }
 
+/// How a connection comes by what is attached for it, where that is not what was typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obtaining {
+    /// There was nothing before: somebody connects, or connects anew.
+    SignIn,
+    /// In place of what there was.
+    Renewal,
+}
+
+impl Obtaining {
+    fn one_of(self, sign_in: Name, renewal: Name) -> Name {
+        match self {
+            Self::SignIn => sign_in,
+            Self::Renewal => renewal,
+        }
+    }
+}
+
 /// Room for a line without growing: most have some 400 bytes.
 const LIKELY_LENGTH: usize = 512;
 
@@ -179,6 +197,10 @@ impl Event {
             }),
             Name::SignedIn => Some(Counted::SignedIn),
             Name::SignInRefused => Some(Counted::SignInRefused),
+            Name::SignInFailed => Some(Counted::SignInFailed),
+            Name::Renewed => Some(Counted::Renewed),
+            Name::RenewalRefused => Some(Counted::RenewalRefused),
+            Name::RenewalFailed => Some(Counted::RenewalFailed),
             _ => None,
         }
     }
@@ -400,14 +422,22 @@ impl Event {
         Self::about(Name::SignInRequest, subject, [("gateway", gateway.into())])
     }
 
-    /// A sign-in gave what it should.
-    pub fn signed_in(subject: &Subject, generation: u64) -> Self {
-        Self::about(Name::SignedIn, subject, [("generation", generation.into())])
+    /// A sign-in, or a renewal, gave what it should.
+    pub fn obtained(obtaining: Obtaining, subject: &Subject, generation: u64) -> Self {
+        let name = obtaining.one_of(Name::SignedIn, Name::Renewed);
+        Self::about(name, subject, [("generation", generation.into())])
     }
 
-    /// A sign-in was refused; it is not tried again until somebody connects anew.
-    pub fn sign_in_refused(subject: &Subject, reason: &str) -> Self {
-        Self::about(Name::SignInRefused, subject, [("reason", text::foreign(reason, LONGEST).into())])
+    /// A sign-in, or a renewal, was refused; it is not tried again until somebody connects anew.
+    pub fn obtaining_refused(obtaining: Obtaining, subject: &Subject, reason: &str) -> Self {
+        let name = obtaining.one_of(Name::SignInRefused, Name::RenewalRefused);
+        Self::about(name, subject, [("reason", text::foreign(reason, LONGEST).into())])
+    }
+
+    /// A sign-in, or a renewal, gave nothing; the next may give something.
+    pub fn obtaining_failed(obtaining: Obtaining, subject: &Subject, reason: &str) -> Self {
+        let name = obtaining.one_of(Name::SignInFailed, Name::RenewalFailed);
+        Self::about(name, subject, [("reason", text::foreign(reason, LONGEST).into())])
     }
 
     /// A request was refused before it left.

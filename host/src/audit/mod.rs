@@ -15,6 +15,6 @@ pub use backwards::{Backwards, Line};
 pub(crate) use chain::Walk;
 pub use chain::{Filter, Head, read};
 pub(crate) use counts::Counted;
-pub use event::{About, Event, Subject};
+pub use event::{About, Event, Obtaining, Subject};
 pub use log::Audit;
 pub use name::Name;

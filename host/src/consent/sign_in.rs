@@ -19,10 +19,10 @@ pub(crate) use self::renewal::Kept;
 use self::renewal::Renewal;
 use super::{
     CameBack, Captured,
-    elsewhere::{Elsewhere, Errand, Fruitless, SentAway},
+    elsewhere::{Brought, Elsewhere, Errand, Fruitless, SentAway},
     oauth2::Given,
     source::Source,
-    step::{Failure, Way},
+    step::Way,
     turn::Turns,
     visit::Visiting,
 };
@@ -61,8 +61,8 @@ impl SignIn {
         let Source::Oauth2(client) = source else {
             return Err(Kind::Internal.error("Only an authorization server takes a code."));
         };
-        let captured = client.obtain(way, typed, given, subject).await.map_err(Failure::into_error)?;
-        self.take_first(captured, subject)
+        let obtained = client.obtain(way, typed, given, subject).await;
+        self.take_first(obtained.map_err(|failure| self.0.came_to_nothing(failure, subject))?, subject)
     }
 
     /// Goes on with a login where a person comes back from the page that they were sent to.
@@ -71,8 +71,8 @@ impl SignIn {
         let Source::Login(login @ Login { visit: Some(visit), .. }) = source else {
             return Err(Kind::Internal.error("Only a login with a visit sends a person away."));
         };
-        let captured = visiting.finish(login, visit, way, came, subject).await.map_err(Failure::into_error)?;
-        self.take_first(captured, subject)
+        let obtained = visiting.finish(login, visit, way, came, subject).await;
+        self.take_first(obtained.map_err(|failure| self.0.came_to_nothing(failure, subject))?, subject)
     }
 
     /// Takes what a gateway got for somebody whose browser came back.
@@ -81,8 +81,9 @@ impl SignIn {
         let elsewhere = elsewhere.ok_or_else(|| Kind::Internal.error("Nobody else signs in for this connection."))?;
         let CameBack { below, query } = came.clone();
         let errand = Errand::ComeBack { trip: away.trip.clone(), below, query };
-        let brought = elsewhere.run(errand, subject, None).await.map_err(Fruitless::into_error)?;
-        self.take_first(brought.captured().map_err(Failure::into_error)?, subject)
+        let brought = elsewhere.run(errand, subject, None).await.map_err(|Fruitless { failure, .. }| failure);
+        let obtained = brought.and_then(Brought::captured);
+        self.take_first(obtained.map_err(|failure| self.0.came_to_nothing(failure, subject))?, subject)
     }
 
     /// Takes what a person agreed to on another device.

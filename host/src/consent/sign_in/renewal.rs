@@ -25,7 +25,7 @@ use super::{
     with_captured,
 };
 use crate::{
-    audit::{Event, Subject},
+    audit::{Event, Obtaining, Subject},
     egress::{Held, Stands},
     error::{Error, Kind, Result},
     manifest::{Values, login::ACCESS_TOKEN},
@@ -168,14 +168,20 @@ impl Renewal {
                 // What is good yet is served; when it has run out, the mark on the disk says why there is nothing better.
                 (Some(before), Some(_)) => {
                     self.hold(Captured { sending: Some(Sending::new(asking)), ..before.clone() })?;
-                    Err(lost(Some(&error)))
+                    let error = lost(Some(&error));
+                    self.failed(&error, subject);
+                    Err(error)
                 }
                 _ => Err(self.refused(lost(Some(&error)), Reason::AnswerLost, subject)?),
             },
-            Err(Failure::Unsent(error)) => Err(error),
+            Err(Failure::Unsent(error)) => {
+                self.failed(&error, subject);
+                Err(error)
+            }
             Err(failure) => {
                 let wait = if let Failure::Later(_, wait) | Failure::OfApp(_, wait) = &failure { *wait } else { None };
                 let error = failure.into_error();
+                self.failed(&error, subject);
                 let mut failed = lock(&self.turn.failed);
                 let pause = next_pause(failed.as_ref().map(|failed| failed.pause));
                 let again = Instant::now() + wait.unwrap_or_else(|| pause::spread(pause));
@@ -195,7 +201,7 @@ impl Renewal {
         let captured = Captured { generation, obtained, expires, sending: None, refused: None, ..captured };
         // On the disk before anybody uses it: a service may take the old ones back as it hands out new ones.
         self.keep(&captured, &self.renewed(&captured))?;
-        self.way.audit.write(&Event::signed_in(subject, generation))?;
+        self.way.audit.write(&Event::obtained(obtaining(before), subject, generation))?;
         if expires.is_some_and(|expires| expires <= obtained) {
             return Err(Kind::ServiceFailed.error("The sign-in gave something that has run out already."));
         }
@@ -205,10 +211,11 @@ impl Renewal {
 
     /// Writes down that nobody is to be asked again before the account's owner is.
     fn refused(&self, error: Error, reason: Reason, subject: &Subject) -> Result<Error> {
-        self.way.audit.write(&Event::sign_in_refused(subject, error.message()))?;
+        let before = self.captured();
+        self.way.audit.write(&Event::obtaining_refused(obtaining(before.as_ref()), subject, error.message()))?;
         // What there is stays, the newest renewal token too, so that the provider can be told to end it; nothing of it is used
         // any longer.
-        let before = self.captured().unwrap_or_default();
+        let before = before.unwrap_or_default();
         let refused = Captured {
             generation: before.generation + 1,
             refused: Some(error.message().to_owned()),
@@ -219,6 +226,28 @@ impl Renewal {
         self.keep(&refused, needed.as_slice())?;
         self.hold(refused)?;
         Ok(error)
+    }
+
+    /// Writes down that nothing was given, and that the next time something may be.
+    fn failed(&self, error: &Error, subject: &Subject) {
+        let obtaining = obtaining(self.captured().as_ref());
+        self.write_down(&Event::obtaining_failed(obtaining, subject, error.message()));
+    }
+
+    /// Writes down that somebody came back from a page for nothing, and gives why. There is nothing kept yet.
+    pub(super) fn came_to_nothing(&self, failure: Failure, subject: &Subject) -> Error {
+        let is_refused = matches!(failure, Failure::Refused(_));
+        let error = failure.into_error();
+        let event = if is_refused { Event::obtaining_refused } else { Event::obtaining_failed };
+        self.write_down(&event(Obtaining::SignIn, subject, error.message()));
+        error
+    }
+
+    fn write_down(&self, event: &Event) {
+        if let Err(unwritable) = self.way.audit.write(event) {
+            // Whoever waits is told why nothing was given; the next request will not pass the audit.
+            tracing::error!(error = %unwritable, "the audit cannot be written");
+        }
     }
 
     /// Here, or where only what was typed can be opened.
@@ -295,6 +324,10 @@ impl Renewal {
         leaving.clear(&Sending::new(captured.generation));
         Ok(())
     }
+}
+
+fn obtaining(before: Option<&Captured>) -> Obtaining {
+    if before.is_some() { Obtaining::Renewal } else { Obtaining::SignIn }
 }
 
 /// Whether the provider was seen to leave the renewal token as it is.

@@ -168,7 +168,8 @@ fn find(mut walk: Walk, wanted: &Wanted) -> Result<(Vec<Row>, Option<u64>, bool)
 fn is_bad(line: &Value) -> bool {
     match line["event"].as_str() {
         Some("call-ended") => line["outcome"] != "done",
-        Some("request-failed" | "request-denied" | "sign-in-refused" | "webhook-disabled" | "webhook-dropped") => true,
+        Some("request-failed" | "request-denied" | "webhook-disabled" | "webhook-dropped") => true,
+        Some("sign-in-refused" | "sign-in-failed" | "renewal-refused" | "renewal-failed") => true,
         _ => false,
     }
 }

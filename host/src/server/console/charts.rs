@@ -29,10 +29,16 @@ pub(super) enum Span {
 /// What happened in an hour or a day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
+    calls: Pair,
+    renewals: Pair,
+    sign_ins: Pair,
+}
+
+/// How often it went well, and how often it did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Pair {
     pub(super) done: u64,
     pub(super) failed: u64,
-    pub(super) signed_in: u64,
-    pub(super) refused: u64,
 }
 
 /// What the audit says of a span.
@@ -44,18 +50,14 @@ pub(super) struct Activity {
     pub(super) since: Option<Timestamp>,
 }
 
-/// A picture of two counts, one upon the other.
+/// A picture of pairs of counts, one upon the other.
 pub(super) struct Chart {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
-    /// What the two are.
-    pub(super) good: &'static str,
-    pub(super) bad: &'static str,
     pub(super) bars: Vec<Bar>,
     /// What the highest bar stands for.
     pub(super) most: u64,
-    pub(super) good_in_all: u64,
-    pub(super) bad_in_all: u64,
+    pub(super) in_all: Pair,
 }
 
 /// One hour or day.
@@ -63,15 +65,14 @@ pub(super) struct Bar {
     pub(super) when: String,
     /// What stands below it, where something does.
     pub(super) label: Option<String>,
-    pub(super) good: u64,
-    pub(super) bad: u64,
+    pub(super) counts: Pair,
     pub(super) x: f64,
     pub(super) middle: f64,
     pub(super) width: f64,
-    pub(super) good_y: f64,
-    pub(super) good_height: f64,
-    pub(super) bad_y: f64,
-    pub(super) bad_height: f64,
+    pub(super) done_y: f64,
+    pub(super) done_height: f64,
+    pub(super) failed_y: f64,
+    pub(super) failed_height: f64,
 }
 
 impl Span {
@@ -126,35 +127,26 @@ impl Activity {
         Ok(Self { span, counts: counts.collect::<Result<_>>()?, since })
     }
 
-    /// Calls, and those that failed.
-    pub(super) fn calls(&self) -> Chart {
-        self.chart("calls", "Calls", ("done", "failed"), |counts| (counts.done, counts.failed))
+    /// What there is a picture of.
+    pub(super) fn charts(&self) -> [Chart; 3] {
+        [
+            self.chart("calls", "Calls", |counts| counts.calls),
+            self.chart("renewals", "Renewals", |counts| counts.renewals),
+            self.chart("sign-ins", "Sign-ins", |counts| counts.sign_ins),
+        ]
     }
 
-    /// Sign-ins and renewals of tokens, and those that were refused.
-    pub(super) fn sign_ins(&self) -> Chart {
-        self.chart("sign-ins", "Sign-ins and renewals", ("done", "refused"), |counts| {
-            (counts.signed_in, counts.refused)
-        })
-    }
-
-    fn chart(
-        &self,
-        id: &'static str,
-        title: &'static str,
-        (good, bad): (&'static str, &'static str),
-        of: impl Fn(&Counts) -> (u64, u64),
-    ) -> Chart {
-        let pairs: Vec<(u64, u64)> = self.counts.iter().map(|(_, counts)| of(counts)).collect();
-        let most = pairs.iter().map(|(good, bad)| good + bad).max().unwrap_or_default();
+    fn chart(&self, id: &'static str, title: &'static str, of: impl Fn(&Counts) -> Pair) -> Chart {
+        let pairs: Vec<Pair> = self.counts.iter().map(|(_, counts)| of(counts)).collect();
+        let most = pairs.iter().map(|Pair { done, failed }| done + failed).max().unwrap_or_default();
         let slot = WIDTH / self.counts.len().max(1) as f64;
         let every = match self.span {
             Span::Day => 6,
             Span::Fortnight => 2,
         };
-        let bars = self.counts.iter().zip(&pairs).enumerate().map(|(index, ((when, _), (good, bad)))| {
+        let bars = self.counts.iter().zip(&pairs).enumerate().map(|(index, ((when, _), counts))| {
             let high = |count: u64| if most == 0 { 0.0 } else { HEIGHT * count as f64 / most as f64 };
-            let (good_height, bad_height) = (high(*good), high(*bad));
+            let (done_height, failed_height) = (high(counts.done), high(counts.failed));
             let (long, short) = match self.span {
                 Span::Day => ("%Y-%m-%d %H:00", "%H:00"),
                 Span::Fortnight => ("%Y-%m-%d", "%d %b"),
@@ -163,41 +155,52 @@ impl Activity {
             Bar {
                 when: when.strftime(long).to_string(),
                 label: label.then(|| when.strftime(short).to_string()),
-                good: *good,
-                bad: *bad,
+                counts: *counts,
                 x: slot * index as f64 + slot * 0.12,
                 middle: slot * (index as f64 + 0.5),
                 width: slot * 0.76,
-                good_y: HEIGHT - good_height,
-                good_height,
-                bad_y: HEIGHT - good_height - bad_height,
-                bad_height,
+                done_y: HEIGHT - done_height,
+                done_height,
+                failed_y: HEIGHT - done_height - failed_height,
+                failed_height,
             }
         });
-        Chart {
-            id,
-            title,
-            good,
-            bad,
-            bars: bars.collect(),
-            most,
-            good_in_all: pairs.iter().map(|(good, _)| good).sum(),
-            bad_in_all: pairs.iter().map(|(_, bad)| bad).sum(),
-        }
+        let in_all =
+            Pair { done: pairs.iter().map(|pair| pair.done).sum(), failed: pairs.iter().map(|pair| pair.failed).sum() };
+        Chart { id, title, bars: bars.collect(), most, in_all }
     }
 }
 
 /// What is counted.
-const EVENTS: [&str; 3] = ["\"event\":\"call-ended\"", "\"event\":\"signed-in\"", "\"event\":\"sign-in-refused\""];
+const EVENTS: [&str; 7] = [
+    "\"event\":\"call-ended\"",
+    "\"event\":\"renewed\"",
+    "\"event\":\"renewal-refused\"",
+    "\"event\":\"renewal-failed\"",
+    "\"event\":\"signed-in\"",
+    "\"event\":\"sign-in-refused\"",
+    "\"event\":\"sign-in-failed\"",
+];
 
 impl Counts {
     fn add(&mut self, line: &Value) {
-        match (line["event"].as_str(), line["outcome"].as_str()) {
-            (Some("call-ended"), Some("done")) => self.done += 1,
-            (Some("call-ended"), _) => self.failed += 1,
-            (Some("signed-in"), _) => self.signed_in += 1,
-            (Some("sign-in-refused"), _) => self.refused += 1,
+        match line["event"].as_str() {
+            Some("call-ended") => self.calls.add(line["outcome"] == "done"),
+            Some("renewed") => self.renewals.add(true),
+            Some("renewal-refused" | "renewal-failed") => self.renewals.add(false),
+            Some("signed-in") => self.sign_ins.add(true),
+            Some("sign-in-refused" | "sign-in-failed") => self.sign_ins.add(false),
             _ => {}
+        }
+    }
+}
+
+impl Pair {
+    fn add(&mut self, is_done: bool) {
+        if is_done {
+            self.done += 1;
+        } else {
+            self.failed += 1;
         }
     }
 }

@@ -35,7 +35,7 @@ struct Overview {
     changed: Vec<(String, Since)>,
     webhooks: Vec<WebhookView>,
     is_by_day: bool,
-    charts: [Chart; 2],
+    charts: [Chart; 3],
     /// Since when the charts count, where the audit is too long for a page.
     since: Option<String>,
 }
@@ -64,7 +64,7 @@ pub(super) async fn show(visitor: Visitor, In(asked): In<Asked>) -> Shown {
         changed,
         webhooks: visitor.list::<WebhookView>(&["webhooks"]).await?.0,
         is_by_day: span == Span::Fortnight,
-        charts: [activity.calls(), activity.sign_ins()],
+        charts: activity.charts(),
         since: activity.since.map(shown),
     };
     Ok(html(StatusCode::OK, &page))
