@@ -152,6 +152,7 @@ impl Looking<'_> {
                     }
                     (outbox::ENDPOINTS, _) => drop(self.open::<outbox::Endpoint>(place)),
                     (outbox::TOLD, _) => drop(self.open::<outbox::Told>(place)),
+                    (outbox::SESSIONS, _) => drop(self.open::<outbox::Session>(place)),
                     ("pending", _) => drop(self.open::<Pending>(place)),
                     (once::MARKS, _) => drop(self.open::<once::Mark>(place)),
                     (once::ANSWERS, _) => drop(self.open::<once::Kept>(place)),

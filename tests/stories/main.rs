@@ -99,6 +99,7 @@ mod waiting;
 mod watching;
 mod webhooks;
 mod webhooks_owner;
+mod webhooks_sessions;
 mod x;
 
 use attache_tests::{Attache, Outcome, service::Service};

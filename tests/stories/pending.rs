@@ -54,7 +54,7 @@ impl Story {
         let page = Browser::that_stops_at(CALLBACK).open(trip.url.as_str());
         let signed_in = SignedIn::CameBack { trip, came: came(&page.url) };
         let host = self.embedded.host();
-        self.embedded.block_on(host.connect_pending(proposal, signed_in, OWNER, within)).unwrap()
+        self.embedded.block_on(host.connect_pending(proposal, signed_in, OWNER, None, within)).unwrap()
     }
 
     /// Ends what was not confirmed in time, by a clock that says this.

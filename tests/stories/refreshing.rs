@@ -442,8 +442,8 @@ fn what_nobody_confirms_in_time_is_revoked() {
     let page = browser.submit(&browser.open(trip.url.as_str()), &[("decision", "yes")]);
     let signed_in =
         SignedIn::CameBack { trip, came: CameBack { below: None, query: page.url.query().unwrap().to_owned() } };
-    let code =
-        embedded.block_on(embedded.host().connect_pending(&proposal, signed_in, "alice", CONFIRM_WITHIN)).unwrap();
+    let pending = embedded.host().connect_pending(&proposal, signed_in, "alice", None, CONFIRM_WITHIN);
+    let code = embedded.block_on(pending).unwrap();
     let now = Timestamp::now();
     let end = |at: Timestamp| embedded.block_on(embedded.host().end_unconfirmed("default", at)).unwrap();
     assert_eq!(end(now), 0, "there is time");

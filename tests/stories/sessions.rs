@@ -15,7 +15,7 @@ use attache::{
     connect::{ConnectProposal, SignedIn, Trip},
     consent::Isolation,
     secret::Secret,
-    server::consent::{Asked, ConsentServer, Desk, LASTS, Progress, Taken},
+    server::consent::{Asked, ConsentServer, Desk, LASTS, Progress, Taken, Whose},
     transport::PrivateAllowed,
 };
 use attache_tests::{
@@ -35,7 +35,12 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Sends people away, and keeps nothing of what they bring.
 #[derive(Default)]
-struct Clerk(AtomicUsize);
+struct Clerk {
+    taken: AtomicUsize,
+    /// Sessions that were opened, and that ended before anybody came back.
+    opened: Mutex<Vec<String>>,
+    ran_out: Mutex<Vec<String>>,
+}
 
 #[async_trait::async_trait]
 impl Desk for Clerk {
@@ -43,17 +48,27 @@ impl Desk for Clerk {
         proposal.trip(redirect_uri)
     }
 
-    async fn take(&self, _: Asked, _: SignedIn) -> Result<Taken, Error> {
-        self.0.fetch_add(1, Ordering::SeqCst);
+    async fn take(&self, _: &str, _: Asked, _: SignedIn) -> Result<Taken, Error> {
+        self.taken.fetch_add(1, Ordering::SeqCst);
         // As one that asks the provider, so that others come in the meantime.
         tokio::task::yield_now().await;
         Ok(Taken::Connected { name: "me".into(), account: "jo".into() })
+    }
+
+    fn opened(&self, session: &Whose) -> Result<(), Error> {
+        self.opened.lock().unwrap().push(session.session.clone());
+        Ok(())
+    }
+
+    fn ran_out(&self, sessions: Vec<Whose>) {
+        self.ran_out.lock().unwrap().extend(sessions.into_iter().map(|it| it.session));
     }
 }
 
 /// A server with one open session, as one browser sees it.
 struct Story {
     clerk: Arc<Clerk>,
+    server: Arc<ConsentServer>,
     now: Arc<Mutex<Instant>>,
     routes: Router,
     link: String,
@@ -110,6 +125,7 @@ fn with_a_link(story: impl AsyncFnOnce(Story)) {
             clerk,
             now,
             routes: server.routes(),
+            server,
             link: link.into(),
             cookie: String::new(),
             token: String::new(),
@@ -165,7 +181,7 @@ impl Story {
     }
 
     fn taken(&self) -> usize {
-        self.clerk.0.load(Ordering::SeqCst)
+        self.clerk.taken.load(Ordering::SeqCst)
     }
 }
 
@@ -179,6 +195,49 @@ fn a_link_does_not_last() {
         assert_eq!(status, 404);
         assert!(page.contains("not good any longer"), "{page}");
         assert_eq!(story.begin().await.0, 404, "a page that was open stays without use");
+    });
+}
+
+#[test]
+fn a_session_that_nobody_came_back_in_is_noted_once_when_its_time_is_over() {
+    with_a_link(async |story| {
+        let ran_out = || {
+            story.server.note_ran_out();
+            story.clerk.ran_out.lock().unwrap().clone()
+        };
+        story.advance(LASTS - SECOND);
+        let (_, back) = story.begin().await;
+        story.advance(LASTS - SECOND);
+        assert!(ran_out().is_empty(), "it was begun, and has as long again");
+        story.advance(SECOND);
+        let opened = story.clerk.opened.lock().unwrap().clone();
+        assert_eq!((ran_out(), ran_out()), (opened.clone(), opened));
+        assert_eq!((story.come_back(&back).await, story.taken()), (404, 0));
+    });
+    with_a_link(async |story| {
+        let (_, back) = story.begin().await;
+        assert_eq!(story.come_back(&back).await, 200);
+        story.advance(LASTS);
+        story.server.note_ran_out();
+        assert!(story.clerk.ran_out.lock().unwrap().is_empty(), "what became of this one is known otherwise");
+    });
+}
+
+#[test]
+fn a_session_is_noted_too_whose_person_left_while_it_was_looked_at_what_they_brought() {
+    with_a_link(async |story| {
+        let (_, back) = story.begin().await;
+        tokio::select! {
+            biased;
+            status = story.come_back(&back) => panic!("it was answered with {status}"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(story.taken(), 1);
+        story.server.note_ran_out();
+        assert!(story.clerk.ran_out.lock().unwrap().is_empty(), "they may still be there");
+        story.advance(LASTS);
+        story.server.note_ran_out();
+        assert_eq!(*story.clerk.ran_out.lock().unwrap(), *story.clerk.opened.lock().unwrap());
     });
 }
 
@@ -236,7 +295,8 @@ fn who_has_the_most_links_makes_room_for_who_has_fewer_and_for_nobody_else() {
     let (embedded, simulated) = host(&["default", "other"]);
     let mallory = ("mallory", "other");
     let proposals = [mallory, ("second", "other"), ("ours", "default")].map(|who| proposed(&embedded, &simulated, who));
-    let server = ConsentServer::new(BASE.parse().unwrap(), None, Arc::new(Clerk::default())).unwrap();
+    let clerk = Arc::new(Clerk::default());
+    let server = ConsentServer::new(BASE.parse().unwrap(), None, clerk.clone()).unwrap();
     let open = |of: usize| {
         let proposal = proposals[of].clone();
         server.open(Asked { proposal, owner: None, return_url: None }).map(|(name, _)| name)
@@ -249,6 +309,9 @@ fn who_has_the_most_links_makes_room_for_who_has_fewer_and_for_nobody_else() {
     assert_eq!((open(0).unwrap_err().kind(), lost()), (Kind::RateLimited, 0), "nobody has more than they");
     let (second, ours) = (open(1).unwrap(), open(2).unwrap());
     assert_eq!(lost(), 2);
+    server.note_ran_out();
+    let noted = clerk.ran_out.lock().unwrap().clone();
+    assert!(noted.len() == 2 && noted.iter().all(|name| all.contains(name)), "{noted:?}");
     assert!(matches!(server.progress(&second, "second", "other"), Progress::Open));
     assert!(matches!(server.progress(&ours, "ours", "default"), Progress::Open));
     assert_eq!((open(0).unwrap_err().kind(), lost()), (Kind::RateLimited, 2));

@@ -155,7 +155,7 @@ pub fn until(attache: &Attache, name: &str, is_so: impl Fn(&Value) -> bool) -> V
 
 /// What the library of Standard Webhooks for Python makes of messages.
 #[track_caller]
-fn verify(secret: &str, messages: &[Message]) -> Vec<bool> {
+pub fn verify(secret: &str, messages: &[Message]) -> Vec<bool> {
     let all: Vec<Value> = messages.iter().map(|message| json!([message.text, message.headers])).collect();
     let script = format!(
         "import json\n\
@@ -198,10 +198,10 @@ fn everything_that_happens_to_a_connection_is_told_once_and_signed() {
     add(&story.attache, "foreign", &receiver, &["--environment", "other"]);
     let mut host = serve(&story.attache);
     story.connect("discovered", &[]);
-    receiver.sent(1);
+    receiver.sent(2);
     story.oidc.forget_access_tokens();
     assert_eq!(story.send("/api/me")["status"], 200);
-    receiver.sent(2);
+    receiver.sent(3);
     // A host does not renew again at once what a service refused right after it was renewed.
     stop(&mut host);
     let _host = serve(&story.attache);
@@ -213,12 +213,15 @@ fn everything_that_happens_to_a_connection_is_told_once_and_signed() {
     story.finish(story.attache.begin(&["connection", "reconnect", "oauth", "--timeout", "60"]));
     story.attache.run(&["consent", "revoke", "oauth"]).done();
     story.attache.run(&["connection", "remove", "oauth", "--yes"]).done();
-    let messages = receiver.sent(5);
+    let all = receiver.sent(7);
+    // Where a host runs, whoever connects by the command line goes by a link, too.
+    let (of_sessions, messages): (Vec<_>, Vec<_>) = all.iter().cloned().partition(|it| it.kind() == "session.ended");
+    assert_eq!(kinds(&of_sessions), ["session.ended"; 2]);
     let told =
         ["connected", "refreshed", "needs-reconnect", "connected", "revoked"].map(|it| format!("connection.{it}"));
     assert_eq!(kinds(&messages), told);
     until(&story.attache, "app", |it| it["waiting"] == 0);
-    assert_eq!(receiver.messages().len(), 5, "each comes once, and nothing is told elsewhere");
+    assert_eq!(receiver.messages().len(), 7, "each comes once, and nothing is told elsewhere");
     let data = |reason: Option<&str>| {
         let id = messages[0].body["data"]["connection-id"].clone();
         let mut data = json!({ "environment": "default", "connection": "oauth", "connection-id": id, "connector": "oauth",
@@ -232,9 +235,9 @@ fn everything_that_happens_to_a_connection_is_told_once_and_signed() {
         assert_eq!(members, ["type", "timestamp", "data"]);
         message.body["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     }
-    assert_eq!(verify(&secret, &messages), [true; 5]);
+    assert_eq!(verify(&secret, &all), [true; 7]);
     let another = add(&story.attache, "another", &receiver, &[]);
-    assert_eq!(verify(&another, &messages), [false; 5]);
+    assert_eq!(verify(&another, &all), [false; 7]);
     let mut tampered = messages[0].clone();
     tampered.text = tampered.text.replace("default", "defunct");
     assert_eq!(verify(&secret, &[tampered]), [false]);
@@ -481,10 +484,10 @@ fn a_person_who_was_sent_a_link_is_told_of_when_the_application_confirms() {
     let page = story.come_back(&story.link());
     assert_eq!(shown(&story.attache, "app")["waiting"], 0, "it is no connection yet");
     story.confirm(&serving::code_of(&page), "alice").done();
-    let messages = receiver.sent(1);
-    assert_eq!((messages[0].kind(), &messages[0].body["data"]["owner"]), ("connection.connected", &json!("alice")));
+    let messages = receiver.sent(2);
+    assert_eq!(kinds(&messages), ["connection.connected", "session.ended"]);
     story.attache.run(&["connection", "remove", "oauth", "--yes"]).done();
-    assert_eq!(receiver.sent(2)[1].body["data"]["owner"], "alice");
+    assert!(receiver.sent(3).iter().all(|message| message.body["data"]["owner"] == "alice"));
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::{
     error::{Error, Kind, Result},
     gateway,
     host::{Host, anchor_place},
+    outbox,
     secret::Secret,
     store::{PROBE, Place, read, unwritten},
 };
@@ -112,9 +113,10 @@ impl Host {
 }
 
 /// What is of no use in another data directory, or must not come back: the note of the audit's end, which the restored audit
-/// does not end at, connections that wait some minutes for somebody to confirm them, and codes that are good once.
+/// does not end at, sessions, connections that wait some minutes for somebody to confirm them, and codes that are good once.
 fn is_left_out(place: &Place) -> Result<bool> {
-    let waits = kind_of(place) == Some("pending") || place.segments().next() == Some(gateway::CODES);
+    let waits =
+        matches!(kind_of(place), Some("pending" | outbox::SESSIONS)) || place.segments().next() == Some(gateway::CODES);
     Ok(waits || *place == Place::new(PROBE)? || *place == anchor_place()?)
 }
 

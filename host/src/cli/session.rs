@@ -27,7 +27,8 @@ pub(super) enum Session {
 const HELP: &str = "\
 The host must be running (`attache serve`). The person opens the link, agrees, signs in at the provider, and comes back to
 the return URL with `attache_code`. Whoever you then find signed in at your own application is the owner that you confirm;
-what is not confirmed within ten minutes is revoked.
+what is not confirmed within ten minutes is revoked. How it ended is told as `session.ended` to the webhooks that want to know
+(`attache webhook add --help`).
 
 Examples:
   attache session create github --owner alice --return-url https://app.example.com/connected

@@ -358,7 +358,7 @@ impl Desk for Counter {
         self.ask(|told| Errand::SendAway { proposal, redirect_uri, told }).await
     }
 
-    async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
+    async fn take(&self, _: &str, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
         self.ask(|told| Errand::Take { asked, signed_in, told }).await
     }
 }

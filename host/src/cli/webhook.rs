@@ -1,4 +1,5 @@
-//! `attache webhook add|list|show|test|enable|rotate|remove`: the endpoints that are told what happens to connections.
+//! `attache webhook add|list|show|test|enable|rotate|remove`: the endpoints that are told what happens to connections, and how
+//! links end.
 
 use serde_json::json;
 

@@ -12,7 +12,7 @@ use crate::{
     host::Host,
     manifest::Manifest,
     origin::Origin,
-    outbox::EventType,
+    outbox::{EventType, Happened, SessionEnded},
     sync::lock,
 };
 
@@ -49,7 +49,7 @@ impl Host {
     pub async fn connect(&self, proposal: &ConnectProposal, signed_in: SignedIn) -> Result<Made> {
         let drafted = self.draft(proposal, signed_in).await?;
         let captured = drafted.captured.clone();
-        let kept = self.keep(&proposal.environment, drafted, &proposal.subject("check")).await;
+        let kept = self.keep(&proposal.environment, drafted, &proposal.subject("check"), None).await;
         if kept.is_err() {
             self.give_back_all(proposal, captured.as_ref()).await;
         }
@@ -105,8 +105,14 @@ impl Host {
         }
     }
 
-    /// Keeps a connection, in place of what it was before.
-    pub(super) async fn keep(&self, environment: &str, drafted: Drafted, subject: &Subject) -> Result<Made> {
+    /// Keeps a connection, in place of what it was before, and with it that the session ended that it came of.
+    pub(super) async fn keep(
+        &self,
+        environment: &str,
+        drafted: Drafted,
+        subject: &Subject,
+        ended: Option<SessionEnded>,
+    ) -> Result<Made> {
         let book = self.book(environment)?;
         let Drafted { connection, credential, captured, consent, revoked_before } = drafted;
         let before = unchanged_before(&book, &connection, revoked_before.as_deref())?;
@@ -127,7 +133,8 @@ impl Host {
             })?;
             let connected = connection.about(environment).happened(EventType::Connected, None);
             let changes = book.connection_changes(&connection, &credential, captured.as_ref(), &consent)?;
-            self.outbox.commit(changes, &[connected])
+            let happened: Vec<_> = [connected].into_iter().chain(ended.map(Happened::SessionEnded)).collect();
+            self.outbox.commit(changes, &happened)
         };
         let kept = keep();
         self.turns.forget(connection.id);

@@ -12,6 +12,7 @@ mod gateways;
 mod keep;
 mod pending;
 mod provider;
+mod sessions;
 
 pub use end::Ended;
 pub use gateways::Sealing;

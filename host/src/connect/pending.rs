@@ -11,10 +11,11 @@ use super::{ConnectProposal, Ended, Made, SignedIn, end::Given};
 use crate::{
     audit::{Event, Subject},
     call,
-    consent::{Book, Pending},
+    consent::{Book, Connection, Pending},
     digest::Digest,
     error::{Kind, Result},
     host::Host,
+    outbox::{How, SessionEnded},
     sync::lock,
     text,
 };
@@ -23,7 +24,8 @@ use crate::{
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 impl Host {
-    /// Signs in for a connection that `owner` is to have, and gives the code that confirms it, once and `within` a time.
+    /// Signs in for a connection that `owner` is to have, and gives the code that confirms it, once and `within` a time. What
+    /// comes of that is the end of the session, if it is one that was begun.
     ///
     /// # Errors
     /// As for [`Host::connect`].
@@ -32,6 +34,7 @@ impl Host {
         proposal: &ConnectProposal,
         signed_in: SignedIn,
         owner: &str,
+        session: Option<&str>,
         within: Duration,
     ) -> Result<String> {
         let mut drafted = self.draft(proposal, signed_in).await?;
@@ -47,7 +50,8 @@ impl Host {
         self.audit.write(&Event::pending(&proposal.subject("connect"), owner))?;
         // Only the code's digest is kept: who reads the store cannot confirm.
         let (captured, kept_as) = (drafted.captured.clone(), Digest::of(code.as_bytes()));
-        let pending = Pending { drafted, owner: owner.to_owned(), key: proposal.key, since, until };
+        let (owner, session) = (owner.to_owned(), session.map(str::to_owned));
+        let pending = Pending { drafted, owner, key: proposal.key, session, since, until };
         if let Err(error) = book.put_pending(kept_as, &pending) {
             self.give_back_all(proposal, captured.as_ref()).await;
             return Err(error);
@@ -83,8 +87,7 @@ impl Host {
         })?;
         let subject = subject_of(environment, &pending, caller);
         if pending.owner != owner {
-            self.drop_pending(&book, &pending, "another owner", &subject).await?;
-            return Err(Kind::Denied
+            let refused = Kind::Denied
                 .error(format!(
                     "That link was made for `{}`, and `{}` came back with it: nothing is connected.",
                     text::foreign(&pending.owner, 100),
@@ -92,18 +95,23 @@ impl Host {
                 ))
                 .hint(
                     "Somebody may have been sent a link that was not theirs. Make a new one for whoever is to connect.",
-                ));
+                );
+            self.drop_pending(&book, &pending, "another owner", &subject, How::Failed(refused.clone())).await?;
+            return Err(refused);
         }
         if waited_too_long || pending.is_over(Timestamp::now().as_second()) {
-            self.drop_pending(&book, &pending, "too late", &subject).await?;
+            self.drop_pending(&book, &pending, "too late", &subject, How::RanOut).await?;
             return Err(Kind::NotFound
                 .error("It is too late to confirm this; what the provider gave is revoked.")
                 .hint("Let the person connect again, with a new link."));
         }
-        match self.keep(environment, pending.drafted.clone(), &subject).await {
+        let Connection { name, id, .. } = &pending.drafted.connection;
+        let ended = ended(environment, &pending, How::Connected { connection: name.clone(), id: *id });
+        match self.keep(environment, pending.drafted.clone(), &subject, ended).await {
             Ok(made) => Ok(made),
             Err(error) => {
-                self.drop_pending(&book, &pending, "it could not be kept", &subject).await?;
+                let how = How::Failed(error.clone());
+                self.drop_pending(&book, &pending, "it could not be kept", &subject, how).await?;
                 Err(error)
             }
         }
@@ -120,7 +128,7 @@ impl Host {
             let is_over = self.has_waited_too_long(code) || pending.is_over(now.as_second());
             if is_over && self.take_pending(&book, code, |_| true)?.is_some() {
                 let subject = subject_of(environment, &pending, "host");
-                self.drop_pending(&book, &pending, "nobody confirmed it", &subject).await?;
+                self.drop_pending(&book, &pending, "nobody confirmed it", &subject, How::RanOut).await?;
                 ended += 1;
             }
         }
@@ -145,8 +153,16 @@ impl Host {
         Ok(taken)
     }
 
-    async fn drop_pending(&self, book: &Book<'_>, pending: &Pending, why: &str, subject: &Subject) -> Result<Ended> {
+    async fn drop_pending(
+        &self,
+        book: &Book<'_>,
+        pending: &Pending,
+        why: &str,
+        subject: &Subject,
+        how: How,
+    ) -> Result<Ended> {
         self.audit.write(&Event::not_confirmed(subject, why))?;
+        self.tell_sessions_ended(ended(book.environment(), pending, how));
         let drafted = &pending.drafted;
         let Some(captured) = &drafted.captured else { return Ok(Ended { upstream: None }) };
         let given = Given {
@@ -158,6 +174,12 @@ impl Host {
         };
         self.end_upstream(book, given).await
     }
+}
+
+/// That the session is over which somebody came back in.
+fn ended(environment: &str, pending: &Pending, how: How) -> Option<SessionEnded> {
+    let (environment, owner) = (environment.to_owned(), pending.owner.clone());
+    pending.session.clone().map(|session| SessionEnded { environment, session, owner, how })
 }
 
 fn subject_of(environment: &str, pending: &Pending, caller: &str) -> Subject {

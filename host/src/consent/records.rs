@@ -279,6 +279,9 @@ pub struct Pending {
     pub since: i64,
     /// The caller key that asked, by its id: another of its name confirms nothing. None for an operator.
     pub key: Option<Uuid>,
+    /// The session that they came back in, if it is one whose end is told.
+    #[serde(default)]
+    pub session: Option<String>,
     /// Until when it can be confirmed, in seconds since 1970.
     pub until: i64,
 }

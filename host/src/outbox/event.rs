@@ -5,13 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::TOLD;
+use super::{SessionEnded, TOLD};
 use crate::{
     error::{Kind, Result},
     store::Place,
 };
 
-/// What can happen to a connection.
+/// What can happen to a connection, and to a session that one is to come of.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum, utoipa::ToSchema,
 )]
@@ -32,11 +32,16 @@ pub enum EventType {
     #[serde(rename = "connection.revoked")]
     #[value(name = "connection.revoked")]
     Revoked,
+    /// A link to connect by is over: it connected something, failed, or ran out
+    #[serde(rename = "session.ended")]
+    #[value(name = "session.ended")]
+    SessionEnded,
 }
 
 impl EventType {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Connected, Self::NeedsReconnect, Self::Refreshed, Self::Revoked];
+    pub const ALL: [Self; 5] =
+        [Self::Connected, Self::NeedsReconnect, Self::Refreshed, Self::Revoked, Self::SessionEnded];
 
     /// As it is written in a message.
     pub fn name(self) -> &'static str {
@@ -45,6 +50,7 @@ impl EventType {
             Self::NeedsReconnect => "connection.needs-reconnect",
             Self::Refreshed => "connection.refreshed",
             Self::Revoked => "connection.revoked",
+            Self::SessionEnded => "session.ended",
         }
     }
 }
@@ -79,7 +85,7 @@ impl About {
     }
 
     pub(crate) fn happened(&self, kind: EventType, reason: Option<Reason>) -> Happened {
-        Happened { kind, reason, about: self.clone() }
+        Happened::ToConnection { kind, about: self.clone(), reason }
     }
 }
 
@@ -118,19 +124,39 @@ impl Reason {
 
 /// Something that happened.
 #[derive(Debug, Clone)]
-pub(crate) struct Happened {
-    pub(crate) kind: EventType,
-    pub(crate) about: About,
-    reason: Option<Reason>,
+pub(crate) enum Happened {
+    /// What became of a connection.
+    ToConnection { kind: EventType, about: About, reason: Option<Reason> },
+    /// How a session ended.
+    SessionEnded(SessionEnded),
 }
 
 impl Happened {
+    pub(super) fn kind(&self) -> EventType {
+        match self {
+            Self::ToConnection { kind, .. } => *kind,
+            Self::SessionEnded(_) => EventType::SessionEnded,
+        }
+    }
+
+    pub(super) fn environment(&self) -> &str {
+        match self {
+            Self::ToConnection { about, .. } => &about.environment,
+            Self::SessionEnded(ended) => &ended.environment,
+        }
+    }
+
     /// The message's content.
     pub(super) fn payload(&self) -> Result<String> {
-        let About { environment, id, connection, connector, owner, .. } = self.about.clone();
-        let reason = self.reason.map(|reason| reason.name().to_owned());
-        let data = OfConnection { environment, connection, connection_id: id, connector, owner, reason };
-        Message::new(self.kind.name(), data).written()
+        match self {
+            Self::ToConnection { kind, about, reason } => {
+                let About { environment, id, connection, connector, owner, .. } = about.clone();
+                let reason = reason.map(|reason| reason.name().to_owned());
+                let data = OfConnection { environment, connection, connection_id: id, connector, owner, reason };
+                Message::new(kind.name(), data).written()
+            }
+            Self::SessionEnded(ended) => Message::new(EventType::SessionEnded.name(), ended.told()).written(),
+        }
     }
 }
 

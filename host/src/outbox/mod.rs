@@ -1,5 +1,5 @@
-//! What happened to connections and is to be told: for each endpoint that wants to know, a message that waits in the store. It
-//! is written in the same commit as what it tells of, so that neither is ever there without the other, whichever process wrote
+//! What happened to connections, and to sessions that one was to come of, and is to be told: for each endpoint that wants to know,
+//! a message that waits in the store. It is written in the same commit as what it tells of, so that neither is ever there without the other, whichever process wrote
 //! it; a host that serves delivers it ([`crate::webhooks`]).
 //!
 //! It calls `store` and `audit`. What must never happen here: that what happened is not kept because it cannot be told; more
@@ -8,6 +8,7 @@
 mod endpoint;
 mod event;
 mod queue;
+mod session;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,6 +27,7 @@ pub use event::EventType;
 pub(crate) use event::{About, Happened, Message, OfConnection, Reason, Told};
 pub(crate) use queue::{Due, Settled};
 pub use queue::{MOST_WAITING, Queued};
+pub(crate) use session::{How, OfSession, Session, SessionEnded};
 
 use crate::{
     audit::{Audit, Event},
@@ -34,12 +36,14 @@ use crate::{
     sync::lock,
 };
 
-/// The folders of an environment that endpoints, messages, and what was told of connections are in.
+/// The folders of an environment that endpoints, messages, what was told of connections, and sessions that are under way are in.
 pub(crate) const ENDPOINTS: &str = "webhook";
 /// See [`ENDPOINTS`].
 pub(crate) const MESSAGES: &str = "outbox";
 /// See [`ENDPOINTS`].
 pub(crate) const TOLD: &str = "told";
+/// See [`ENDPOINTS`].
+pub(crate) const SESSIONS: &str = "session";
 
 /// Endpoints, and what waits for them.
 pub struct Outbox {
@@ -82,7 +86,7 @@ impl Outbox {
     }
 
     /// Commits these changes, and with them a message for each endpoint that wants to know what happened. That a connection needs
-    /// its owner is told once for each time that it was connected.
+    /// its owner is told once for each time that it was connected, and that a session ended once.
     ///
     /// # Errors
     /// Those of the store. That a message cannot be made is logged, and no error.
@@ -94,13 +98,17 @@ impl Outbox {
         let mut added = queue::Added::default();
         for event in happened {
             if let Err(error) = self.add_once(&mut queues, &mut added, event) {
-                tracing::error!(event = event.kind.name(), %error, "what happened is told to nobody");
+                tracing::error!(event = event.kind().name(), %error, "what happened is told to nobody");
             }
         }
-        let changes = changes.and(std::mem::take(&mut added.changes));
-        if !changes.is_empty()
-            && let Err(error) = self.vault.commit(changes)
-        {
+        let own = std::mem::take(&mut added.changes);
+        let committed = match (changes.is_empty(), own.is_empty()) {
+            (true, true) => return Ok(()),
+            // Nobody keeps what is of the outbox alone.
+            (true, false) => self.vault.commit_aside(own),
+            (false, _) => self.vault.commit(changes.and(own)),
+        };
+        if let Err(error) = committed {
             // It may have been written nevertheless: what is kept is what counts.
             queues.clear();
             return Err(error);
@@ -110,15 +118,24 @@ impl Outbox {
     }
 
     fn add_once(&self, queues: &mut Queues, added: &mut queue::Added, event: &Happened) -> Result<()> {
-        let about = &event.about;
-        if event.kind == EventType::NeedsReconnect {
-            let place = about.told_place()?;
-            if self.vault.get::<Told>(&place)?.is_some_and(|told| told.generation == about.generation) {
-                return Ok(());
+        let marked = match event {
+            Happened::ToConnection { kind: EventType::NeedsReconnect, about, .. } => {
+                let place = about.told_place()?;
+                if self.vault.get::<Told>(&place)?.is_some_and(|told| told.generation == about.generation) {
+                    return Ok(());
+                }
+                Changes::new().put(&place, &Told { generation: about.generation })?
             }
-            let told = Changes::new().put(&place, &Told { generation: about.generation })?;
-            added.changes = std::mem::take(&mut added.changes).and(told);
-        }
+            Happened::ToConnection { .. } => Changes::new(),
+            Happened::SessionEnded(ended) => {
+                let place = ended.place()?;
+                if self.vault.get::<Session>(&place)?.is_none() {
+                    return Ok(());
+                }
+                Changes::new().delete(&place)
+            }
+        };
+        added.changes = std::mem::take(&mut added.changes).and(marked);
         self.add(queues, added, event)
     }
 

@@ -72,15 +72,15 @@ pub(crate) enum Settled {
 impl Outbox {
     /// Adds the messages of an event, for each endpoint that wants to know of it.
     pub(super) fn add(&self, queues: &mut Queues, added: &mut Added, event: &Happened) -> Result<()> {
-        let mut endpoints = self.endpoints(&event.about.environment)?;
-        endpoints.retain(|endpoint| endpoint.wants(event.kind));
+        let mut endpoints = self.endpoints(event.environment())?;
+        endpoints.retain(|endpoint| endpoint.wants(event.kind()));
         if endpoints.is_empty() {
             return Ok(());
         }
         let at = Timestamp::now();
         let queued = Queued {
             id: format!("msg_{}", Uuid::new_v4().simple()),
-            kind: event.kind,
+            kind: event.kind(),
             payload: event.payload()?,
             attempts: 0,
             due: at.as_millisecond(),

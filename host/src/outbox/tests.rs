@@ -150,6 +150,25 @@ fn nothing_is_written_for_an_endpoint_that_was_removed() {
 }
 
 #[test]
+fn that_a_session_ended_is_told_once_and_only_of_one_that_was_under_way() {
+    let (story, app) = story();
+    let ended = |session: &str| {
+        let (environment, session, owner) = ("default".to_owned(), session.to_owned(), "alice".to_owned());
+        [Happened::SessionEnded(SessionEnded { environment, session, owner, how: How::RanOut })]
+    };
+    story.outbox.begin_session("default", "one", "alice").unwrap();
+    let Story { outbox, home } = story;
+    drop(outbox);
+    let story = Story { outbox: open(home.path()), home };
+    let under_way = |outbox: &Outbox| outbox.sessions("default").unwrap().into_iter().map(|(name, _)| name);
+    assert_eq!(under_way(&story.outbox).collect::<Vec<_>>(), ["one"], "whoever comes next knows of it");
+    for session in ["one", "one", "another"] {
+        story.outbox.commit(Changes::new(), &ended(session)).unwrap();
+    }
+    assert_eq!((story.outbox.waiting(&app).unwrap(), under_way(&story.outbox).count()), (1, 0));
+}
+
+#[test]
 fn what_happened_is_kept_though_an_endpoint_cannot_be_read() {
     let (story, app) = story();
     let place = endpoints_place("default").unwrap();

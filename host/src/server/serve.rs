@@ -23,7 +23,7 @@ use super::{
     answering::answer,
     api::{Api, Pages},
     backup,
-    consent::{Asked, ConsentServer, Desk, Taken, below},
+    consent::{Asked, ConsentServer, Desk, Taken, Whose, below},
     console::{self, Console},
     control,
     exposure::{self, Tls},
@@ -99,6 +99,9 @@ pub async fn serve(
         Some(url) => url,
         None => local_url(scheme, &pages)?,
     };
+    if let Err(error) = host.end_lost_sessions() {
+        tracing::error!(%error, "that sessions ended is not told yet");
+    }
     let desk = Arc::new(Keeper { host: host.clone(), confirm_within: how.confirm_within });
     let consent = ConsentServer::new(base.clone(), None, desk)?;
     if !Origin::of(&base)?.is_loopback() {
@@ -142,6 +145,10 @@ pub async fn serve(
                     tracing::error!(%error, "what was not confirmed could not be ended");
                 }
             }
+            Ok(())
+        })),
+        tokio::spawn(now_and_then(SWEEP, host.clone(), async move |_: &Host| {
+            consent.note_ran_out();
             Ok(())
         })),
         tokio::spawn(now_and_then(KEEP_ALIVE_SWEEP.min(how.keep_alive), host.clone(), async move |host: &Host| {
@@ -256,13 +263,28 @@ impl Desk for Keeper {
         self.host.send_away(&proposal, redirect_uri).await
     }
 
-    async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
+    async fn take(&self, session: &str, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
         let Asked { proposal, owner, return_url } = asked;
         let (Some(owner), Some(mut url)) = (owner, return_url) else {
             return Err(Kind::Internal.error("A session of the host has nobody to go back to."));
         };
-        let code = self.host.connect_pending(&proposal, signed_in, &owner, self.confirm_within).await?;
+        let pending = self.host.connect_pending(&proposal, signed_in, &owner, Some(session), self.confirm_within).await;
+        let code = pending.inspect_err(|error| {
+            self.host.session_failed(proposal.asked_by().1, session, &owner, error);
+        })?;
         url.query_pairs_mut().append_pair("attache_code", &code);
         Ok(Taken::Confirm(url))
+    }
+
+    fn opened(&self, session: &Whose) -> Result<()> {
+        match &session.owner {
+            Some(owner) => self.host.begin_session(&session.environment, &session.session, owner),
+            None => Ok(()),
+        }
+    }
+
+    fn ran_out(&self, sessions: Vec<Whose>) {
+        let owned = |it: Whose| Some((it.environment, it.session, it.owner?));
+        self.host.sessions_ran_out(sessions.into_iter().filter_map(owned));
     }
 }

@@ -1,5 +1,6 @@
-//! Webhooks: endpoints that an operator adds to an environment, and that are told what happens to its connections. What is told
-//! waits in the [`crate::outbox`]; a host that serves delivers it, at least once each, and gives up in a defined way.
+//! Webhooks: endpoints that an operator adds to an environment, and that are told what happens to its connections and how its
+//! connect sessions end. What is told waits in the [`crate::outbox`]; a host that serves delivers it, at least once each, and
+//! gives up in a defined way.
 //!
 //! | file | one thought |
 //! |---|---|

@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use super::problem::Written;
-use crate::outbox::{EventType, Message, OfConnection};
+use crate::outbox::{EventType, Message, OfConnection, OfSession};
 
 /// The document without its paths.
 pub(super) fn begun() -> OpenApi {
@@ -27,7 +27,7 @@ pub(super) fn begun() -> OpenApi {
                        (RFC 9457) whose `kind` is the same as on the command line.",
         license(name = "Apache-2.0")
     ),
-    components(schemas(Written, Message<OfConnection>)),
+    components(schemas(Written, Message<OfConnection>, Message<OfSession>)),
     modifiers(&Keys, &Told),
     security(("caller-key" = []))
 )]
@@ -62,7 +62,11 @@ fn message(kind: EventType) -> Operation {
         let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).description(Some(what));
         header.required(utoipa::openapi::Required::True).schema(Some(String::schema())).build()
     };
-    let content = Content::new(Some(Ref::from_schema_name(Message::<OfConnection>::name())));
+    let schema = match kind {
+        EventType::SessionEnded => Message::<OfSession>::name(),
+        _ => Message::<OfConnection>::name(),
+    };
+    let content = Content::new(Some(Ref::from_schema_name(schema)));
     let taken = Response::new("It is told no more; any other status has it told again, for five days");
     let body = RequestBodyBuilder::new().content("application/json", content);
     OperationBuilder::new()

@@ -408,7 +408,7 @@ impl From<&CallerKey> for CallerView {
     }
 }
 
-/// An endpoint that is told what happens to connections.
+/// An endpoint that is told what happens to connections, and how connect sessions end.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct WebhookView {

@@ -1,4 +1,4 @@
-//! Webhooks: endpoints that are told what happens to the environment's connections.
+//! Webhooks: endpoints that are told what happens to the environment's connections, and how its connect sessions end.
 
 use std::{collections::BTreeSet, sync::Arc};
 

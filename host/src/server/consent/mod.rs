@@ -25,7 +25,7 @@ use url::Url;
 
 use self::sessions::Sessions;
 pub(super) use self::sessions::random_name;
-pub use self::sessions::{Asked, LASTS, Progress};
+pub use self::sessions::{Asked, LASTS, Progress, Whose};
 use super::page::page;
 use crate::{
     connect::{ConnectProposal, SignedIn, Trip},
@@ -46,11 +46,23 @@ pub trait Desk: Send + Sync {
     /// Whatever stands against it; the person is told.
     async fn send_away(&self, proposal: Arc<ConnectProposal>, redirect_uri: &Url) -> Result<Trip>;
 
-    /// Makes the connection, or what will be one when it is confirmed.
+    /// Makes the connection, or what will be one when it is confirmed. The session is called that by those who may not use
+    /// its link.
     ///
     /// # Errors
     /// Whatever stands against it; the person is told.
-    async fn take(&self, asked: Asked, signed_in: SignedIn) -> Result<Taken>;
+    async fn take(&self, session: &str, asked: Asked, signed_in: SignedIn) -> Result<Taken>;
+
+    /// Notes a session before anybody has its link.
+    ///
+    /// # Errors
+    /// Whatever stands against it; then nobody gets the link.
+    fn opened(&self, _session: &Whose) -> Result<()> {
+        Ok(())
+    }
+
+    /// Notes sessions that ended before anybody came back, or with somebody who went away when they did.
+    fn ran_out(&self, _sessions: Vec<Whose>) {}
 }
 
 /// What came of it, for the person.
@@ -110,7 +122,7 @@ impl ConsentServer {
     /// Opens a session, and gives its name and its link.
     ///
     /// # Errors
-    /// `rate-limited` where too many are open; `denied` where the app has people sent back elsewhere.
+    /// `rate-limited` where too many are open; `denied` where the app has people sent back elsewhere; those of the desk.
     pub fn open(&self, asked: Asked) -> Result<(String, Url)> {
         let elsewhere = asked.proposal.redirect_uri().filter(|_| !asked.proposal.comes_back_to(&self.redirect_uri));
         if let Some(elsewhere) = elsewhere {
@@ -122,9 +134,17 @@ impl ConsentServer {
         if asked.proposal.grant.is_some() {
             asked.proposal.trip(&self.redirect_uri)?;
         }
+        let (environment, owner) = (asked.proposal.asked_by().1.to_owned(), asked.owner.clone());
         let name = self.sessions.open(asked)?;
+        let opened = Whose { environment, session: sessions::public_name(&name), owner };
+        self.desk.opened(&opened)?;
         let link = below(&self.base, &format!("{}/{name}", self.links));
-        Ok((sessions::public_name(&name), link))
+        Ok((opened.session, link))
+    }
+
+    /// Has the desk note which sessions ran out since the last time.
+    pub fn note_ran_out(&self) {
+        self.desk.ran_out(self.sessions.ran_out());
     }
 
     /// How far a session is that this holder opened ([`ConnectProposal::asked_by`]).
@@ -289,7 +309,7 @@ async fn finish(server: &ConsentServer, came: CameBack, headers: &HeaderMap) -> 
     let browser = server.browser(headers)?.unwrap_or_default();
     let (name, asked, trip) = server.sessions.end(&came, browser)?;
     let proposal = asked.proposal.clone();
-    let taken = server.desk.take(asked, SignedIn::CameBack { trip, came }).await;
+    let taken = server.desk.take(&sessions::public_name(&name), asked, SignedIn::CameBack { trip, came }).await;
     server.sessions.note(&name, &proposal, taken.as_ref().map(|_| ()).map_err(Clone::clone));
     taken
 }

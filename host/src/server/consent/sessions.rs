@@ -41,9 +41,22 @@ pub struct Asked {
     pub return_url: Option<Url>,
 }
 
+/// Which session it is, and whose.
+#[derive(Debug, Clone)]
+pub struct Whose {
+    /// The environment's name.
+    pub environment: String,
+    /// What it is called by those who may not use its link.
+    pub session: String,
+    /// As in [`Asked`].
+    pub owner: Option<String>,
+}
+
 /// Sessions that are under way.
 pub(super) struct Sessions {
     all: Mutex<HashMap<String, Session>>,
+    /// Those that ended without anybody's doing, until they are asked for.
+    lost: Mutex<Vec<Whose>>,
     /// Those that somebody came back with, for whoever opened them.
     over: Mutex<HashMap<String, Over>>,
     /// Ties a form to the browser that was shown it.
@@ -66,6 +79,8 @@ struct Session {
 struct Over {
     holder: String,
     environment: String,
+    /// Whose it is, while what they brought is looked at.
+    owner: Option<String>,
     until: Instant,
     /// None while what they brought is looked at.
     outcome: Option<Result<()>>,
@@ -111,7 +126,8 @@ impl Sessions {
         let mut key = [0; 32];
         fill(&mut key)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        Ok(Self { all: Mutex::default(), over: Mutex::default(), key, now, changed: Notify::new() })
+        let (all, lost, over) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { all, lost, over, key, now, changed: Notify::new() })
     }
 
     /// Opens one, and gives its name, which nobody can guess.
@@ -119,12 +135,15 @@ impl Sessions {
         let name = random_name()?;
         let mut all = lock(&self.all);
         let now = (self.now)();
-        all.retain(|_, session| session.ends > now);
+        self.end_late(&mut all, now);
         let (holder, environment) = asked.proposal.asked_by();
-        if all.len() >= MOST && !make_room(&mut all, holder, environment) {
-            return Err(Kind::RateLimited
-                .error("Too many people are on their way to connect something.")
-                .hint("Try again in some minutes."));
+        if all.len() >= MOST {
+            let ended = make_room(&mut all, holder, environment).ok_or_else(|| {
+                Kind::RateLimited
+                    .error("Too many people are on their way to connect something.")
+                    .hint("Try again in some minutes.")
+            })?;
+            lock(&self.lost).push(ended.whose());
         }
         all.insert(
             name.clone(),
@@ -133,20 +152,40 @@ impl Sessions {
         Ok(name)
     }
 
+    /// Those that ended, since this was last asked, before anybody came back, or with somebody who did not stay until it was looked
+    /// at what they brought.
+    pub(super) fn ran_out(&self) -> Vec<Whose> {
+        let now = (self.now)();
+        self.end_late(&mut lock(&self.all), now);
+        self.forget_over(&mut lock(&self.over), now);
+        std::mem::take(&mut *lock(&self.lost))
+    }
+
+    fn end_late(&self, all: &mut HashMap<String, Session>, now: Instant) {
+        let late = all.extract_if(|_, session| session.ends <= now);
+        lock(&self.lost).extend(late.map(|(_, session)| session.whose()));
+    }
+
+    fn forget_over(&self, over: &mut HashMap<String, Over>, now: Instant) {
+        let old = over.extract_if(|_, over| over.until <= now).filter(|(_, over)| over.outcome.is_none());
+        let whose = |(session, Over { environment, owner, .. })| Whose { environment, session, owner };
+        lock(&self.lost).extend(old.map(whose));
+    }
+
     /// Keeps what came of one, for whoever opened it.
     pub(super) fn note(&self, name: &str, proposal: &ConnectProposal, outcome: Result<()>) {
-        self.keep(name, proposal, Some(outcome));
+        self.keep(name, proposal, None, Some(outcome));
         self.changed.notify_waiters();
     }
 
-    fn keep(&self, name: &str, proposal: &ConnectProposal, outcome: Option<Result<()>>) {
+    fn keep(&self, name: &str, proposal: &ConnectProposal, owner: Option<String>, outcome: Option<Result<()>>) {
         let mut over = lock(&self.over);
         let now = (self.now)();
-        over.retain(|_, over| over.until > now);
+        self.forget_over(&mut over, now);
         if over.len() < MOST {
             let (holder, environment) = proposal.asked_by();
             let (holder, environment) = (holder.to_owned(), environment.to_owned());
-            over.insert(public_name(name), Over { holder, environment, until: now + LASTS, outcome });
+            over.insert(public_name(name), Over { holder, environment, owner, until: now + LASTS, outcome });
         }
     }
 
@@ -235,7 +274,7 @@ impl Sessions {
         session.belongs_to(browser)?;
         let Session { asked, begun, .. } = all.remove(&name).ok_or_else(gone)?;
         let begun = begun.ok_or_else(gone)?;
-        self.keep(&name, &asked.proposal, None);
+        self.keep(&name, &asked.proposal, asked.owner.clone(), None);
         Ok((name, asked, begun.trip))
     }
 }
@@ -257,23 +296,26 @@ impl Session {
     fn asked_by(&self) -> (&str, &str) {
         self.asked.proposal.asked_by()
     }
+
+    fn whose(self) -> Whose {
+        let environment = self.asked_by().1.to_owned();
+        Whose { environment, session: self.public_name, owner: self.asked.owner }
+    }
 }
 
 /// Ends the oldest session of whoever has the most: of the environment that has more than the asker's, else, in the asker's
-/// own, of a holder who has more than they. `false` where nobody has.
-fn make_room(all: &mut HashMap<String, Session>, holder: &str, environment: &str) -> bool {
+/// own, of a holder who has more than they. None where nobody has.
+fn make_room(all: &mut HashMap<String, Session>, holder: &str, environment: &str) -> Option<Session> {
     let crowded = most_of(all.values().map(|session| session.asked_by().1), environment).map(str::to_owned);
     let (of, own) = match &crowded {
         Some(other) => (other.as_str(), ""),
         None => (environment, holder),
     };
     let there = |session: &&Session| session.asked_by().1 == of;
-    let Some(busiest) = most_of(all.values().filter(there).map(|session| session.asked_by().0), own) else {
-        return false;
-    };
+    let busiest = most_of(all.values().filter(there).map(|session| session.asked_by().0), own)?;
     let theirs = all.iter().filter(|(_, session)| session.asked_by() == (busiest, of));
     let oldest = theirs.min_by_key(|(_, session)| session.ends).map(|(name, _)| name.clone());
-    oldest.is_some_and(|name| all.remove(&name).is_some())
+    oldest.and_then(|name| all.remove(&name))
 }
 
 /// Whose there are the most of, where those are more than one's own.
