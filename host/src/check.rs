@@ -119,7 +119,7 @@ impl Looking<'_> {
                 }
             }
             ["environment", _, "app", _, _] => drop(self.open::<App>(place)),
-            ["environment", _, outbox::MESSAGES, _, _] => drop(self.open::<outbox::Queued>(place)),
+            ["environment", _, outbox::MESSAGES | outbox::GIVEN_UP, _, _] => drop(self.open::<outbox::Queued>(place)),
             ["environment", environment, kind, name] => {
                 let environment = (*environment).to_owned();
                 match (*kind, id(name)) {

@@ -409,7 +409,11 @@ fn the_overview_tells_of_webhooks_and_of_what_came_of_the_last_message() {
     connect(&console.attache, "header", &service, &[]).done();
     webhooks::until(&console.attache, "hooks", |it| it["disabled"].is_string());
     let seen = console.go("webhooks", true, &[json!({ "look": "overview" })]);
-    shows(&seen, "overview", &["disabled hooks", &receiver.url("/hooks"), "status 410", "1 were given up"]);
+    shows(
+        &seen,
+        "overview",
+        &["disabled hooks", &receiver.url("/hooks"), "status 410", "1 were given up, 1 can be sent again"],
+    );
     // Once the receiver is there again, the operator says so.
     let steps = [
         json!({ "press": "Enable hooks" }),
@@ -421,4 +425,14 @@ fn the_overview_tells_of_webhooks_and_of_what_came_of_the_last_message() {
     assert!(!page(&seen, "enabled")["text"].as_str().unwrap().contains("disabled"));
     connect(&console.attache, "header", &service, &["--name", "again"]).done();
     assert_eq!(receiver.sent(2)[1].body["data"]["connection"], "again");
+    // And has sent what it was not told.
+    let steps = [
+        json!({ "press": "Redeliver to hooks" }),
+        json!({ "see": "hooks is told again what it missed" }),
+        json!({ "follow": "To the overview" }),
+    ];
+    console.go("webhooks", false, &steps);
+    let messages = receiver.sent(3);
+    assert_eq!(messages[2].id, messages[0].id);
+    webhooks::until(&console.attache, "hooks", |it| it["kept"] == 0);
 }

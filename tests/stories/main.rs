@@ -99,6 +99,7 @@ mod waiting;
 mod watching;
 mod webhooks;
 mod webhooks_owner;
+mod webhooks_redelivered;
 mod webhooks_sessions;
 mod x;
 

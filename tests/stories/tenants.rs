@@ -250,7 +250,7 @@ impl Named {
                 json!({ "name": "new", "permissions": ["call"], "connections": [self.connection] })
             }
             ("post", "/v1/webhooks") => story.webhook(&format!("new-{}", self.webhook)),
-            ("post", "/v1/webhooks/{name}/secret") => json!({}),
+            ("post", "/v1/webhooks/{name}/secret" | "/v1/webhooks/{name}/redeliver") => json!({}),
             ("post", "/v1/gateways") => json!({ "name": self.gateway, "another": true }),
             ("post", "/v1/environments") => named(&self.environment),
             ("put", "/v1/apps/{connector}/{name}") | ("post", "/v1/apps/{connector}/{name}/sealing") => {

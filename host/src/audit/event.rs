@@ -352,6 +352,12 @@ impl Event {
         Self::of_webhook(Name::WebhookDropped, environment, webhook, more)
     }
 
+    /// Somebody has so many messages sent again.
+    pub fn webhook_redelivered(environment: &str, webhook: &str, messages: usize, caller: &str) -> Self {
+        let more = [("messages", messages.into()), ("caller", caller.into())];
+        Self::of_webhook(Name::WebhookRedelivered, environment, webhook, more)
+    }
+
     /// An operator made a code with which a gateway may join.
     pub fn gateway_invited(environment: &str, gateway: &str, caller: &str) -> Self {
         Self::of_gateway(Name::GatewayInvited, environment, gateway, caller)

@@ -60,6 +60,7 @@ names! {
     WebhookDisabled = "webhook-disabled",
     WebhookEnabled = "webhook-enabled",
     WebhookDropped = "webhook-dropped",
+    WebhookRedelivered = "webhook-redelivered",
     GatewayInvited = "gateway-invited",
     GatewayJoined = "gateway-joined",
     GatewayKeyRotated = "gateway-key-rotated",

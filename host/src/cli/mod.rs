@@ -149,7 +149,7 @@ enum Verb {
     /// List and verify the audit
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Add, list, show, test and remove the endpoints that are told what happens to connections, and how links end
+    /// Add, list, show, test, redeliver to and remove the endpoints that are told what happens to connections, and how links end
     #[command(subcommand)]
     Webhook(webhook::Webhook),
     /// Let gateways in that reach services of a private network; be one

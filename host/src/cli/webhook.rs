@@ -1,5 +1,5 @@
-//! `attache webhook add|list|show|test|enable|rotate|remove`: the endpoints that are told what happens to connections, and how
-//! links end.
+//! `attache webhook add|list|show|test|enable|messages|redeliver|rotate|remove`: the endpoints that are told what happens to
+//! connections, and how links end.
 
 use serde_json::json;
 
@@ -7,7 +7,9 @@ use super::{Answer, Context, given, print};
 use crate::{
     error::{Error, Kind, Result},
     outbox::EventType,
-    server::api::{MadeWebhook, NewSecret, NewWebhook, WebhookTested, WebhookView},
+    server::api::{
+        MadeWebhook, MessageView, NewSecret, NewWebhook, Redeliver, RedeliveredView, WebhookTested, WebhookView,
+    },
     text,
 };
 
@@ -28,10 +30,24 @@ pub(super) enum Webhook {
         /// Its name
         name: String,
     },
-    /// Send messages again to an endpoint that said that it is gone; what was given up stays so
+    /// Send messages again to an endpoint that said that it is gone; what was given up stays so, until it is redelivered
     Enable {
         /// Its name
         name: String,
+    },
+    /// List the messages that wait for an endpoint, and those that were given up and can be sent again
+    Messages {
+        /// Its name
+        name: String,
+    },
+    /// Send messages again that were given up, and at once those that wait
+    #[command(after_help = REDELIVER_HELP)]
+    Redeliver {
+        /// Its name
+        name: String,
+        /// Messages by their ids; all that are kept unless given
+        #[arg(value_name = "MESSAGE")]
+        messages: Vec<String>,
     },
     /// Give an endpoint another secret; for a day its messages are signed with the one before too
     Rotate {
@@ -76,6 +92,15 @@ Examples:
   attache webhook add https://app.example.com/hooks --name app --event connection.needs-reconnect --event connection.revoked
   attache webhook add http://10.0.0.7:8080/hooks --name inside --allow-private 10.0.0.7:8080 --secret env:HOOK_SECRET";
 
+const REDELIVER_HELP: &str = "\
+A message that was given up is kept for two weeks from what it tells of, 1,000 of an endpoint at most. It is sent under the same
+`webhook-id` as before, and tried for five days again. What was delivered is not kept.
+
+Examples:
+  attache webhook messages app
+  attache webhook redeliver app msg_2f0c4e6f7b0d4a3f9a6f0d1b7c8e9f00
+  attache webhook redeliver app";
+
 impl Webhook {
     pub(super) async fn run(self, context: &Context) -> Result<Answer> {
         let client = context.client()?;
@@ -100,6 +125,16 @@ impl Webhook {
             Webhook::Enable { name } => {
                 let it: WebhookView = client.post(&["webhooks", &name, "enable"], &json!({})).await?;
                 Ok(Answer::new(json!(it), format!("The webhook `{name}` is told what happens from now on.")))
+            }
+            Webhook::Messages { name } => {
+                let all: Vec<MessageView> = client.list(&["webhooks", &name, "messages"]).await?;
+                let rows: Vec<_> = all.iter().map(message_row).collect();
+                let headings = ["MESSAGE", "TYPE", "HAPPENED", "STATE", "TRIED", "NEXT"];
+                Ok(Answer::new(json!(all), print::table(&headings, &rows)))
+            }
+            Webhook::Redeliver { name, messages } => {
+                let asked = Redeliver { messages: messages.into_iter().collect() };
+                Ok(redelivered(&name, &client.post(&["webhooks", &name, "redeliver"], &asked).await?))
             }
             Webhook::Rotate { name, secret: source } => {
                 let asked = NewSecret { secret: secret(source)? };
@@ -140,6 +175,24 @@ fn row(it: &WebhookView) -> Vec<String> {
     vec![it.name.clone(), it.url.clone(), state(it).to_owned(), it.waiting.to_string(), last]
 }
 
+fn message_row(it: &MessageView) -> Vec<String> {
+    let next = it.due.clone().unwrap_or_else(|| "never".to_owned());
+    let tried = it.attempts.to_string();
+    vec![it.id.clone(), it.r#type.to_string(), it.happened.clone(), it.state.clone(), tried, next]
+}
+
+fn redelivered(name: &str, it: &RedeliveredView) -> Answer {
+    let mut text = match it.messages {
+        0 => format!("Nothing waits for `{name}`, and nothing that was given up is kept."),
+        1 => format!("1 message is sent to `{name}` again."),
+        messages => format!("{messages} messages are sent to `{name}` again."),
+    };
+    if it.left > 0 {
+        text += &format!(" {} more find no room among those that wait: redeliver them once these were sent.", it.left);
+    }
+    Answer::new(json!(it), text)
+}
+
 fn shown(it: &WebhookView) -> Answer {
     let mut text = format!("{}: {}\n", it.name, it.url);
     text += &print::section("it is told of", it.events.iter().map(|event| event.name()));
@@ -153,6 +206,9 @@ fn shown(it: &WebhookView) -> Answer {
     );
     text += &print::section("the last attempt", it.last.as_ref().map(|last| format!("{} {}", last.at, last.what)));
     text += &format!("  {} wait, {} were given up\n", it.waiting, it.dropped);
+    if it.kept > 0 {
+        text += &format!("  {} of them can be sent again: `attache webhook redeliver {}`\n", it.kept, it.name);
+    }
     text += &format!("  added {} by {}\n", it.created, it.created_by);
     Answer::new(json!(it), text)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use super::{EventType, MESSAGES, endpoints_place};
+use super::{EventType, GIVEN_UP, MESSAGES, endpoints_place};
 use crate::{
     error::Result,
     secret::Secret,
@@ -128,8 +128,13 @@ impl Endpoint {
         endpoints_place(&self.environment)?.join(&self.name)
     }
 
-    /// Where its messages are.
+    /// Where the messages are that wait for it.
     pub(super) fn messages_place(&self) -> Result<Place> {
         Place::new(["environment", &self.environment, MESSAGES, &self.id.to_string()])
+    }
+
+    /// Where those are that were given up.
+    pub(super) fn given_up_place(&self) -> Result<Place> {
+        Place::new(["environment", &self.environment, GIVEN_UP, &self.id.to_string()])
     }
 }

@@ -1,12 +1,14 @@
-//! What happened to connections, and to sessions that one was to come of, and is to be told: for each endpoint that wants to know,
-//! a message that waits in the store. It is written in the same commit as what it tells of, so that neither is ever there without the other, whichever process wrote
-//! it; a host that serves delivers it ([`crate::webhooks`]).
+//! What happened to connections, and to sessions that one was to come of, and is to be told: for each endpoint that wants to
+//! know, a message that waits in the store. It is written in the same commit as what it tells of, so that neither is ever there
+//! without the other, whichever process wrote it; a host that serves delivers it ([`crate::webhooks`]). What is given up is kept
+//! for a while, so that it can be sent again by hand.
 //!
 //! It calls `store` and `audit`. What must never happen here: that what happened is not kept because it cannot be told; more
-//! messages than [`MOST_WAITING`] for one endpoint; a secret in a message.
+//! messages than [`MOST_WAITING`] that wait for one endpoint, or than [`MOST_GIVEN_UP`] that were given up; a secret in a message.
 
 mod endpoint;
 mod event;
+mod given_up;
 mod queue;
 mod session;
 
@@ -25,6 +27,7 @@ use uuid::Uuid;
 pub use endpoint::{Endpoint, Last, MOST_ENDPOINTS};
 pub use event::EventType;
 pub(crate) use event::{About, Happened, Message, OfConnection, Reason, Told};
+pub use given_up::{GIVEN_UP_FOR, Kept, MOST_GIVEN_UP, Redelivered};
 pub(crate) use queue::{Due, Settled};
 pub use queue::{MOST_WAITING, Queued};
 pub(crate) use session::{How, OfSession, Session, SessionEnded};
@@ -36,10 +39,13 @@ use crate::{
     sync::lock,
 };
 
-/// The folders of an environment that endpoints, messages, what was told of connections, and sessions that are under way are in.
+/// The folders of an environment that endpoints, messages that wait, those that were given up, what was told of connections, and
+/// sessions that are under way are in.
 pub(crate) const ENDPOINTS: &str = "webhook";
 /// See [`ENDPOINTS`].
 pub(crate) const MESSAGES: &str = "outbox";
+/// See [`ENDPOINTS`].
+pub(crate) const GIVEN_UP: &str = "given-up";
 /// See [`ENDPOINTS`].
 pub(crate) const TOLD: &str = "told";
 /// See [`ENDPOINTS`].
@@ -55,6 +61,7 @@ pub struct Outbox {
     messages: watch::Sender<()>,
     counts: [AtomicU64; 3],
     most_waiting: usize,
+    most_given_up: usize,
 }
 
 /// When each waiting message of an endpoint is due, in milliseconds since 1970, in the order in which they came; read from the
@@ -82,6 +89,7 @@ impl Outbox {
             messages: watch::Sender::new(()),
             counts: Default::default(),
             most_waiting: MOST_WAITING,
+            most_given_up: MOST_GIVEN_UP,
         }
     }
 
@@ -174,13 +182,14 @@ impl Outbox {
         self.vault.commit_aside(Changes::new().put(&endpoint.place()?, endpoint)?)
     }
 
-    /// Removes an endpoint, and what waits for it.
+    /// Removes an endpoint, what waits for it, and what was given up.
     pub(crate) fn remove(&self, endpoint: &Endpoint) -> Result<()> {
         let mut queues = lock(&self.queues);
         if self.endpoint(&endpoint.environment, &endpoint.name)?.is_none_or(|there| there.id != endpoint.id) {
             return Ok(());
         }
-        let changes = self.without_messages(endpoint)?.delete(&endpoint.place()?);
+        let (waiting, given_up) = (endpoint.messages_place()?, endpoint.given_up_place()?);
+        let changes = self.without(&waiting)?.and(self.without(&given_up)?).delete(&endpoint.place()?);
         self.vault.commit_aside(changes)?;
         queues.remove(&endpoint.id);
         drop(queues);
@@ -207,8 +216,8 @@ impl Outbox {
         self.counts[outcome as usize].load(Ordering::Relaxed)
     }
 
-    fn without_messages(&self, endpoint: &Endpoint) -> Result<Changes> {
-        let places = self.vault.places_below(&endpoint.messages_place()?)?;
+    fn without(&self, messages: &Place) -> Result<Changes> {
+        let places = self.vault.places_below(messages)?;
         Ok(places.iter().fold(Changes::new(), |changes, place| changes.delete(place)))
     }
 

@@ -1,5 +1,5 @@
 //! The messages that wait for one endpoint: written with what they tell of, taken out when they were delivered, and the oldest
-//! given up where there are too many.
+//! given up where there are too many. What is given up is elsewhere from then on.
 
 use std::collections::{BTreeMap, hash_map::Entry};
 
@@ -101,7 +101,10 @@ impl Outbox {
                 let message = self.vault.get::<Queued>(&place)?;
                 endpoint.dropped += 1 + given_up as u64;
                 changes = changes.delete(&place).put(&endpoint.place()?, &endpoint)?;
-                added.dropped.extend(message.map(|message| (endpoint.clone(), oldest, message)));
+                if let Some(message) = message {
+                    changes = changes.and(self.give_up(&endpoint, [(oldest.as_str(), &message)])?);
+                    added.dropped.push((endpoint.clone(), oldest, message));
+                }
             }
             added.changes = std::mem::take(&mut added.changes).and(changes);
             added.queued.push((endpoint.id, key, queued.due));
@@ -175,7 +178,7 @@ impl Outbox {
         let waited = waiting.remove(key).is_some();
         let mut changes = Changes::new();
         match settled {
-            Settled::Delivered => changes = changes.delete(&place),
+            Settled::Delivered => changes = changes.delete(&place).delete(&endpoint.given_up_place()?.join(key)?),
             Settled::Again(at) if waited => {
                 waiting.insert(key.clone(), at.as_millisecond());
                 let again = Queued { attempts: message.attempts + 1, due: at.as_millisecond(), ..message.clone() };
@@ -185,6 +188,9 @@ impl Outbox {
             Settled::GivenUp => {
                 endpoint.dropped += u64::from(waited);
                 changes = changes.delete(&place);
+                if waited {
+                    changes = changes.and(self.give_up(&endpoint, [(key.as_str(), message)])?);
+                }
             }
             Settled::Gone => {
                 let given_up = usize::from(waited) + waiting.len();
@@ -193,7 +199,10 @@ impl Outbox {
                 endpoint.disabled = Some(last.at.clone());
                 self.count(Outcome::Dropped, given_up);
                 self.audit.write(&Event::webhook_disabled(&endpoint.environment, &endpoint.name, given_up))?;
-                changes = self.without_messages(&endpoint)?;
+                let folder = endpoint.messages_place()?;
+                let all = self.readable::<Queued>(&folder)?;
+                changes = self.give_up(&endpoint, all.iter().map(|(place, message)| (place.name(), message)))?;
+                changes = changes.and(self.without(&folder)?);
             }
         }
         endpoint.last = Some(last);

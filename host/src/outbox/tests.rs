@@ -1,4 +1,4 @@
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::{queue::Tried, *};
 use crate::{error::Kind, secret::Secret, store::KeySource, transport::PrivateAllowed};
 
-/// An outbox that keeps three messages for each endpoint.
+/// An outbox that keeps three messages for each endpoint, and two that were given up.
 struct Story {
     outbox: Outbox,
     home: TempDir,
@@ -16,7 +16,7 @@ fn open(home: &Path) -> Outbox {
     let key = KeySource::File(home.join("key"));
     let vault = Arc::new(Vault::open(&home.join("data"), &key, Duration::from_secs(10)).unwrap());
     let audit = Arc::new(Audit::open(&home.join("data"), vault.subkey(b"audit"), None).unwrap());
-    Outbox { most_waiting: 3, ..Outbox::new(vault, audit) }
+    Outbox { most_waiting: 3, most_given_up: 2, ..Outbox::new(vault, audit) }
 }
 
 fn story() -> (Story, Endpoint) {
@@ -67,11 +67,23 @@ impl Story {
         let mut connections = Vec::new();
         while self.outbox.waiting(endpoint).unwrap() > 0 {
             let tried = self.next(endpoint);
-            let payload: serde_json::Value = serde_json::from_str(&tried.message.payload).unwrap();
-            connections.push(payload["data"]["connection"].as_str().unwrap().to_owned());
+            connections.push(told_of(&tried.message));
             self.outbox.settle(&tried, last(true), &Settled::Delivered).unwrap();
         }
         connections
+    }
+
+    /// The connections that the messages tell of which were given up and are kept, in order.
+    fn given_up(&self, endpoint: &Endpoint) -> Vec<String> {
+        let kept = self.outbox.kept(endpoint).unwrap().into_iter().filter(|it| it.is_given_up);
+        let given_up: Vec<_> = kept.map(|it| told_of(&it.message)).collect();
+        assert_eq!(self.outbox.given_up(endpoint).unwrap(), given_up.len());
+        given_up
+    }
+
+    fn redelivered(&self, endpoint: &Endpoint) -> (usize, usize) {
+        let Redelivered { messages, left } = self.outbox.redeliver(endpoint, &BTreeSet::new(), "tester").unwrap();
+        (messages, left)
     }
 
     fn audited(&self, event: &str) -> usize {
@@ -79,6 +91,12 @@ impl Story {
         let audit = std::fs::read_to_string(self.home.path().join("data/audit.log")).unwrap();
         audit.lines().filter(|line| line.contains(&format!("\"event\":\"{event}\""))).count()
     }
+}
+
+/// The connection that a message tells of.
+fn told_of(message: &Queued) -> String {
+    let payload: serde_json::Value = serde_json::from_str(&message.payload).unwrap();
+    payload["data"]["connection"].as_str().unwrap().to_owned()
 }
 
 fn last(delivered: bool) -> Last {
@@ -139,6 +157,8 @@ fn what_came_of_an_attempt_is_kept() {
 fn nothing_is_written_for_an_endpoint_that_was_removed() {
     let (story, app) = story();
     story.refreshed("a");
+    story.outbox.settle(&story.next(&app), last(false), &Settled::GivenUp).unwrap();
+    story.refreshed("b");
     let tried = story.next(&app);
     story.outbox.remove(&app).unwrap();
     story.outbox.put(&self::endpoint("app")).unwrap();
@@ -146,7 +166,9 @@ fn nothing_is_written_for_an_endpoint_that_was_removed() {
     assert!(matches!(story.outbox.due("default", "app", app.id).unwrap(), Due::Never));
     let kept = story.kept("app");
     assert_eq!((kept.last.is_none(), story.outbox.waiting(&kept).unwrap()), (true, 0));
-    assert!(story.outbox.vault.places_below(&app.messages_place().unwrap()).unwrap().is_empty());
+    for place in [app.messages_place(), app.given_up_place()] {
+        assert!(story.outbox.vault.places_below(&place.unwrap()).unwrap().is_empty());
+    }
 }
 
 #[test]
@@ -197,4 +219,58 @@ fn a_receiver_that_is_gone_takes_what_waits_with_it() {
     assert_eq!(story.audited("webhook-disabled"), 1);
     story.refreshed("c");
     assert_eq!(story.outbox.waiting(&app).unwrap(), 0);
+}
+
+#[test]
+fn what_was_given_up_is_kept_as_far_as_there_is_room_and_waits_again_as_if_it_were_new() {
+    let (story, app) = story();
+    for connection in ["a", "b", "c"] {
+        story.refreshed(connection);
+    }
+    let tried = story.next(&app);
+    story.outbox.settle(&tried, last(false), &Settled::GivenUp).unwrap();
+    assert_eq!(story.given_up(&app), ["a"]);
+    for connection in ["d", "e", "f"] {
+        story.refreshed(connection);
+    }
+    assert_eq!(story.given_up(&app), ["b", "c"], "the oldest makes room");
+    assert_eq!(story.redelivered(&app), (3, 2), "as many wait as may, and are to be sent at once");
+    let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let tried = story.next(&app);
+    story.outbox.settle(&tried, last(false), &Settled::Again(later)).unwrap();
+    story.outbox.settle(&story.next(&app), last(true), &Settled::Delivered).unwrap();
+    assert_eq!(story.redelivered(&app), (3, 1), "with the one that would have been tried later");
+    assert_eq!(story.given_up(&app), ["c"]);
+    assert_eq!(story.delivered(&app), ["b", "d", "f"]);
+    assert_eq!((story.redelivered(&app), story.delivered(&app)), ((1, 0), vec!["c".to_owned()]));
+    assert_eq!(
+        (story.redelivered(&app), story.kept("app").dropped, story.audited("webhook-redelivered")),
+        ((0, 0), 3, 3)
+    );
+}
+
+#[test]
+fn a_message_that_is_delivered_after_it_was_given_up_is_not_kept() {
+    let (story, app) = story();
+    story.refreshed("a");
+    let tried = story.next(&app);
+    for connection in ["b", "c", "d"] {
+        story.refreshed(connection);
+    }
+    assert_eq!(story.given_up(&app), ["a"]);
+    story.outbox.settle(&tried, last(true), &Settled::Delivered).unwrap();
+    assert!(story.given_up(&app).is_empty());
+}
+
+#[test]
+fn what_was_given_up_is_forgotten_two_weeks_after_it_came_about() {
+    let (story, app) = story();
+    story.refreshed("a");
+    let tried = story.next(&app);
+    story.outbox.settle(&tried, last(false), &Settled::GivenUp).unwrap();
+    let minute = jiff::SignedDuration::from_mins(1);
+    for (after, left) in [(GIVEN_UP_FOR - minute, 1), (GIVEN_UP_FOR + minute, 0)] {
+        story.outbox.forget_given_up(&app, Timestamp::now() + after).unwrap();
+        assert_eq!(story.given_up(&app).len(), left);
+    }
 }

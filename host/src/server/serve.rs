@@ -47,6 +47,8 @@ const SWEEP: Duration = Duration::from_secs(20);
 
 /// How long answers that are under way may take when the host stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// How often it is looked for messages that are kept no longer.
+const GIVEN_UP_SWEEP: Duration = Duration::from_secs(3_600);
 /// How often it is looked for what nobody used, at most.
 const KEEP_ALIVE_SWEEP: Duration = Duration::from_secs(3_600);
 
@@ -139,6 +141,9 @@ pub async fn serve(
         tokio::spawn(show_metrics(watched, host.clone())),
         tokio::spawn(renew_certificates(shown)),
         tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| host.forget_calls(Timestamp::now()))),
+        tokio::spawn(now_and_then(GIVEN_UP_SWEEP, host.clone(), async |host: &Host| {
+            host.forget_given_up(Timestamp::now())
+        })),
         tokio::spawn(now_and_then(SWEEP.min(how.confirm_within), host.clone(), async |host: &Host| {
             for environment in host.environments()? {
                 if let Err(error) = host.end_unconfirmed(&environment.name, Timestamp::now()).await {

@@ -65,7 +65,7 @@ impl Host {
         }
     }
 
-    fn all_webhooks(&self) -> Result<Vec<Endpoint>> {
+    pub(super) fn all_webhooks(&self) -> Result<Vec<Endpoint>> {
         let environments = self.environments()?.into_iter();
         environments.map(|it| self.outbox.endpoints(&it.name)).collect::<Result<Vec<_>>>().map(|all| all.concat())
     }

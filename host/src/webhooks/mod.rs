@@ -29,7 +29,7 @@ use crate::{
     error::{Error, Kind, Result},
     host::Host,
     origin::Origin,
-    outbox::{Endpoint, EventType, MOST_ENDPOINTS, Message},
+    outbox::{Endpoint, EventType, Kept, MOST_ENDPOINTS, Message, Redelivered},
     secret::Secret,
     text,
     transport::{PrivateAllowed, Reach},
@@ -155,7 +155,47 @@ impl Host {
         self.outbox.waiting(endpoint)
     }
 
-    /// Removes an endpoint: from now on nothing is sent there, and what waited is gone.
+    /// How many messages were given up for an endpoint and can be sent again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn given_up_for(&self, endpoint: &Endpoint) -> Result<usize> {
+        self.outbox.given_up(endpoint)
+    }
+
+    /// The messages that wait for an endpoint, and those that were given up and can be sent again, in the order in which they
+    /// came.
+    ///
+    /// # Errors
+    /// `not-found`; those of the store.
+    pub fn webhook_messages(&self, environment: &str, name: &str) -> Result<Vec<Kept>> {
+        self.outbox.kept(&self.webhook(environment, name)?)
+    }
+
+    /// Has messages sent again that were given up, as if they were new, and at once those that wait: these by their ids, or all
+    /// where none is named.
+    ///
+    /// # Errors
+    /// `not-found`, also for an id that is not kept; `denied` where the receiver said that it is gone; those of the store.
+    pub fn redeliver_webhook(
+        &self,
+        environment: &str,
+        name: &str,
+        ids: &BTreeSet<String>,
+        caller: &str,
+    ) -> Result<Redelivered> {
+        self.outbox.redeliver(&self.webhook(environment, name)?, ids, caller)
+    }
+
+    /// Forgets what was given up and is kept no longer ([`GIVEN_UP_FOR`](crate::outbox::GIVEN_UP_FOR)).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn forget_given_up(&self, now: Timestamp) -> Result<()> {
+        self.all_webhooks()?.iter().try_for_each(|endpoint| self.outbox.forget_given_up(endpoint, now))
+    }
+
+    /// Removes an endpoint: from now on nothing is sent there, and what waited or was given up is gone.
     ///
     /// # Errors
     /// `not-found`; those of the store.
@@ -168,7 +208,8 @@ impl Host {
         Ok(())
     }
 
-    /// Has an endpoint told again that said that it is gone. What was given up stays so. One that is told already stays as it is.
+    /// Has an endpoint told again that said that it is gone. What was given up stays so, until it is redelivered. One that is told
+    /// already stays as it is.
     ///
     /// # Errors
     /// `not-found`; those of the store.

@@ -64,9 +64,9 @@ pub(crate) use self::{
     sessions::{Confirm, NewSession, SessionState, SessionView},
     views::{
         AppView, CallerView, ConnectProposalView, ConnectionDetail, ConnectionView, ConnectorView, EndedView,
-        EnvironmentView, GatewayView, MadeView, OperationDetail, OperationView, SealingView, WebhookView,
+        EnvironmentView, GatewayView, MadeView, MessageView, OperationDetail, OperationView, SealingView, WebhookView,
     },
-    webhooks::{MadeWebhook, NewSecret, NewWebhook, WebhookTested},
+    webhooks::{MadeWebhook, NewSecret, NewWebhook, Redeliver, RedeliveredView, WebhookTested},
 };
 pub use self::{
     asker::Operator,
@@ -204,6 +204,8 @@ const PARTS: [Part; 14] = [
             .routes(routes!(webhooks::show, webhooks::remove))
             .routes(routes!(webhooks::test))
             .routes(routes!(webhooks::enable))
+            .routes(routes!(webhooks::messages))
+            .routes(routes!(webhooks::redeliver))
             .routes(routes!(webhooks::rotate))
     }),
     ("gateways", |_| {

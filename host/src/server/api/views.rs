@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -20,7 +21,7 @@ use crate::{
     gateway::{Gateway, Member, SealingKey},
     host::Host,
     manifest::{Effect, Operation, oauth2::Grant},
-    outbox::{Endpoint, EventType, Last},
+    outbox::{Endpoint, EventType, Kept, Last},
 };
 
 /// A connector that is approved.
@@ -431,6 +432,8 @@ pub(crate) struct WebhookView {
     pub(crate) waiting: usize,
     /// Messages that were given up.
     pub(crate) dropped: u64,
+    /// How many of them are kept, and can be sent again.
+    pub(crate) kept: usize,
 }
 
 impl WebhookView {
@@ -446,7 +449,40 @@ impl WebhookView {
             last: it.last.clone(),
             waiting: host.waiting_for(it)?,
             dropped: it.dropped,
+            kept: host.given_up_for(it)?,
         })
+    }
+}
+
+/// A message that waits for an endpoint, or that was given up and can be sent again.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct MessageView {
+    /// `webhook-id`.
+    pub(crate) id: String,
+    pub(crate) r#type: EventType,
+    /// When that came about which it tells of (RFC 3339).
+    pub(crate) happened: String,
+    /// `waiting`, or `given-up`.
+    pub(crate) state: String,
+    /// How often it was tried.
+    pub(crate) attempts: usize,
+    /// When it is tried next (RFC 3339); none where it was given up.
+    pub(crate) due: Option<String>,
+}
+
+impl MessageView {
+    pub(crate) fn of(it: Kept) -> Self {
+        let written = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        let due = Timestamp::from_millisecond(it.message.due).ok().filter(|_| !it.is_given_up);
+        Self {
+            id: it.message.id,
+            r#type: it.message.kind,
+            happened: written(it.happened),
+            state: if it.is_given_up { "given-up" } else { "waiting" }.to_owned(),
+            attempts: it.message.attempts,
+            due: due.map(written),
+        }
     }
 }
 

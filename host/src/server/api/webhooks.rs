@@ -11,12 +11,12 @@ use super::{
     asked::{At, Body, In, List, Page, Place},
     asker::Asker,
     problem::{Answered, Written, status_of},
-    views::WebhookView,
+    views::{MessageView, WebhookView},
 };
 use crate::{
     callers::Permission,
     error::Result,
-    outbox::EventType,
+    outbox::{EventType, Redelivered},
     transport::PrivateAllowed,
     webhooks::{NewEndpoint, Tested},
 };
@@ -48,6 +48,24 @@ pub(crate) struct NewSecret {
     /// As for a new webhook; made unless given.
     #[serde(default)]
     pub(crate) secret: Option<String>,
+}
+
+/// What is to be sent again.
+#[derive(Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redeliver {
+    /// Messages by their ids; all that are kept, where none is named.
+    #[serde(default)]
+    pub(crate) messages: BTreeSet<String>,
+}
+
+/// What is sent again.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct RedeliveredView {
+    /// So many messages, as soon as the receiver may be asked.
+    pub(crate) messages: usize,
+    /// So many more were given up, and find no room among those that wait.
+    pub(crate) left: usize,
 }
 
 /// An endpoint that was just added or given another secret.
@@ -142,7 +160,7 @@ pub(super) async fn show(
     Ok(Json(WebhookView::of(&api.host, &endpoint)?))
 }
 
-/// Removes an endpoint: from now on nothing is sent there, and what waited for it is gone.
+/// Removes an endpoint: from now on nothing is sent there, and what waited for it or was given up is gone.
 #[utoipa::path(delete, path = "/v1/webhooks/{name}", tag = "webhooks", params(Place, ("name" = String, Path)),
     responses((status = 204)))]
 pub(super) async fn remove(State(api): State<Arc<Api>>, asker: Asker, At(name): At<String>) -> Answered<StatusCode> {
@@ -165,7 +183,7 @@ pub(super) async fn test(
     Ok(Json(WebhookTested::of(api.host.test_webhook(&asker.environment, &name, &asker.caller).await)))
 }
 
-/// Has an endpoint told again that said that it is gone (410). What was given up stays so.
+/// Has an endpoint told again that said that it is gone (410). What was given up stays so, until it is redelivered.
 #[utoipa::path(post, path = "/v1/webhooks/{name}/enable", tag = "webhooks", params(Place, ("name" = String, Path)),
     responses((status = 200, body = WebhookView)))]
 pub(super) async fn enable(
@@ -176,6 +194,36 @@ pub(super) async fn enable(
     asker.may(Permission::Administer)?;
     let endpoint = api.host.enable_webhook(&asker.environment, &name, &asker.caller)?;
     Ok(Json(WebhookView::of(&api.host, &endpoint)?))
+}
+
+/// The messages that wait for an endpoint, and those that were given up and can be sent again: two weeks from what they tell of,
+/// 1,000 at most.
+#[utoipa::path(get, path = "/v1/webhooks/{name}/messages", tag = "webhooks",
+    params(Place, Page, ("name" = String, Path)), responses((status = 200, body = List<MessageView>)))]
+pub(super) async fn messages(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    At(name): At<String>,
+    In(page): In<Page>,
+) -> Answered<Json<List<MessageView>>> {
+    asker.may(Permission::Administer)?;
+    let all = api.host.webhook_messages(&asker.environment, &name)?.into_iter().map(MessageView::of).collect();
+    Ok(Json(page.of(all, |it: &MessageView| format!("{} {}", it.happened, it.id))?))
+}
+
+/// Sends messages again that were given up, under the same `webhook-id`, and at once those that wait.
+#[utoipa::path(post, path = "/v1/webhooks/{name}/redeliver", tag = "webhooks", params(Place, ("name" = String, Path)),
+    request_body = Redeliver, responses((status = 200, body = RedeliveredView)))]
+pub(super) async fn redeliver(
+    State(api): State<Arc<Api>>,
+    asker: Asker,
+    At(name): At<String>,
+    Body(asked): Body<Redeliver>,
+) -> Answered<Json<RedeliveredView>> {
+    asker.may(Permission::Administer)?;
+    let redelivered = api.host.redeliver_webhook(&asker.environment, &name, &asked.messages, &asker.caller)?;
+    let Redelivered { messages, left } = redelivered;
+    Ok(Json(RedeliveredView { messages, left }))
 }
 
 /// Gives an endpoint another secret, and shows it this once. For a day the one before signs too.

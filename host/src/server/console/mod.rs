@@ -172,6 +172,7 @@ fn pages(component: u64, input: u64) -> Pages {
         .post("/consents/{connection}/revoke", consents::revoke)
         .get("/gateways", gateways::list)
         .post("/webhooks/{name}/enable", webhooks::enable)
+        .post("/webhooks/{name}/redeliver", webhooks::redeliver)
         .get("/audit", audit::show)
         .get("/assets/{name}", assets::give)
 }
