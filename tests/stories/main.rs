@@ -98,6 +98,7 @@ mod visiting;
 mod waiting;
 mod watching;
 mod webhooks;
+mod webhooks_addresses;
 mod webhooks_owner;
 mod webhooks_redelivered;
 mod webhooks_sessions;
