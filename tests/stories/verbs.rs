@@ -67,6 +67,8 @@ fn every_verb_goes_through_the_host_that_runs_or_has_nothing_to_do_with_it() {
         ("webhook show", &["app"], 0),
         ("webhook test", &["app"], 0),
         ("webhook enable", &["app"], 0),
+        ("webhook messages", &["app"], 0),
+        ("webhook redeliver", &["app"], 0),
         ("webhook rotate", &["app"], 0),
         ("webhook remove", &["app"], 0),
         ("gateway enroll", &["plant"], 0),

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use utoipa::{
     Modify, OpenApi as _, PartialSchema, ToSchema,
     openapi::{
-        Content, OpenApi, Paths, Ref, RefOr, Response,
+        Content, HeaderBuilder, OpenApi, Paths, Ref, RefOr, Response,
         path::{HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem},
         request_body::RequestBodyBuilder,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -112,6 +112,12 @@ fn problem() -> Response {
     let mut response = Response::new("What went wrong");
     let content = Content::new(Some(Ref::from_schema_name("Problem")));
     response.content.insert("application/problem+json".to_owned(), content.into());
+    let text = |what: &str| HeaderBuilder::new().schema(Some(String::schema())).description(Some(what)).build();
+    let later = HeaderBuilder::new().schema(Some(u64::schema())).description(Some("In how many seconds to ask again"));
+    response.headers.insert("Retry-After".to_owned(), later.build().into());
+    response
+        .headers
+        .insert("WWW-Authenticate".to_owned(), text("With 401: how to show a caller key (RFC 6750)").into());
     response
 }
 
