@@ -3,6 +3,7 @@
 use std::fs;
 
 use attache_tests::{Attache, service::Service};
+use reqwest::blocking::Client;
 use serde_json::json;
 
 use crate::{KEY, connected, serving};
@@ -69,8 +70,14 @@ fn a_host_that_runs_goes_on_under_another_key() {
     let service = Service::plain();
     let mut attache = connected(&service);
     let (before, old) = (fingerprint(&attache), fs::read(attache.key_file()).unwrap());
-    let (host, _) = serving::serve(&attache, &[]);
+    let (host, url) = serving::serve(&attache, &[]);
     works(&attache, &service);
+    // Nobody does that from elsewhere, whatever key they have.
+    let everything = ["caller", "create", "all", "--may", "administer", "--may", "connect", "--allow", "destructive"];
+    let key = attache.run(&everything).done();
+    let asked = Client::new().post(format!("{url}v1/key/rotate")).bearer_auth(key.trim());
+    let asked = asked.header("content-type", "application/json").body(r#"{ "to": null }"#);
+    assert_eq!(asked.send().unwrap().status(), 404);
     let said = attache.run(&["key", "rotate", "--output", "json"]).json();
     assert_ne!(fingerprint(&attache), before);
     assert_eq!(fs::read(said["kept"].as_str().unwrap()).unwrap(), old);
