@@ -5,9 +5,9 @@
 //! - calls a second and their times, at concurrency 1, 16 and 64;
 //! - answers near the cap, 64 at once: how long they take, and the memory of host and gateway while they do.
 //!
-//! On two cores on 26 November 2026, optimised but not at link time: 0.53, 0.57 and 0.62 of direct calls at concurrency 1, 16 and 64,
-//! and 0.3, 1.0 and 3.2 ms more at the median. 64 answers of 4 MiB at once take 2.9 s either way, 775 MiB in the host (753 for
-//! direct calls) and 394 MiB in the gateway, which holds each answer whole to mask it.
+//! On two cores on 27 November 2026, optimised but not at link time: 0.54, 0.60 and 0.68 of direct calls at concurrency 1, 16 and 64,
+//! and 0.4, 1.1 and 2.4 ms more at the median. 64 answers of 4 MiB at once take 2.5 s (3.1 s for direct calls), 551 MiB in the host
+//! (633) and 194 MiB in the gateway, which holds eight of them whole at a time to mask them.
 
 #![allow(clippy::print_stdout, missing_docs)]
 

@@ -14,8 +14,8 @@ use crate::{
     transport::Outgoing,
 };
 
-/// A line that is dead is found out at once.
-const PULSE: Pulse = Pulse { ask_every: Duration::from_millis(50), answer_within: Duration::from_millis(500) };
+/// Where nobody is there, that is found out soon.
+const QUICK: Pulse = Pulse { ask_every: Duration::from_millis(50), answer_within: Duration::from_millis(500) };
 
 /// What a gateway does with every request.
 #[derive(Clone)]
@@ -37,6 +37,7 @@ async fn through(machines: impl IntoIterator<Item = How>) -> (Relayed, Vec<Duple
     for (number, how) in machines.into_iter().enumerate() {
         let identity = Digest::of(&[u8::try_from(number).unwrap()]);
         let (near, far) = duplex(64 << 10);
+        let pulse = if matches!(how, How::HalfOpen) { QUICK } else { Pulse::default() };
         match how {
             How::HalfOpen => kept.push(far),
             how => drop(tokio::spawn(async move {
@@ -44,7 +45,7 @@ async fn through(machines: impl IntoIterator<Item = How>) -> (Relayed, Vec<Duple
                 Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(far), answering).await
             })),
         }
-        let (line, running) = Line::begin(near, identity, PULSE).await.unwrap();
+        let (line, running) = Line::begin(near, identity, pulse).await.unwrap();
         let line = Arc::new(line);
         relay.add(line.clone());
         let over = relay.clone();
