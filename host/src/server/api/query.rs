@@ -70,8 +70,8 @@ pub(super) async fn refuse_unknown(
     request: Request,
     next: Next,
 ) -> Response {
-    let query = request.uri().query().unwrap_or_default();
-    match queries.unknown(request.method(), path.as_str(), query) {
+    let unknown = request.uri().query().and_then(|query| queries.unknown(request.method(), path.as_str(), query));
+    match unknown {
         None => next.run(request).await,
         Some(name) => {
             let error = Kind::Usage
