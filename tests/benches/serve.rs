@@ -12,7 +12,8 @@
 //! 0.34 and 0.41 to 0.43 at 64, where a call takes 97 to 105 µs and 74 to 76 µs of the host's CPU, and the bare handler 23 µs.
 //! 2,000 calls in flight take 400 to 440 MB the first time and the third; of 4,000, 2,000 are answered and 2,000 refused with
 //! 429. With 100,000 connections the host starts in 0.3 s in 50 MB, shows one in 0.2 ms, and lists a page in 3 to 5 ms, and has
-//! 97 MB then.
+//! 97 MB then. On another machine of two cores, on 27 November 2026: 0.32 and 0.37 at concurrency 1, 0.24 to 0.26 and 0.28 to 0.31 at
+//! 16, 0.27 and 0.32 at 64, where a call takes 113 to 116 µs and 89 to 93 µs of the host's CPU, and the bare handler 21 µs.
 //!
 //! Where a call's CPU time goes at 64, of both kinds together, by a profiler: the kernel's sockets 20 %, the allocator 11,
 //! wasmtime 9 and wiping what guests wrote 2, the guest's own code 8, tokio and switching threads 9, the HTTP client 6, the HTTP
