@@ -1,6 +1,6 @@
 //! The key that seals the store: rotated, and moved.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use attache_tests::{Attache, service::Service};
 use reqwest::blocking::Client;
@@ -84,7 +84,11 @@ fn a_host_that_runs_goes_on_under_another_key() {
     works(&attache, &service);
     // What is written now is sealed under that.
     attache.run(&["environment", "create", "later"]).done();
-    // One that the host does not read where it is, but is told.
+    // In a file that is made for it; the host is told what is in there.
+    let next = attache.folder().join("next/key");
+    attache.run(&["key", "rotate", "--to", &format!("file:{}", next.display())]).done();
+    assert_eq!(fs::metadata(&next).unwrap().permissions().mode() & 0o777, 0o600);
+    works(&attache, &service);
     let key = attache.run(&["key", "generate"]).done();
     attache.set("STORE_KEY", key.trim());
     let moved = attache.run(&["key", "rotate", "--to", "env:STORE_KEY"]).done();
