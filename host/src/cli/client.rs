@@ -18,7 +18,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 use url::{Url, form_urlencoded};
 
-use super::given;
+use super::{given, with_host};
 use crate::{
     backup::BackedUp,
     connect::ConnectProposal,
@@ -129,10 +129,7 @@ impl Client {
     pub(super) async fn back_up(&self, passphrase: Option<Secret>, mut to: impl Write) -> Result<BackedUp> {
         let client = match &self.way {
             Way::Here { settings, .. } => {
-                let host = Host::open(settings)?;
-                let made = host.back_up(passphrase.as_ref(), to, &self.caller);
-                let closed = host.close();
-                return made.and_then(|made| closed.map(|()| made));
+                return with_host(settings, async |host| host.back_up(passphrase.as_ref(), to, &self.caller)).await;
             }
             Way::Socket(client) => client,
             Way::Server { .. } => return Err(Kind::Internal.error("A backup is asked for at the socket only.")),
@@ -167,12 +164,7 @@ impl Client {
     /// Has everything sealed anew under another key.
     pub(super) async fn rotate_key(&self, to: &NewKey) -> Result<Rotated> {
         match &self.way {
-            Way::Here { settings, .. } => {
-                let host = Host::open(settings)?;
-                let rotated = host.rotate_key(to, &self.caller);
-                let closed = host.close();
-                rotated.and_then(|rotated| closed.map(|()| rotated))
-            }
+            Way::Here { settings, .. } => with_host(settings, async |host| host.rotate_key(to, &self.caller)).await,
             Way::Socket(_) => self.post(&["key", "rotate"], &rotation::Asked::of(to)).await,
             Way::Server { .. } => Err(Kind::Internal.error("A key is rotated at the socket only.")),
         }

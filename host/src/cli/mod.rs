@@ -215,11 +215,7 @@ impl Context {
         if self.server.is_some() {
             return Err(only_there());
         }
-        let host = Host::open(&self.settings)?;
-        let result = work(&host).await;
-        let closed = host.close();
-        // What the work failed with matters more than that closing failed too.
-        result.and_then(|value| closed.map(|()| value))
+        with_host(&self.settings, work).await
     }
 
     /// Asks the host, wherever it is.
@@ -243,6 +239,15 @@ impl Context {
     fn environment(&self) -> &str {
         &self.settings.environment.value
     }
+}
+
+/// Opens the host for as long as `work` takes.
+async fn with_host<T>(settings: &Settings, work: impl AsyncFnOnce(&Host) -> Result<T>) -> Result<T> {
+    let host = Host::open(settings)?;
+    let result = work(&host).await;
+    let closed = host.close();
+    // What the work failed with matters more than that closing failed too.
+    result.and_then(|value| closed.map(|()| value))
 }
 
 fn only_there() -> Error {
