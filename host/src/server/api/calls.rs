@@ -85,14 +85,7 @@ pub(super) async fn operation(
         ("Idempotency-Key" = Option<String>, Header, description = "What the caller calls this call; a UUID, for example."),
         ("Prefer" = Option<String>, Header, description = "`respond-async` or `wait=N`, in seconds (RFC 7240)")),
     request_body = Value,
-    responses(
-        (status = 200, body = Value, headers(
-            ("Idempotency-Replayed" = Option<String>, description = "`true` where it is the answer of an earlier time"),
-            ("Preference-Applied" = Option<String>, description = "What was done of `Prefer` (RFC 7240)"))),
-        (status = 202, body = CallUnderWay, headers(
-            ("Location" = String, description = "Where to ask what came of it"),
-            ("Retry-After" = u64, description = "In how many seconds"),
-            ("Preference-Applied" = Option<String>, description = "What was done of `Prefer` (RFC 7240)")))))]
+    responses((status = 200, body = Value), (status = 202, body = CallUnderWay)))]
 pub(super) async fn call(
     State(api): State<Arc<Api>>,
     asker: Asker,

@@ -83,13 +83,14 @@ fn message(kind: EventType) -> Operation {
         .build()
 }
 
-/// With names that are unique, what every route answers where it fails, and a description wherever OpenAPI demands one
-/// (3.1.1, sections 4.8.10 and 4.8.17).
+/// With names that are unique, what every route answers where it fails, the headers of answers, and a description wherever OpenAPI
+/// demands one (3.1.1, sections 4.8.10 and 4.8.17).
 pub(super) fn finished(mut document: OpenApi) -> OpenApi {
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         if let (Some(name), Some(tag)) = (&mut operation.operation_id, operation.tags.iter().flatten().next()) {
             *name = format!("{tag}-{name}");
         }
+        tell_of_headers(operation);
         let all = &mut operation.responses.responses;
         all.entry("default".to_owned()).or_insert_with(|| RefOr::T(problem()));
         for (status, response) in all {
@@ -112,13 +113,42 @@ fn problem() -> Response {
     let mut response = Response::new("What went wrong");
     let content = Content::new(Some(Ref::from_schema_name("Problem")));
     response.content.insert("application/problem+json".to_owned(), content.into());
-    let text = |what: &str| HeaderBuilder::new().schema(Some(String::schema())).description(Some(what)).build();
-    let later = HeaderBuilder::new().schema(Some(u64::schema())).description(Some("In how many seconds to ask again"));
-    response.headers.insert("Retry-After".to_owned(), later.build().into());
+    add_header::<u64>(&mut response, "Retry-After", "In how many seconds to ask again");
+    add_header::<String>(&mut response, "WWW-Authenticate", "With 401: how to show a caller key (RFC 6750)");
     response
-        .headers
-        .insert("WWW-Authenticate".to_owned(), text("With 401: how to show a caller key (RFC 6750)").into());
-    response
+}
+
+/// Where an answer may come before there is a result, and where a preference is heard, the headers say so.
+fn tell_of_headers(operation: &mut Operation) {
+    let mut parameters = operation.parameters.iter().flatten();
+    let hears = parameters.any(|it| matches!(it, RefOr::T(it) if it.name == "Prefer"));
+    let all = &mut operation.responses.responses;
+    let may_come_early = all.contains_key("202");
+    for (status, response) in all {
+        let RefOr::T(response) = response else { continue };
+        if hears {
+            add_header::<String>(response, "Preference-Applied", "What was done of `Prefer` (RFC 7240)");
+        }
+        match status.as_str() {
+            "202" => {
+                add_header::<String>(response, "Location", "Where to ask what came of it");
+                add_header::<u64>(response, "Retry-After", "In how many seconds");
+            }
+            "200" if may_come_early => {
+                add_header::<String>(
+                    response,
+                    "Idempotency-Replayed",
+                    "`true` where it is the answer of an earlier time",
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn add_header<T: PartialSchema>(response: &mut Response, name: &str, what: &str) {
+    let header = HeaderBuilder::new().schema(Some(T::schema())).description(Some(what)).build();
+    response.headers.insert(name.to_owned(), header.into());
 }
 
 #[cfg(test)]
@@ -140,5 +170,23 @@ mod tests {
             }
         }
         assert!(names.contains("connections-list"), "{names:?}");
+    }
+
+    #[test]
+    fn whatever_hears_a_preference_tells_what_was_done_of_it() {
+        let mut document = finished(super::super::described(1).1);
+        let mut told = Vec::new();
+        for operation in document.paths.paths.values_mut().flat_map(operations) {
+            for (status, response) in &operation.responses.responses {
+                let RefOr::T(response) = response else { continue };
+                if response.headers.contains_key("Preference-Applied") {
+                    let name = operation.operation_id.as_deref().unwrap();
+                    told.push(format!("{name} {status} {}", response.headers.contains_key("Location")));
+                }
+            }
+        }
+        told.sort();
+        let early = ["calls-call 200 false", "calls-call 202 true", "calls-show 200 false", "calls-show 202 true"];
+        assert_eq!(told, [&early[..], &["connect-sessions-show 200 false"]].concat());
     }
 }

@@ -222,13 +222,7 @@ pub(super) fn told(told: &Told) -> Response {
 /// seconds.
 #[utoipa::path(get, path = "/v1/calls/{id}", tag = "calls",
     params(Place, ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240)")),
-    responses(
-        (status = 200, body = serde_json::Value, headers(
-            ("Preference-Applied" = Option<String>, description = "What was done of `Prefer` (RFC 7240)"))),
-        (status = 202, body = CallUnderWay, headers(
-            ("Location" = String, description = "Where to ask what came of it"),
-            ("Retry-After" = u64, description = "In how many seconds"),
-            ("Preference-Applied" = Option<String>, description = "What was done of `Prefer` (RFC 7240)")))))]
+    responses((status = 200, body = serde_json::Value), (status = 202, body = CallUnderWay)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     asker: Asker,
