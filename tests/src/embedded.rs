@@ -265,6 +265,11 @@ impl Embedded {
         &self.host
     }
 
+    /// The same, for whoever keeps it.
+    pub fn shared_host(&self) -> Arc<Host> {
+        self.host.clone()
+    }
+
     /// The folder with everything that it wrote.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()

@@ -42,11 +42,8 @@ impl Host {
     pub(super) async fn app_for(&self, seeking: &Seeking<'_>, named: Option<&str>) -> Result<Option<App>> {
         let Seeking { book, option, connection, typed, .. } = seeking;
         let connector = &connection.connector;
-        if !option.needs_app() {
-            return match named {
-                Some(_) => Err(Kind::Usage.error(format!("The auth option `{}` needs no app.", option.id))),
-                None => Ok(None),
-            };
+        if !seeking.is_needed(named)? {
+            return Ok(None);
         }
         let settings = option.scheme.oauth2();
         let registry = settings.map(|settings| Registry::of(settings, typed)).transpose()?.flatten();
@@ -133,6 +130,25 @@ impl Host {
 }
 
 impl Seeking<'_> {
+    /// Whether there is to be an app at all.
+    fn is_needed(&self, named: Option<&str>) -> Result<bool> {
+        match named {
+            Some(_) if !self.option.needs_app() => {
+                Err(Kind::Usage.error(format!("The auth option `{}` needs no app.", self.option.id)))
+            }
+            _ => Ok(self.option.needs_app()),
+        }
+    }
+
+    /// The app, where it does not depend on what is left to type; none where one may register itself there.
+    pub(super) fn known_already(&self, named: Option<&str>) -> Result<Option<App>> {
+        let registers = self.option.scheme.oauth2().is_some_and(|settings| settings.registration_url.is_some());
+        match self.is_needed(named)? && !registers {
+            true => self.named_or_only(named).map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// Whether it is the same gateway's, or this host's as well.
     fn fits(&self, app: &App) -> bool {
         let name = |it: &Option<AgreedGateway>| it.as_ref().map(|it| it.name.clone());

@@ -61,12 +61,18 @@ pub(super) fn typed(
             ))
             .hint("`attache connect … --gateway NAME` does that; the host is sent no more than the box."));
     }
-    if !private.is_empty() {
-        return Err(Kind::Usage
-            .error("What a gateway may reach is said at the gateway.")
-            .hint("Leave out `--allow-private`, and start the gateway with `--allow HOST:PORT`."));
-    }
+    refuse_private(private)?;
     Values::without_secrets(option, parameters)
+}
+
+/// Refuses private addresses that are allowed here.
+pub(super) fn refuse_private(private: &PrivateAllowed) -> Result<()> {
+    if private.is_empty() {
+        return Ok(());
+    }
+    Err(Kind::Usage
+        .error("What a gateway may reach is said at the gateway.")
+        .hint("Leave out `--allow-private`, and start the gateway with `--allow HOST:PORT`."))
 }
 
 /// What a connection's box is bound to: all of it follows from what is kept of the connection and what its connector says.

@@ -250,7 +250,7 @@ fn nothing_yet(error: Error) -> (Error, Option<Captured>) {
 
 /// A connection that was proposed replaces the one of its name as it was then, or none. Its consent had been revoked then, or
 /// not; whoever takes it back meanwhile means this one too.
-fn unchanged_before(
+pub(super) fn unchanged_before(
     book: &Book<'_>,
     connection: &Connection,
     revoked_before: Option<&str>,

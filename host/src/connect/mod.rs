@@ -6,6 +6,7 @@
 //! back; a revocation that waits for anybody before it holds.
 
 mod apps;
+mod blank;
 mod changes;
 mod end;
 mod gateways;
@@ -14,6 +15,8 @@ mod pending;
 mod provider;
 mod sessions;
 
+pub(crate) use blank::typed_elsewhere;
+pub use blank::{Answers, Beginning, Blank};
 pub use end::Ended;
 pub use gateways::Sealing;
 pub use keep::{Made, SignedIn};
@@ -28,10 +31,10 @@ use std::{
 use url::Url;
 use uuid::Uuid;
 
-use self::apps::Seeking;
+use self::{apps::Seeking, blank::Ground};
 use crate::{
     call, callers,
-    consent::{self, App, Approval, Connection, Consent, Credential, Discovered, SealedBox, now},
+    consent::{self, App, Approval, Connection, Consent, Credential, SealedBox, now},
     egress::{self, Rehearsed},
     error::{Error, Kind, Result},
     host::{Host, Loaded},
@@ -124,77 +127,40 @@ impl Host {
     /// # Errors
     /// `not-found`, `already-exists`, `invalid-input`; `denied` where an origin is private and was not allowed.
     pub async fn propose_connection(&self, request: ConnectRequest) -> Result<ConnectProposal> {
-        let book = self.book(&request.environment)?;
-        consent::proper_name(&request.name)?;
-        let before = book.find_connection(&request.name)?;
-        if let Some(before) = &before
-            && !request.again
-        {
-            return Err(Kind::AlreadyExists
-                .error(format!("There is a connection `{}` already, for {}.", before.name, before.account))
-                .hint(format!(
-                    "Choose another with `--name`, or use `attache connection reconnect {}`.",
-                    before.name
-                )));
-        }
-        let mut approval = book.approval(&request.connector)?;
-        if let Some(other) = before.as_ref().filter(|before| before.connector != approval.connector) {
-            return Err(Kind::Usage.error(format!(
-                "The connection `{}` is of the connector `{}`, not of `{}`.",
-                other.name, other.connector, approval.connector
-            )));
-        }
-        // However many wait to be agreed to, they share what their connector says.
-        let loaded = self.loaded(&approval)?;
-        (approval.declared, approval.terms) = (loaded.declared.clone(), loaded.terms.clone());
+        let ground = self.ground(&request)?;
+        let loaded = ground.loaded.clone();
         let manifest = &loaded.manifest;
         let option = find_option(manifest, &request.option)?;
-        let named = request.gateway.as_deref();
-        let named = named.or(before.as_ref().and_then(|before| before.gateway.as_ref()).map(|it| it.name.as_str()));
-        let gateway = named.map(|name| self.gateway_for(&request.environment, name, option)).transpose()?;
         let is_typed_anew = !request.secrets.is_empty();
         let kept: Vec<String> =
             request.kept.keys().filter(|name| !request.secrets.contains_key(*name)).cloned().collect();
-        let secrets = request.kept.into_iter().chain(request.secrets).collect();
-        let typed = match &gateway {
-            Some(_) => gateways::typed(option, request.parameters, &secrets, &request.private)?,
-            None => Values::new(option, request.parameters, secrets)?,
+        let secrets = request.kept.iter().chain(&request.secrets).map(|(name, secret)| (name.clone(), secret.clone()));
+        let (parameters, secrets) = (request.parameters.clone(), secrets.collect());
+        let typed = match &ground.gateway {
+            Some(_) => gateways::typed(option, parameters, &secrets, &request.private)?,
+            None => Values::new(option, parameters, secrets)?,
         };
-        let mut connection = Connection {
-            id: before.as_ref().map_or_else(Uuid::new_v4, |before| before.id),
-            name: request.name,
-            connector: approval.connector.clone(),
-            option: option.id.clone(),
-            parameters: typed.public().clone(),
-            private: request.private,
-            gateway: gateway.as_ref().map(gateways::agreed),
-            app: None,
-            discovered: Discovered::default(),
-            account: String::new(),
-            owner: before.as_ref().and_then(|before| before.owner.clone()),
-            generation: before.as_ref().map_or(1, |before| before.generation + 1),
-            created: before.as_ref().map_or_else(now, |before| before.created.clone()),
-        };
-        let subject = call::subject(&request.environment, &connection, approval.digest, "connect", &request.caller);
-        let named = request.app.as_deref().or(before.as_ref().and_then(|before| before.app.as_deref()));
-        let declared = &approval.declared;
+        let mut connection = ground.connection(&request, option, typed.public().clone());
+        let subject =
+            call::subject(&request.environment, &connection, ground.approval.digest, "connect", &request.caller);
+        let (declared, gateway) = (&ground.approval.declared, ground.gateway.as_ref());
         let seeking = Seeking {
-            book: &book,
+            book: &ground.book,
             option,
             declared,
             connection: &connection,
-            gateway: gateway.as_ref(),
+            gateway,
             typed: &typed,
             subject: &subject,
         };
-        let app = self.app_for(&seeking, named).await?;
+        let app = self.app_for(&seeking, ground.app_named(&request)).await?;
         let mut values = typed.clone();
         if let Some(app) = &app {
             app.give(option, &mut values)?;
             app.permits_all(option, &values)?;
             connection.app = Some(app.name.clone());
         }
-        let finds_out = match &gateway {
+        let finds_out = match gateway {
             Some(gateway) => {
                 let terms = gateways::terms(&request.environment, gateway, &connection, declared, app.as_ref())?;
                 Some(self.finding_out(gateway, &terms, &connection, app.as_ref())?)
@@ -204,17 +170,14 @@ impl Host {
         let told = self.discover((option, app.as_ref()), &connection, &values, finds_out.as_deref(), &subject).await?;
         connection.discovered = told;
         let grant = provider::choose_grant(option, request.grant)?;
-        let consent_before = match &before {
-            Some(before) => book.consent(before.id)?,
-            None => None,
-        };
+        let consent_before = ground.consent_before()?;
         let (asked_before, revoked_before) =
             consent_before.clone().map(|consent| (consent.scopes, consent.revoked)).unwrap_or_default();
         let scopes = provider::wanted_scopes(option, &values, &request.scopes, &asked_before)?;
         let reachable = consent::resolve(manifest, option, &values, &connection.discovered, &connection.private)?;
         let sign_in = consent::sign_in_origins(option, &values, &connection.discovered)?;
         // What a gateway reaches is looked up where it is.
-        let private_origins = match &gateway {
+        let private_origins = match gateway {
             Some(_) => Vec::new(),
             None => self.judge_origins(&reachable, &sign_in).await?,
         };
@@ -228,7 +191,7 @@ impl Host {
         let consent = Consent {
             connection: connection.id,
             name: connection.name.clone(),
-            digest: approval.digest,
+            digest: ground.approval.digest,
             origins: strings(&reachable.audience),
             open_hosts: strings(&reachable.open),
             placements: option.attach.iter().map(|attachment| attachment.place()).collect(),
@@ -245,16 +208,17 @@ impl Host {
         let is_as_before = |before: &Connection| {
             !is_typed_anew && before.parameters == connection.parameters && before.app == connection.app
         };
-        if before.as_ref().is_some_and(|before| !is_as_before(before)) {
+        if ground.before.as_ref().is_some_and(|before| !is_as_before(before)) {
             stays_where_it_went(&kept, consent_before.as_ref(), &consent)?;
         }
         let sealing = match gateway {
             Some(gateway) => {
-                let terms = gateways::terms(&request.environment, &gateway, &connection, declared, app.as_ref())?;
-                Some(Sealing::of(&gateway, &terms)?)
+                let terms = gateways::terms(&request.environment, gateway, &connection, declared, app.as_ref())?;
+                Some(Sealing::of(gateway, &terms)?)
             }
             None => None,
         };
+        let Ground { before, approval, .. } = ground;
         Ok(ConnectProposal {
             approval,
             readable: connection.parameters.clone(),

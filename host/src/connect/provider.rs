@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use url::Url;
+use uuid::Uuid;
 
 use super::{ConnectProposal, find_option};
 use crate::{
@@ -92,8 +93,7 @@ impl ConnectProposal {
     /// Whether people come back here who are sent back to where the app wants them, where this host has everybody sent back to
     /// `redirect_uri`: to that very place, or to one below it that is the app's own.
     pub fn comes_back_to(&self, redirect_uri: &Url) -> bool {
-        let is_there = self.redirect_uri().is_none_or(|uri| uri == redirect_uri);
-        is_there || self.grant.is_some() && self.below(redirect_uri).is_some()
+        comes_back_to(self.redirect_uri(), self.grant, redirect_uri)
     }
 
     /// Where the provider sends the person back to, and what of it is below the path where everybody is.
@@ -107,7 +107,7 @@ impl ConnectProposal {
 
     /// Whether a person is sent to a page of the service or its provider.
     pub fn sends_away(&self) -> bool {
-        self.grant == Some(Grant::AuthorizationCode) || self.option().is_ok_and(|it| it.scheme.visit().is_some())
+        self.option().is_ok_and(|option| sends_away(option, self.grant))
     }
 
     /// Where the app wants people sent back to, where its operator said so.
@@ -132,6 +132,11 @@ impl ConnectProposal {
     /// Whose it is, and in which environment: a caller key's id, or an operator as they are called.
     pub fn asked_by(&self) -> (&str, &str) {
         (&self.holder, &self.environment)
+    }
+
+    /// The caller key that asks, by its id; none for an operator.
+    pub(crate) fn key(&self) -> Option<Uuid> {
+        self.key
     }
 
     /// What the connector calls itself; its own words.
@@ -288,6 +293,17 @@ pub(super) async fn revoke(elsewhere: &dyn Elsewhere, captured: &Captured, subje
         Ok(brought) => brought.revoked(),
         Err(fruitless) => Revoked::Failed(fruitless.into_error()),
     }
+}
+
+/// See [`ConnectProposal::sends_away`].
+pub(super) fn sends_away(option: &AuthOption, grant: Option<Grant>) -> bool {
+    grant == Some(Grant::AuthorizationCode) || option.scheme.visit().is_some()
+}
+
+/// See [`ConnectProposal::comes_back_to`]; `wanted` is where the app wants people sent back to.
+pub(super) fn comes_back_to(wanted: Option<&Url>, grant: Option<Grant>, redirect_uri: &Url) -> bool {
+    let is_there = wanted.is_none_or(|uri| uri == redirect_uri);
+    is_there || grant.is_some() && wanted.is_some_and(|uri| part_below(redirect_uri, uri).is_some())
 }
 
 /// How a first token is asked for.

@@ -124,6 +124,22 @@ impl Parameter {
         self.kind == ValueKind::Secret
     }
 
+    /// Whether nothing stands in for it where nobody types it.
+    pub fn must_be_typed(&self) -> bool {
+        !self.optional && self.default.is_none()
+    }
+
+    /// That it was not typed.
+    pub fn missing(&self) -> Error {
+        Kind::InvalidInput.error(format!("`{}` ({}) is missing.", self.name, self.title))
+    }
+
+    /// How many bytes may be typed for it.
+    pub fn longest(&self) -> usize {
+        let longest = if self.is_secret() { SECRET_BYTES } else { VALUE_BYTES };
+        if self.several { longest * MOST_VALUES } else { longest }
+    }
+
     /// Checks what somebody typed.
     ///
     /// # Errors

@@ -21,6 +21,16 @@ pub struct Values {
     groups: BTreeMap<String, Secret>,
 }
 
+/// What need not be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lacking {
+    Nothing,
+    /// Secrets, which somebody else fills in.
+    Secrets,
+    /// Anything, which somebody types later.
+    Anything,
+}
+
 impl Values {
     /// Checks values against an auth option's parameters and fills in defaults. Parameters that are neither given nor
     /// optional are an error.
@@ -32,7 +42,7 @@ impl Values {
         public: BTreeMap<String, String>,
         secret: BTreeMap<String, Secret>,
     ) -> Result<Self> {
-        Self::checked(option, public, secret, false)
+        Self::checked(option, public, secret, Lacking::Nothing)
     }
 
     /// The same where the secrets are somebody else's to fill in.
@@ -40,14 +50,22 @@ impl Values {
     /// # Errors
     /// As for [`Values::new`].
     pub fn without_secrets(option: &AuthOption, public: BTreeMap<String, String>) -> Result<Self> {
-        Self::checked(option, public, BTreeMap::new(), true)
+        Self::checked(option, public, BTreeMap::new(), Lacking::Secrets)
+    }
+
+    /// The same where anything else is yet to be typed.
+    ///
+    /// # Errors
+    /// As for [`Values::new`].
+    pub fn so_far(option: &AuthOption, public: BTreeMap<String, String>) -> Result<Self> {
+        Self::checked(option, public, BTreeMap::new(), Lacking::Anything)
     }
 
     fn checked(
         option: &AuthOption,
         public: BTreeMap<String, String>,
         secret: BTreeMap<String, Secret>,
-        secrets_elsewhere: bool,
+        lacking: Lacking,
     ) -> Result<Self> {
         for name in public.keys().chain(secret.keys()) {
             if option.parameter(name).is_none() {
@@ -90,18 +108,17 @@ impl Values {
                 }
                 (Some(value), _) => Secret::new(value.as_str()),
                 (_, Some(value)) => value.clone(),
-                (None, None) if secrets_elsewhere && parameter.is_secret() => continue,
+                (None, None) if lacking == Lacking::Anything => continue,
+                (None, None) if lacking == Lacking::Secrets && parameter.is_secret() => continue,
                 (None, None) => match &parameter.default {
                     Some(default) => Secret::new(default.as_str()),
                     None if parameter.optional => continue,
                     None => {
-                        return Err(Kind::InvalidInput
-                            .error(format!("`{name}` ({}) is missing.", parameter.title))
-                            .hint(if parameter.is_secret() {
-                                format!("Give it with `--secret {name}=env:NAME`, `file:PATH` or `-`.")
-                            } else {
-                                format!("Give it with `--set {name}=VALUE`.")
-                            }));
+                        return Err(parameter.missing().hint(if parameter.is_secret() {
+                            format!("Give it with `--secret {name}=env:NAME`, `file:PATH` or `-`.")
+                        } else {
+                            format!("Give it with `--set {name}=VALUE`.")
+                        }));
                     }
                 },
             };

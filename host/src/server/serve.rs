@@ -36,7 +36,7 @@ use super::{
     way_back,
 };
 use crate::{
-    connect::{ConnectProposal, SignedIn, Trip},
+    connect::{Answers, Blank, ConnectProposal, SignedIn, Trip},
     error::{Error, Kind, Result},
     host::Host,
     origin::Origin,
@@ -270,15 +270,28 @@ impl Desk for Keeper {
 
     async fn take(&self, session: &str, asked: Asked, signed_in: SignedIn) -> Result<Taken> {
         let Asked { proposal, owner, return_url } = asked;
+        // Whoever comes back from a provider is let in, however many there are: their code is good once.
+        let _admitted = match signed_in {
+            SignedIn::Agreed => Some(self.host.traffic.admit(proposal.key(), None)?),
+            _ => None,
+        };
         let (Some(owner), Some(mut url)) = (owner, return_url) else {
             return Err(Kind::Internal.error("A session of the host has nobody to go back to."));
         };
-        let pending = self.host.connect_pending(&proposal, signed_in, &owner, Some(session), self.confirm_within).await;
-        let code = pending.inspect_err(|error| {
-            self.host.session_failed(proposal.asked_by().1, session, &owner, error);
-        })?;
+        let code = self.host.connect_pending(&proposal, signed_in, &owner, Some(session), self.confirm_within).await?;
         url.query_pairs_mut().append_pair("attache_code", &code);
         Ok(Taken::Confirm(url))
+    }
+
+    async fn fill_in(&self, blank: &Blank, answers: Answers) -> Result<ConnectProposal> {
+        let _admitted = self.host.traffic.admit(blank.key(), None)?;
+        self.host.fill_in(blank, answers).await
+    }
+
+    fn failed(&self, session: &Whose, error: &Error) {
+        if let Some(owner) = &session.owner {
+            self.host.session_failed(&session.environment, &session.session, owner, error);
+        }
     }
 
     fn opened(&self, session: &Whose) -> Result<()> {

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     callers::Permission,
+    connect::Beginning,
     error::{Kind, Result},
     origin::Origin,
     server::{
@@ -37,7 +38,8 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct NewSession {
-    /// What they are to connect; or, in its place, `agreed`.
+    /// What they are to connect, as far as it is known; or, in its place, `agreed`. Where a parameter is missing, or nobody is sent
+    /// to a page of the provider's, the link begins with a form for what is not given, and takes no secrets from whoever makes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) connection: Option<NewConnection>,
     /// What was proposed already, where something was sealed for it to a gateway.
@@ -99,7 +101,7 @@ pub(crate) struct Confirm {
     pub(crate) owner: String,
 }
 
-/// Makes a link with which one person connects one account. How it ends is told as `session.ended` to webhooks that want to know.
+/// Makes a link with which one person connects one account: they type what is not given, see what it means, and agree. How it ends is told as `session.ended` to webhooks that want to know.
 #[utoipa::path(post, path = "/v1/connect-sessions", tag = "connect-sessions", params(Place), request_body = NewSession,
     responses((status = 201, body = SessionView)))]
 pub(super) async fn create(
@@ -125,16 +127,26 @@ pub(super) async fn create(
             .into());
     }
     let _admitted = asker.admit(&api.host, None)?;
+    let mut return_url = asked.return_url;
+    if let Some(state) = asked.state {
+        return_url.query_pairs_mut().append_pair("state", &state);
+    }
     let proposal = match (asked.connection, asked.agreed) {
-        (Some(connection), None) => {
-            let request = connection.request(&api, &asker)?;
-            Arc::new(api.host.propose_connection(request).await?)
-        }
+        (Some(connection), None) => match api.host.begin_link(connection.request(&api, &asker)?)? {
+            Beginning::Terms(request) => Arc::new(api.host.propose_connection(*request).await?),
+            Beginning::Form(blank) => return made(pages, pages.server.open_form(*blank, asked.owner, return_url)?),
+        },
         (None, Some(agreed)) => {
             let What::Connection(proposal) = api.proposals.take(&asker, &agreed.proposal)? else {
                 return Err(Kind::Usage.error("That is not the proposal of a connection.").into());
             };
             agreed.take_sealed(&proposal)?;
+            if !proposal.sends_away() {
+                return Err(Kind::Usage
+                    .error("There is no page of a provider that a person could be sent to for this.")
+                    .hint("What was proposed is connected without a link; a link for it is asked for by `connection`, and asks its person.")
+                    .into());
+            }
             proposal
         }
         _ => {
@@ -143,18 +155,11 @@ pub(super) async fn create(
                 .into());
         }
     };
-    if !proposal.sends_away() {
-        return Err(Kind::Usage
-            .error("There is no page of a provider that a person could be sent to for this.")
-            .hint("Links are for auth options that begin with an authorization code (OAuth 2.0) or a visit.")
-            .into());
-    }
-    let mut return_url = asked.return_url;
-    if let Some(state) = asked.state {
-        return_url.query_pairs_mut().append_pair("state", &state);
-    }
     let asked = Asked { proposal, owner: Some(asked.owner), return_url: Some(return_url) };
-    let (id, link) = pages.server.open(asked)?;
+    made(pages, pages.server.open(asked)?)
+}
+
+fn made(pages: &Pages, (id, link): (String, Url)) -> Answered<(StatusCode, Json<SessionView>)> {
     let (lasts, confirm_within) = (LASTS.as_secs(), pages.confirm_within.as_secs());
     Ok((StatusCode::CREATED, Json(SessionView { id, link: link.to_string(), lasts, confirm_within })))
 }

@@ -1,41 +1,41 @@
 //! The Consent Server: a page that says in plain words what is asked of whom, the way to the provider, and the way back. The
 //! command line runs it on a port of loopback for as long as one person takes; `attache serve` runs it for everybody.
 
+mod form;
 mod pages;
+mod posted;
+mod session;
 mod sessions;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use axum::{
-    Form, Router,
-    extract::{
-        DefaultBodyLimit, Path, RawQuery, State,
-        rejection::{FormRejection, PathRejection},
-    },
+    Router,
+    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{COOKIE, HOST, SET_COOKIE},
+        header::{COOKIE, HOST, LOCATION, SET_COOKIE},
     },
-    response::Response,
+    response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Deserialize;
 use url::Url;
 
-use self::sessions::Sessions;
+pub use self::session::{Asked, LASTS, Progress, Whose};
 pub(super) use self::sessions::random_name;
-pub use self::sessions::{Asked, LASTS, Progress, Whose};
-use super::page::page;
+use self::{
+    posted::Posted,
+    session::{Making, Matter, Session, Step, Tokens},
+    sessions::Sessions,
+};
+use super::page::{guarded, page};
 use crate::{
-    connect::{ConnectProposal, SignedIn, Trip},
+    connect::{Answers, Blank, ConnectProposal, SignedIn, Trip},
     consent::CameBack,
     error::{Error, Kind, Result},
     origin::Origin,
 };
-
-/// What a form of these pages has: a token, and what separates it.
-const FORM_BYTES: usize = 4 << 10;
 
 /// Who takes what a person brought back.
 #[async_trait]
@@ -53,6 +53,14 @@ pub trait Desk: Send + Sync {
     /// Whatever stands against it; the person is told.
     async fn take(&self, session: &str, asked: Asked, signed_in: SignedIn) -> Result<Taken>;
 
+    /// Finds out what a person would connect who typed this.
+    ///
+    /// # Errors
+    /// Whatever stands against it; the person is told, and types again.
+    async fn fill_in(&self, _blank: &Blank, _answers: Answers) -> Result<ConnectProposal> {
+        Err(Kind::Internal.error("Nobody here takes what is typed."))
+    }
+
     /// Notes a session before anybody has its link.
     ///
     /// # Errors
@@ -61,11 +69,15 @@ pub trait Desk: Send + Sync {
         Ok(())
     }
 
+    /// Notes that a session is over, and that nothing came of it.
+    fn failed(&self, _session: &Whose, _error: &Error) {}
+
     /// Notes sessions that ended before anybody came back, or with somebody who went away when they did.
     fn ran_out(&self, _sessions: Vec<Whose>) {}
 }
 
 /// What came of it, for the person.
+#[derive(Clone)]
 pub enum Taken {
     /// There is a connection now.
     Connected {
@@ -123,23 +135,51 @@ impl ConsentServer {
     ///
     /// # Errors
     /// `rate-limited` where too many are open; `denied` where the app has people sent back elsewhere; those of the desk.
-    pub fn open(&self, asked: Asked) -> Result<(String, Url)> {
-        let elsewhere = asked.proposal.redirect_uri().filter(|_| !asked.proposal.comes_back_to(&self.redirect_uri));
-        if let Some(elsewhere) = elsewhere {
-            return Err(Kind::Denied
-                .error(format!("The app has people sent back to {elsewhere}, and this host listens at {}.", self.redirect_uri))
-                .hint("Register this one with the provider, or one below it that no other app has, and set it with `attache app set CONNECTOR --redirect-uri URI`."));
+    pub fn open(&self, Asked { proposal, owner, return_url }: Asked) -> Result<(String, Url)> {
+        self.refuse_elsewhere(&proposal)?;
+        self.open_for(Matter::Terms(proposal), owner, return_url)
+    }
+
+    /// Opens one that begins with a form.
+    ///
+    /// # Errors
+    /// As [`ConsentServer::open`].
+    pub fn open_form(&self, blank: Blank, owner: String, return_url: Url) -> Result<(String, Url)> {
+        if blank.sends_away() && !blank.comes_back_to(&self.redirect_uri) {
+            return Err(self.sent_back_elsewhere(blank.redirect_uri()));
         }
-        // Without somewhere to go, it is said here, and not on a page that a person has opened.
-        if asked.proposal.grant.is_some() {
-            asked.proposal.trip(&self.redirect_uri)?;
-        }
-        let (environment, owner) = (asked.proposal.asked_by().1.to_owned(), asked.owner.clone());
-        let name = self.sessions.open(asked)?;
+        self.open_for(Matter::Form(Arc::new(blank), None), Some(owner), Some(return_url))
+    }
+
+    fn open_for(&self, matter: Matter, owner: Option<String>, return_url: Option<Url>) -> Result<(String, Url)> {
+        let environment = matter.asked_by().1.to_owned();
+        let name = self.sessions.open(matter, owner.clone(), return_url)?;
         let opened = Whose { environment, session: sessions::public_name(&name), owner };
         self.desk.opened(&opened)?;
-        let link = below(&self.base, &format!("{}/{name}", self.links));
-        Ok((opened.session, link))
+        Ok((opened.session, self.link(&name)))
+    }
+
+    /// Refuses to send somebody away who would not come back here, or without somewhere to go: it is said where the link is
+    /// made, or the form filled in, and not when they agree.
+    fn refuse_elsewhere(&self, proposal: &ConnectProposal) -> Result<()> {
+        if !proposal.comes_back_to(&self.redirect_uri) {
+            return Err(self.sent_back_elsewhere(proposal.redirect_uri()));
+        }
+        if proposal.grant.is_some() {
+            proposal.trip(&self.redirect_uri)?;
+        }
+        Ok(())
+    }
+
+    fn sent_back_elsewhere(&self, elsewhere: Option<&Url>) -> Error {
+        let elsewhere = elsewhere.unwrap_or(&self.redirect_uri);
+        Kind::Denied
+            .error(format!("The app has people sent back to {elsewhere}, and this host listens at {}.", self.redirect_uri))
+            .hint("Register this one with the provider, or one below it that no other app has, and set it with `attache app set CONNECTOR --redirect-uri URI`.")
+    }
+
+    fn link(&self, name: &str) -> Url {
+        below(&self.base, &format!("{}/{name}", self.links))
     }
 
     /// Has the desk note which sessions ran out since the last time.
@@ -184,7 +224,6 @@ impl ConsentServer {
                     &pages::Refused::of(&Kind::Usage.error("This page does not take that method.")),
                 )
             })
-            .layer(DefaultBodyLimit::max(FORM_BYTES))
             .with_state(self.clone())
     }
 
@@ -234,26 +273,58 @@ impl ConsentServer {
     }
 }
 
-/// What is asked, in plain words.
-async fn show(State(server): State<Arc<ConsentServer>>, name: Named, headers: HeaderMap) -> Response {
+/// What a person is shown: what is to be typed, or what is asked, in plain words.
+enum Shown {
+    Form(form::Form),
+    Terms(pages::Consent),
+}
+
+impl Shown {
+    /// The form is shown too where what was typed is to be changed.
+    fn of(session: &Session, tokens: Tokens, changes: bool) -> Self {
+        match &session.matter {
+            Matter::Terms(proposal) => {
+                Self::Terms(pages::Consent::of(&session.asked(proposal.clone()), tokens.agreement, false))
+            }
+            Matter::Form(_, Some(filled)) if !changes => {
+                Self::Terms(pages::Consent::of(&session.asked(filled.proposal.clone()), tokens.agreement, true))
+            }
+            Matter::Form(blank, filled) => {
+                let typed = filled.as_ref().map(|filled| &filled.proposal.connection.parameters);
+                let whose = (session.owner.as_deref(), session.return_url.as_ref());
+                Self::Form(form::Form::of(blank, whose, tokens.form, typed))
+            }
+        }
+    }
+
+    fn response(self, status: StatusCode) -> Response {
+        match self {
+            Self::Form(form) => page(status, &form),
+            Self::Terms(terms) => page(status, &terms),
+        }
+    }
+}
+
+/// What is typed, or asked, in plain words.
+async fn show(
+    State(server): State<Arc<ConsentServer>>,
+    name: Named,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let shown = || -> Result<Response> {
         let Path(name) = name.map_err(|_| unreadable())?;
         let known = server.browser(&headers)?;
         let browser = known.map_or_else(sessions::random_name, |known| Ok(known.to_owned()))?;
-        let token = server.sessions.token(&name, &browser);
-        let asked = server.sessions.look(&name, &browser, |asked| pages::Consent::of(asked, token))?;
-        let mut response = page(StatusCode::OK, &asked);
+        let changes = query.as_deref() == Some(form::CHANGE);
+        let shown = server.sessions.look(&name, &browser, |session, tokens| Shown::of(session, tokens, changes))?;
+        let mut response = shown.response(StatusCode::OK);
         if known.is_none() {
             response.headers_mut().insert(SET_COOKIE, server.cookie(&browser)?);
         }
         Ok(response)
     };
     shown().unwrap_or_else(|error| refuse(&error))
-}
-
-#[derive(Deserialize)]
-struct Agreed {
-    token: String,
 }
 
 /// A session's name in a path, which anybody may write anything into.
@@ -263,34 +334,98 @@ fn unreadable() -> Error {
     Kind::NotFound.error("There is no such page: its address cannot be read.")
 }
 
-/// The person agreed, and goes to the provider.
-async fn begin(
-    State(server): State<Arc<ConsentServer>>,
-    name: Named,
-    headers: HeaderMap,
-    form: std::result::Result<Form<Agreed>, FormRejection>,
-) -> Response {
+/// The person sent what they typed, or agreed.
+async fn begin(State(server): State<Arc<ConsentServer>>, name: Named, request: Request) -> Response {
     let begun = async || -> Result<Response> {
         let Path(name) = name.map_err(|_| unreadable())?;
-        let Form(Agreed { token }) = form
-            .map_err(|_| Kind::Usage.error("This is not the form that the page has.").hint("Open the link again."))?;
-        // A page elsewhere may not press this button for somebody.
-        if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
-            return Err(Kind::Denied.error("This was not asked for by the page itself."));
+        let posted = Posted::read(&server, &name, request).await?;
+        match server.sessions.step(&name, &posted.browser, &posted.token, posted.agrees)? {
+            Step::FillIn(blank) => server.fill_in(&name, &blank, &posted).await,
+            Step::Agree(proposal) if proposal.sends_away() => server.send_away(&name, proposal, &posted).await,
+            Step::Agree(proposal) => server.make(&name, proposal, &posted).await,
         }
-        let browser = server.browser(&headers)?.ok_or_else(|| {
-            Kind::Denied
-                .error("Your browser did not keep the cookie that this sign-in is tied to.")
-                .hint("Allow cookies for this page, and open the link again.")
+    };
+    begun().await.unwrap_or_else(|error| refuse(&error))
+}
+
+impl ConsentServer {
+    /// Shows what comes of what was typed, or the form again with what stands against it.
+    async fn fill_in(&self, name: &str, blank: &Blank, posted: &Posted) -> Result<Response> {
+        let typed = async || {
+            let answers = form::answers(blank, &posted.fields)?;
+            let bytes = answers.bytes();
+            let proposal = Arc::new(self.desk.fill_in(blank, answers).await?);
+            if proposal.sends_away() {
+                self.refuse_elsewhere(&proposal)?;
+            }
+            self.sessions.fill_in(name, &posted.browser, proposal, bytes)
+        };
+        match typed().await {
+            // Whoever loads the page again sends nothing again.
+            Ok(()) => Ok(guarded((StatusCode::SEE_OTHER, [(LOCATION, self.link(name).to_string())]).into_response())),
+            Err(error) => self.ask_again(name, posted, &form::readable(blank, &posted.fields), &error),
+        }
+    }
+
+    /// The form once more, with what was typed but for secrets.
+    fn ask_again(
+        &self,
+        name: &str,
+        posted: &Posted,
+        typed: &BTreeMap<String, String>,
+        error: &Error,
+    ) -> Result<Response> {
+        let form = self.sessions.look(name, &posted.browser, |session, tokens| match &session.matter {
+            Matter::Terms(_) => None,
+            Matter::Form(blank, _) => {
+                let whose = (session.owner.as_deref(), session.return_url.as_ref());
+                Some(form::Form::of(blank, whose, tokens.form, Some(typed)).with(error))
+            }
         })?;
-        let proposal = server.sessions.agreed(&name, browser, &token)?;
-        let trip = server.desk.send_away(proposal, &server.redirect_uri).await?;
-        let provider = server.sessions.send(&name, browser, trip)?;
+        Ok(form.map_or_else(|| refuse(error), |form| page(status_of(error), &form)))
+    }
+
+    async fn send_away(&self, name: &str, proposal: Arc<ConnectProposal>, posted: &Posted) -> Result<Response> {
+        let trip = self.desk.send_away(proposal.clone(), &self.redirect_uri).await?;
+        let provider = self.sessions.send(name, &posted.browser, proposal, trip)?;
         // A page, not a redirect: a redirect would count as the form's target all the way through the provider and back (CSP 3,
         // 6.4.2), wherever that leads.
         Ok(page(StatusCode::OK, &pages::Onward::to(&provider)))
-    };
-    begun().await.unwrap_or_else(|error| refuse(&error))
+    }
+
+    /// Makes what was agreed to where nobody is sent away. Whoever pressed twice, or left the page, gets one of it.
+    async fn make(self: &Arc<Self>, name: &str, proposal: Arc<ConnectProposal>, posted: &Posted) -> Result<Response> {
+        let mut hears = match self.sessions.make(name, &posted.browser, &proposal)? {
+            Making::Goes(hears) => hears,
+            Making::Begins(asked, tells, hears) => {
+                let (server, name) = (self.clone(), name.to_owned());
+                tokio::spawn(async move {
+                    let outcome = server.make_once(&name, asked).await;
+                    tells.send_replace(Some(outcome));
+                });
+                hears
+            }
+        };
+        let heard = hears.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+        match heard.ok().flatten() {
+            Some(Err(error)) => self.ask_again(name, posted, &proposal.connection.parameters, &error),
+            Some(taken) => Ok(Self::told(taken)),
+            None => Err(Kind::Internal.error("It is not known what came of this.")),
+        }
+    }
+
+    async fn make_once(&self, name: &str, asked: Asked) -> Result<Taken> {
+        let public_name = sessions::public_name(name);
+        let (proposal, whose) = (asked.proposal.clone(), asked.whose(public_name.clone()));
+        let taken = self.desk.take(&public_name, asked, SignedIn::Agreed).await;
+        let outcome = taken.as_ref().map(|_| ()).map_err(Clone::clone);
+        if self.sessions.made(name, &proposal, outcome)
+            && let Err(error) = &taken
+        {
+            self.desk.failed(&whose, error);
+        }
+        taken
+    }
 }
 
 /// The provider sent the person back.
@@ -308,21 +443,28 @@ async fn came_back(
 async fn finish(server: &ConsentServer, came: CameBack, headers: &HeaderMap) -> Result<Taken> {
     let browser = server.browser(headers)?.unwrap_or_default();
     let (name, asked, trip) = server.sessions.end(&came, browser)?;
-    let proposal = asked.proposal.clone();
-    let taken = server.desk.take(&sessions::public_name(&name), asked, SignedIn::CameBack { trip, came }).await;
+    let public_name = sessions::public_name(&name);
+    let (proposal, whose) = (asked.proposal.clone(), asked.whose(public_name.clone()));
+    let taken = server.desk.take(&public_name, asked, SignedIn::CameBack { trip, came }).await;
+    if let Err(error) = &taken {
+        server.desk.failed(&whose, error);
+    }
     server.sessions.note(&name, &proposal, taken.as_ref().map(|_| ()).map_err(Clone::clone));
     taken
 }
 
 fn refuse(error: &Error) -> Response {
-    let status = match error.kind() {
+    page(status_of(error), &pages::Refused::of(error))
+}
+
+fn status_of(error: &Error) -> StatusCode {
+    match error.kind() {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Denied => StatusCode::FORBIDDEN,
         Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
-    };
-    page(status, &pages::Refused::of(error))
+    }
 }
 
 /// A path of this server, wherever its base is.

@@ -5,34 +5,79 @@ use url::{Origin, Url};
 
 use super::Asked;
 use crate::{
+    connect::Blank,
     error::{Error, Kind},
     manifest::parameter,
     server::page::{STYLE, theirs},
 };
+
+/// Who asks for what, before and after anything is typed.
+pub(super) struct About {
+    pub(super) title: String,
+    pub(super) connector: String,
+    pub(super) version: String,
+    pub(super) digest: String,
+    pub(super) connection: String,
+    pub(super) account_before: Option<String>,
+    pub(super) gateway: Option<(String, String)>,
+    pub(super) asked_by: String,
+    pub(super) owner: Option<String>,
+    pub(super) return_to: Option<String>,
+}
+
+impl About {
+    pub(super) fn of_blank(blank: &Blank, owner: Option<&str>, return_url: Option<&Url>) -> Self {
+        Self {
+            title: theirs(blank.title()),
+            connector: blank.approval.connector.clone(),
+            version: theirs(&blank.approval.version),
+            digest: blank.approval.digest.short(),
+            connection: blank.name().to_owned(),
+            account_before: blank.account_before.as_deref().map(theirs),
+            gateway: blank.gateway().map(|(name, key)| (name.to_owned(), key)),
+            asked_by: theirs(blank.caller()),
+            owner: owner.map(theirs),
+            return_to: return_url.map(place),
+        }
+    }
+
+    fn of(Asked { proposal, owner, return_url }: &Asked) -> Self {
+        let consent = &proposal.consent;
+        Self {
+            title: theirs(proposal.title()),
+            connector: proposal.approval.connector.clone(),
+            version: theirs(&proposal.approval.version),
+            digest: proposal.approval.digest.short(),
+            connection: proposal.connection.name.clone(),
+            account_before: proposal.account_before.as_deref().map(theirs),
+            gateway: consent.gateway.as_ref().map(|it| (it.name.clone(), it.key.to_string())),
+            asked_by: theirs(&consent.caller),
+            owner: owner.as_deref().map(theirs),
+            return_to: return_url.as_ref().map(place),
+        }
+    }
+}
 
 /// What is asked for.
 #[derive(Template)]
 #[template(path = "consent.html")]
 pub(super) struct Consent {
     style: &'static str,
-    title: String,
-    connector: String,
-    version: String,
-    digest: String,
-    connection: String,
-    account_before: Option<String>,
-    provider: String,
+    about: About,
+    /// Where they sign in, if they are sent there.
+    provider: Option<String>,
     scopes: Vec<Scope>,
     audience: Vec<String>,
+    /// Where a request carries the credential; none where there is none.
+    places: Vec<String>,
     sign_in: Vec<String>,
     named_later: Vec<String>,
-    gateway: Option<(String, String)>,
     open_hosts: Vec<String>,
     private: Vec<String>,
+    short_secrets: Vec<String>,
     readable: Vec<(String, String)>,
-    asked_by: String,
-    owner: Option<String>,
-    return_to: Option<String>,
+    /// Whether they typed it themselves, and may change it.
+    is_typed: bool,
     token: String,
 }
 
@@ -42,39 +87,33 @@ struct Scope {
 }
 
 impl Consent {
-    pub(super) fn of(asked: &Asked, token: String) -> Self {
+    pub(super) fn of(asked: &Asked, token: String, is_typed: bool) -> Self {
         let proposal = &asked.proposal;
-        let provider = proposal.provider();
+        let provider = || proposal.provider().map(|origin| theirs(&origin.to_string()));
         let consent = &proposal.consent;
         let all = |list: &[String]| list.iter().map(|it| theirs(it)).collect();
         Self {
             style: STYLE,
-            title: theirs(proposal.title()),
-            connector: proposal.approval.connector.clone(),
-            version: theirs(&proposal.approval.version),
-            digest: proposal.approval.digest.short(),
-            connection: proposal.connection.name.clone(),
-            account_before: proposal.account_before.as_deref().map(theirs),
-            provider: provider.map_or_else(|| "the provider".to_owned(), |origin| theirs(&origin.to_string())),
+            about: About::of(asked),
+            provider: proposal.sends_away().then(|| provider().unwrap_or_else(|| "the provider".to_owned())),
             scopes: proposal
                 .scopes
                 .iter()
                 .map(|(name, about)| Scope { name: theirs(name), about: about.as_deref().map(theirs) })
                 .collect(),
             audience: all(&consent.origins),
+            places: all(if proposal.places.is_empty() { &consent.placements } else { &proposal.places }),
             sign_in: all(&consent.sign_in),
             named_later: all(&proposal.named_later),
-            gateway: consent.gateway.as_ref().map(|it| (it.name.clone(), it.key.to_string())),
             open_hosts: all(&consent.open_hosts),
             private: all(&proposal.private_origins),
+            short_secrets: all(&proposal.short_secrets),
             readable: proposal
                 .readable
                 .iter()
                 .map(|(name, value)| (theirs(name), theirs(&parameter::listed(value))))
                 .collect(),
-            asked_by: theirs(&consent.caller),
-            owner: asked.owner.as_deref().map(theirs),
-            return_to: asked.return_url.as_ref().map(place),
+            is_typed,
             token,
         }
     }

@@ -4,53 +4,33 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use url::Url;
 
+use super::session::{Asked, Filled, LASTS, Making, Matter, OnTrip, Progress, Session, Step, Tokens, Whose};
 use crate::{
-    connect::{ConnectProposal, Trip},
+    connect::{Blank, ConnectProposal, Trip},
     consent::CameBack,
     digest::Digest,
     error::{Error, Kind, Result},
     sync::lock,
 };
 
-/// How long a link is good for, and how long a person may take at the provider.
-pub const LASTS: Duration = Duration::from_secs(10 * 60);
 /// Sessions that are under way at a time; a link costs its caller nothing, so their number is bounded. Where it is reached,
 /// whoever has the most makes room for others.
 const MOST: usize = 10_000;
-/// How often one may be begun: each time may make calls to the service.
+/// How often one may be begun, or its form be sent: each time may make calls to the service.
 const MOST_BEGINNINGS: usize = 20;
+/// What people typed and have not agreed to yet, of one environment's sessions together.
+const MOST_TYPED: usize = 16 << 20;
 
 /// What time it is for sessions.
 pub(super) type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
-
-/// What somebody asks a person for.
-pub struct Asked {
-    /// What the connection would be.
-    pub proposal: Arc<ConnectProposal>,
-    /// Whose it is to be, in the caller's own words; the caller authenticates that person.
-    pub owner: Option<String>,
-    /// Where the browser goes afterwards, with a code that confirms.
-    pub return_url: Option<Url>,
-}
-
-/// Which session it is, and whose.
-#[derive(Debug, Clone)]
-pub struct Whose {
-    /// The environment's name.
-    pub environment: String,
-    /// What it is called by those who may not use its link.
-    pub session: String,
-    /// As in [`Asked`].
-    pub owner: Option<String>,
-}
 
 /// Sessions that are under way.
 pub(super) struct Sessions {
@@ -66,16 +46,6 @@ pub(super) struct Sessions {
     pub(super) changed: Notify,
 }
 
-struct Session {
-    /// What it is called by those who may not use its link.
-    public_name: String,
-    asked: Asked,
-    ends: Instant,
-    beginnings: usize,
-    /// Who began it, and where they were sent.
-    begun: Option<Begun>,
-}
-
 struct Over {
     holder: String,
     environment: String,
@@ -84,41 +54,6 @@ struct Over {
     until: Instant,
     /// None while what they brought is looked at.
     outcome: Option<Result<()>>,
-}
-
-/// How far a session is.
-#[derive(Debug)]
-pub enum Progress {
-    /// Nobody agreed yet.
-    Open,
-    /// Somebody agreed, and is on their way.
-    Begun,
-    /// They came back, with what is to be confirmed.
-    CameBack,
-    /// They came back, and nothing came of it.
-    Failed(Error),
-    /// It ran out, or never was.
-    Gone,
-}
-
-impl Progress {
-    /// In one word.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Begun => "begun",
-            Self::CameBack => "came-back",
-            Self::Failed(_) => "failed",
-            Self::Gone => "gone",
-        }
-    }
-}
-
-struct Begun {
-    browser: String,
-    trip: Trip,
-    /// Of the trip's state: what a callback brings is looked for among all trips.
-    state: Digest,
 }
 
 impl Sessions {
@@ -131,12 +66,12 @@ impl Sessions {
     }
 
     /// Opens one, and gives its name, which nobody can guess.
-    pub(super) fn open(&self, asked: Asked) -> Result<String> {
+    pub(super) fn open(&self, matter: Matter, owner: Option<String>, return_url: Option<Url>) -> Result<String> {
         let name = random_name()?;
         let mut all = lock(&self.all);
         let now = (self.now)();
         self.end_late(&mut all, now);
-        let (holder, environment) = asked.proposal.asked_by();
+        let (holder, environment) = matter.asked_by();
         if all.len() >= MOST {
             let ended = make_room(&mut all, holder, environment).ok_or_else(|| {
                 Kind::RateLimited
@@ -145,10 +80,18 @@ impl Sessions {
             })?;
             lock(&self.lost).push(ended.whose());
         }
-        all.insert(
-            name.clone(),
-            Session { public_name: public_name(&name), asked, ends: now + LASTS, beginnings: 0, begun: None },
-        );
+        let session = Session {
+            public_name: public_name(&name),
+            matter,
+            owner,
+            return_url,
+            ends: now + LASTS,
+            beginnings: 0,
+            browser: None,
+            trip: None,
+            making: None,
+        };
+        all.insert(name.clone(), session);
         Ok(name)
     }
 
@@ -162,7 +105,7 @@ impl Sessions {
     }
 
     fn end_late(&self, all: &mut HashMap<String, Session>, now: Instant) {
-        let late = all.extract_if(|_, session| session.ends <= now);
+        let late = all.extract_if(|_, session| session.is_over(now));
         lock(&self.lost).extend(late.map(|(_, session)| session.whose()));
     }
 
@@ -204,62 +147,158 @@ impl Sessions {
         let all = lock(&self.all);
         let is_it = |session: &&Session| {
             session.public_name == public_name
-                && session.ends > (self.now)()
-                && session.asked.proposal.is_of(holder, environment)
+                && !session.is_over((self.now)())
+                && session.asked_by() == (holder, environment)
         };
         match all.values().find(is_it) {
-            Some(Session { begun: Some(_), .. }) => Progress::Begun,
+            Some(Session { browser: Some(_), .. }) => Progress::Begun,
             Some(_) => Progress::Open,
             None => Progress::Gone,
         }
     }
 
-    /// Looks at what is asked, for a browser that comes with this name of its own.
-    pub(super) fn look<T>(&self, name: &str, browser: &str, look: impl FnOnce(&Asked) -> T) -> Result<T> {
-        let all = lock(&self.all);
-        let session = all.get(name).filter(|session| session.ends > (self.now)()).ok_or_else(gone)?;
-        session.belongs_to(browser)?;
-        Ok(look(&session.asked))
+    /// Looks at one, for a browser that comes with this name of its own. What is given with it is the token of the form, and
+    /// that of the agreement where that is another.
+    pub(super) fn look<T>(&self, name: &str, browser: &str, look: impl FnOnce(&Session, Tokens) -> T) -> Result<T> {
+        let mut all = lock(&self.all);
+        let session = self.of(&mut all, name, browser)?;
+        let token = |of: &str| self.token(name, browser, of);
+        let tokens = Tokens { form: token(""), agreement: token(session.shown()) };
+        Ok(look(session, tokens))
     }
 
-    /// What a form must carry to show that this browser was shown the page.
-    pub(super) fn token(&self, name: &str, browser: &str) -> String {
-        let tag = hmac::sign(&self.key, format!("{name}\n{browser}").as_bytes());
+    /// What a form must carry to show that this browser was shown the page, and with it what was filled in.
+    fn token(&self, name: &str, browser: &str, shown: &str) -> String {
+        let tag = hmac::sign(&self.key, format!("{name}\n{browser}\n{shown}").as_bytes());
         URL_SAFE_NO_PAD.encode(tag.as_ref())
     }
 
-    /// What a browser that was shown the page agrees to.
-    pub(super) fn agreed(&self, name: &str, browser: &str, token: &str) -> Result<Arc<ConnectProposal>> {
-        if verify_slices_are_equal(token.as_bytes(), self.token(name, browser).as_bytes()).is_err() {
-            return Err(another_browser());
+    /// What is to be typed in one that is there, if anything is.
+    pub(super) fn blank(&self, name: &str) -> Result<Option<Arc<Blank>>> {
+        let all = lock(&self.all);
+        let now = (self.now)();
+        match &all.get(name).filter(|session| !session.is_over(now)).ok_or_else(gone)?.matter {
+            Matter::Form(blank, _) => Ok(Some(blank.clone())),
+            Matter::Terms(_) => Ok(None),
         }
+    }
+
+    /// What a browser does that was shown the page: it agrees to what that showed, or sends its form.
+    pub(super) fn step(&self, name: &str, browser: &str, token: &str, agrees: bool) -> Result<Step> {
         let mut all = lock(&self.all);
-        let session = all.get_mut(name).filter(|session| session.ends > (self.now)()).ok_or_else(gone)?;
-        session.belongs_to(browser)?;
+        let session = self.of(&mut all, name, browser)?;
+        let is_form = matches!(session.matter, Matter::Form(..)) && !agrees;
+        let token_of = |shown: &str| self.token(name, browser, shown);
+        let is = |known: String| verify_slices_are_equal(token.as_bytes(), known.as_bytes()).is_ok();
+        if !is(token_of(if is_form { "" } else { session.shown() })) {
+            // An agreement's token is good for what its page showed alone.
+            let is_outdated = agrees && matches!(session.matter, Matter::Form(..)) && session.browser.is_some();
+            return Err(if is_outdated { outdated() } else { another_browser() });
+        }
+        let step = match &session.matter {
+            Matter::Terms(proposal) | Matter::Form(_, Some(Filled { proposal, .. })) if !is_form => {
+                Step::Agree(proposal.clone())
+            }
+            Matter::Form(blank, _) if is_form => Step::FillIn(blank.clone()),
+            Matter::Form(..) | Matter::Terms(_) => return Err(outdated()),
+        };
+        // Whoever pressed twice waits for what comes of the first time.
+        if session.is_being_made() && !is_form {
+            return Ok(step);
+        }
         session.beginnings += 1;
         if session.beginnings > MOST_BEGINNINGS {
             return Err(Kind::RateLimited
                 .error("This sign-in was begun too often.")
                 .hint("Ask for a new link where you got it."));
         }
-        Ok(session.asked.proposal.clone())
+        Ok(step)
+    }
+
+    /// Keeps what a browser filled in, so many bytes, in place of what it did before: from now on the session is its own.
+    pub(super) fn fill_in(
+        &self,
+        name: &str,
+        browser: &str,
+        proposal: Arc<ConnectProposal>,
+        bytes: usize,
+    ) -> Result<()> {
+        let mut all = lock(&self.all);
+        let (_, environment) = proposal.asked_by();
+        let others = all.iter().filter(|(other, session)| *other != name && session.asked_by().1 == environment);
+        if others.map(|(_, session)| session.typed_bytes()).sum::<usize>() + bytes > MOST_TYPED {
+            return Err(Kind::RateLimited
+                .error("Too much was typed that nobody has agreed to yet.")
+                .hint("Try again in some minutes."));
+        }
+        let session = self.of(&mut all, name, browser)?;
+        if session.is_being_made() {
+            return Err(Kind::Denied.error("What you agreed to is being connected.").hint("Wait until it is."));
+        }
+        let Matter::Form(_, filled) = &mut session.matter else { return Err(gone()) };
+        *filled = Some(Filled { proposal, id: random_name()?, bytes });
+        session.trip = None;
+        session.begin(browser, (self.now)());
+        drop(all);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Has what a browser agreed to be made once, however often it says so.
+    pub(super) fn make(&self, name: &str, browser: &str, agreed: &Arc<ConnectProposal>) -> Result<Making> {
+        let mut all = lock(&self.all);
+        let session = self.of(&mut all, name, browser)?;
+        if let Some(making) = session.making.as_ref().filter(|_| session.is_being_made()) {
+            return Ok(Making::Goes(making.clone()));
+        }
+        let is_there = |filled: &Filled| Arc::ptr_eq(&filled.proposal, agreed);
+        match &session.matter {
+            Matter::Form(_, filled) if !filled.as_ref().is_some_and(is_there) => return Err(outdated()),
+            _ => {}
+        }
+        let (told, hears) = watch::channel(None);
+        session.making = Some(hears.clone());
+        session.begin(browser, (self.now)());
+        Ok(Making::Begins(session.asked(agreed.clone()), told, hears))
+    }
+
+    /// Keeps what came of what somebody agreed to, and tells whether the session is over: a form that nothing came of is filled in
+    /// anew.
+    pub(super) fn made(&self, name: &str, proposal: &ConnectProposal, outcome: Result<()>) -> bool {
+        let mut all = lock(&self.all);
+        if outcome.is_err()
+            && let Some(Session { matter: Matter::Form(_, filled), making, .. }) = all.get_mut(name)
+        {
+            (*filled, *making) = (None, None);
+            return false;
+        }
+        all.remove(name);
+        // Before anybody else looks, so that it is never gone.
+        self.keep(name, proposal, None, Some(outcome));
+        drop(all);
+        self.changed.notify_waiters();
+        true
     }
 
     /// Sends it on its way: from now on the session is its own. Whoever comes back and begins anew is sent with a new state.
-    pub(super) fn send(&self, name: &str, browser: &str, trip: Trip) -> Result<Url> {
+    pub(super) fn send(&self, name: &str, browser: &str, proposal: Arc<ConnectProposal>, trip: Trip) -> Result<Url> {
         let mut all = lock(&self.all);
-        let session = all.get_mut(name).filter(|session| session.ends > (self.now)()).ok_or_else(gone)?;
-        session.belongs_to(browser)?;
+        let session = self.of(&mut all, name, browser)?;
         let url = trip.url.clone();
-        // However often it is begun, it ends.
-        if session.begun.is_none() {
-            session.ends = (self.now)() + LASTS;
-        }
+        session.begin(browser, (self.now)());
         let state = Digest::of(trip.state().as_bytes());
-        session.begun = Some(Begun { browser: browser.to_owned(), trip, state });
+        session.trip = Some(OnTrip { proposal, trip, state });
         drop(all);
         self.changed.notify_waiters();
         Ok(url)
+    }
+
+    /// One that is there, where it is this browser's, or nobody's yet.
+    fn of<'a>(&self, all: &'a mut HashMap<String, Session>, name: &str, browser: &str) -> Result<&'a mut Session> {
+        let now = (self.now)();
+        let session = all.get_mut(name).filter(|session| !session.is_over(now)).ok_or_else(gone)?;
+        session.belongs_to(browser)?;
+        Ok(session)
     }
 
     /// Ends the session that this callback belongs to, and gives its name, what was asked and where the person was sent.
@@ -270,36 +309,11 @@ impl Sessions {
         let now = (self.now)();
         let on_trip = all.iter().find(|(_, session)| session.ends > now && session.is_on_trip(came, &brought));
         let name = on_trip.map(|(name, _)| name.clone()).ok_or_else(gone)?;
-        let session = all.get(&name).ok_or_else(gone)?;
-        session.belongs_to(browser)?;
-        let Session { asked, begun, .. } = all.remove(&name).ok_or_else(gone)?;
-        let begun = begun.ok_or_else(gone)?;
-        self.keep(&name, &asked.proposal, asked.owner.clone(), None);
-        Ok((name, asked, begun.trip))
-    }
-}
-
-impl Session {
-    fn belongs_to(&self, browser: &str) -> Result<()> {
-        match &self.begun {
-            Some(begun) if verify_slices_are_equal(begun.browser.as_bytes(), browser.as_bytes()).is_err() => {
-                Err(another_browser())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn is_on_trip(&self, came: &CameBack, brought: &HashSet<Digest>) -> bool {
-        self.begun.as_ref().is_some_and(|begun| brought.contains(&begun.state) && begun.trip.is_named_by(came))
-    }
-
-    fn asked_by(&self) -> (&str, &str) {
-        self.asked.proposal.asked_by()
-    }
-
-    fn whose(self) -> Whose {
-        let environment = self.asked_by().1.to_owned();
-        Whose { environment, session: self.public_name, owner: self.asked.owner }
+        all.get(&name).ok_or_else(gone)?.belongs_to(browser)?;
+        let Session { owner, return_url, trip, .. } = all.remove(&name).ok_or_else(gone)?;
+        let OnTrip { proposal, trip, .. } = trip.ok_or_else(gone)?;
+        self.keep(&name, &proposal, owner.clone(), None);
+        Ok((name, Asked { proposal, owner, return_url }, trip))
     }
 }
 
@@ -313,7 +327,7 @@ fn make_room(all: &mut HashMap<String, Session>, holder: &str, environment: &str
     };
     let there = |session: &&Session| session.asked_by().1 == of;
     let busiest = most_of(all.values().filter(there).map(|session| session.asked_by().0), own)?;
-    let theirs = all.iter().filter(|(_, session)| session.asked_by() == (busiest, of));
+    let theirs = all.iter().filter(|(_, session)| session.asked_by() == (busiest, of) && !session.is_being_made());
     let oldest = theirs.min_by_key(|(_, session)| session.ends).map(|(name, _)| name.clone());
     oldest.and_then(|name| all.remove(&name))
 }
@@ -350,7 +364,13 @@ fn gone() -> Error {
         .hint("Ask for a new one where you got it.")
 }
 
-fn another_browser() -> Error {
+fn outdated() -> Error {
+    Kind::Usage
+        .error("What was typed has changed since this page was shown, or was used already.")
+        .hint("Open the link again, and look at what it shows.")
+}
+
+pub(super) fn another_browser() -> Error {
     Kind::Denied
         .error("This sign-in was begun in another browser.")
         .hint("Go on there, or ask for a new link. If somebody sent you this link, do not use it.")

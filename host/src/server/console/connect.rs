@@ -15,9 +15,9 @@ use super::{
     view::Frame,
 };
 use crate::{
-    connect::find_option,
+    connect::{find_option, typed_elsewhere},
     error::{Error, Kind, Result},
-    manifest::{AuthOption, Manifest, ValueKind, oauth2::Grant},
+    manifest::{AuthOption, Manifest, Parameter, ValueKind, oauth2::Grant},
     server::{
         api::{
             Agree, Confirm, ConnectProposalView, ConnectionDetail, ConnectorDetail, ConnectorView, DeviceAnswer,
@@ -118,9 +118,7 @@ impl Way {
         };
         let of_before = before.as_ref().map(|before| &before.connection);
         if let Some(it) = of_before.filter(|it| it.gateway.is_some()) {
-            return Err(Kind::Usage
-                .error("What is typed for a connection that goes through a gateway is sealed where it is typed, and a page of the host's is not that place.")
-                .hint(format!("Use `attache connection reconnect {}`.", it.name)));
+            return Err(typed_elsewhere().hint(format!("Use `attache connection reconnect {}`.", it.name)));
         }
         let Some(connector) = of_before.map(|it| &it.connector).or(which.connector.as_ref()) else { return Ok(None) };
         let it: ConnectorDetail = visitor.get(&["connectors", connector]).await?;
@@ -136,6 +134,15 @@ impl Way {
 
     fn option(&self) -> Result<&AuthOption> {
         find_option(&self.manifest, &self.option)
+    }
+
+    /// Whether something has to be typed that was neither typed nor is stored.
+    fn lacks(&self, asked: &NewConnection, it: &Parameter) -> bool {
+        let is_stored = self.before.as_ref().is_some_and(|before| {
+            before.connection.parameters.contains_key(&it.name) || before.secrets.contains(&it.name)
+        });
+        let is_typed = asked.parameters.contains_key(&it.name) || asked.secrets.contains_key(&it.name);
+        it.must_be_typed() && !it.of_app && !is_typed && !is_stored
     }
 
     /// Whether a person is sent to a page of the service or its provider.
@@ -270,6 +277,10 @@ async fn try_to_propose(acting: &Acting, way: &Way) -> Result<Response> {
         let it: ConnectProposalView = acting.post(&["connections", "proposals"], &asked).await?;
         let is_device = it.grant == Some(Grant::DeviceCode);
         return Ok(html(StatusCode::OK, &Agreement { frame: acting.frame(HERE), it, is_device }));
+    }
+    // A link would ask for it, and whoever fills in this form is there.
+    if let Some(missing) = way.option()?.parameters.iter().find(|it| way.lacks(&asked, it)) {
+        return Err(missing.missing());
     }
     let console = &acting.console;
     let name = asked.name.clone().unwrap_or_default();
