@@ -269,6 +269,12 @@ fn what_can_be_judged_when_a_link_is_made_is_not_left_to_the_person() {
         (json!({ "scopes": ["mail"] }), 400, "has no scopes"),
         (json!({ "name": "not a name" }), 400, ""),
         (json!({ "connector": "oauth", "auth-option": "plain" }), 409, "none is registered here"),
+        (json!({ "connector": "oauth", "auth-option": "device-at-base" }), 400, "a code for another device"),
+        (
+            json!({ "connector": "oauth", "auth-option": "certified", "grant": "device-code" }),
+            400,
+            "a code for another device",
+        ),
     ] {
         let (got, refused) = story.try_link(more.clone());
         assert_eq!(got, status, "{more}: {refused}");
@@ -303,6 +309,17 @@ fn whoever_leaves_something_out_of_the_consoles_own_form_is_not_asked_by_a_link(
     let (status, page) = (answer.status().as_u16(), answer.text().unwrap());
     assert_eq!(status, 422, "{page}");
     assert!(page.contains("`issuer` (The issuer) is missing."), "{page}");
+}
+
+#[test]
+fn a_link_leads_to_the_providers_page_where_a_command_would_ask_for_a_code() {
+    // Regression: the command of the README was refused, since its connector begins with a code for another device.
+    let attache = machine();
+    attache.add("github");
+    attache.run(&["app", "set", "github", "--client-id", "Iv1.8a61f9b3a7aba766"]).done();
+    let story = Story::of(attache, &[]);
+    let link = story.link(json!({ "connector": "github", "auth-option": "oauth2", "private": [] }));
+    says(&Browser::new().open(&link.link), 200, "Agree and sign in at https://github.com");
 }
 
 #[test]

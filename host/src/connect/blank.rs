@@ -157,6 +157,7 @@ impl Host {
     pub fn begin_link(&self, request: ConnectRequest) -> Result<Beginning> {
         let ground = self.ground(&request)?;
         let option = find_option(&ground.loaded.manifest, &request.option)?;
+        let request = ConnectRequest { grant: request.grant.or_else(|| first_of_links(option)), ..request };
         let grant = provider::choose_grant(option, request.grant)?;
         if grant == Some(Grant::DeviceCode) {
             return Err(Kind::Usage
@@ -356,6 +357,13 @@ pub(crate) fn typed_elsewhere() -> Error {
     Kind::Usage.error(
         "What is typed for a connection that goes through a gateway is sealed where it is typed, and a page of the host's is not that place.",
     )
+}
+
+/// Where somebody on a page would be asked for a code on another one, a page of the provider's is nearer.
+fn first_of_links(option: &AuthOption) -> Option<Grant> {
+    let grants = option.scheme.oauth2().map(|settings| settings.grants.as_slice()).unwrap_or_default();
+    let begins_elsewhere = grants.first() == Some(&Grant::DeviceCode);
+    Some(Grant::AuthorizationCode).filter(|grant| begins_elsewhere && grants.contains(grant))
 }
 
 /// What is neither the app's to give nor given.
