@@ -55,6 +55,7 @@ const IN_FLIGHT: usize = 2_000;
 /// Connections of the store that is opened.
 const MANY: usize = 100_000;
 const IS_HANDLER: &str = "ATTACHE_BENCH_HANDLER";
+const ON_ONE_THREAD: &str = "ATTACHE_BENCH_HANDLER_ON_ONE_THREAD";
 const KEY: &str = "a-key-of-the-benchmark";
 
 /// As the binary has it.
@@ -63,7 +64,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     if let Ok(service) = env::var(IS_HANDLER) {
-        handle(service);
+        handle(service, tokio::runtime::Builder::new_multi_thread());
+    }
+    if let Ok(service) = env::var(ON_ONE_THREAD) {
+        handle(service, tokio::runtime::Builder::new_current_thread());
     }
     let service = Forecasts::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -81,14 +85,14 @@ fn main() {
 }
 
 /// The bare handler: the same request, and no more.
-fn handle(service: String) -> ! {
+fn handle(service: String, runtime: tokio::runtime::Builder) -> ! {
     async fn call(State((client, service)): State<(Client, Arc<str>)>, Json(input): Json<Value>) -> Json<Value> {
         let url = format!("http://{service}/v1/forecast?city={}", input["city"].as_str().unwrap());
         let answer = client.get(url).header("X-Api-Key", KEY).send().await.unwrap();
         Json(serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
     }
     let client = Client::builder().no_proxy().build().unwrap();
-    measure::serve_on_loopback(Router::new().route("/call", post(call)).with_state((client, service.into())))
+    measure::serve_on(runtime, Router::new().route("/call", post(call)).with_state((client, service.into())))
 }
 
 /// A host that runs, with one connection to the service and a key that may call.
@@ -150,15 +154,17 @@ const UNLIMITED: &str =
 async fn beside_a_handler(authority: &str) {
     let running = Running::start(authority, UNLIMITED);
     let again = running.again(authority);
-    let (mut handler, handler_authority) = measure::again_with(IS_HANDLER, authority);
+    let mut handlers = [IS_HANDLER, ON_ONE_THREAD].map(|kind| measure::again_with(kind, authority));
     let client = Client::builder().no_proxy().build().unwrap();
     println!("concurrency                    a second   ratio       p50       p99   CPU of it");
     for concurrency in [1, 16, 64] {
-        let bare = with_input(client.post(format!("http://{handler_authority}/call")), &json!({ "city": "oslo" }));
+        let [bare, on_one] = handlers.each_ref().map(|(process, authority)| {
+            (with_input(client.post(format!("http://{authority}/call")), &json!({ "city": "oslo" })), process.id())
+        });
         let calls = [&running.key, &again].map(|key| running.request_with(&client, key, "oslo"));
         let [fresh, again] = calls.map(|request| (request, running.process.id()));
-        let measured = beside(concurrency, ROUNDS, ROUND, [(bare, handler.id()), fresh, again]).await;
-        for (what, one) in ["bare handler", "fresh instance", "instance again"].into_iter().zip(measured) {
+        let measured = beside(concurrency, ROUNDS, ROUND, [bare, on_one, fresh, again]).await;
+        for (what, one) in ["bare handler", "on one thread", "fresh instance", "instance again"].into_iter().zip(measured) {
             println!(
                 "{concurrency:>11}  {what:<15} {:>11.0}   {:>5.2}  {:>8.1?}  {:>8.1?}  {:>9.1?}",
                 one.per_second,
@@ -169,8 +175,10 @@ async fn beside_a_handler(authority: &str) {
             );
         }
     }
-    handler.kill().unwrap();
-    handler.wait().unwrap();
+    for (handler, _) in &mut handlers {
+        handler.kill().unwrap();
+        handler.wait().unwrap();
+    }
 }
 
 /// Many calls that wait for their service at the same time; then more than the limits allow.

@@ -66,7 +66,12 @@ fn serve() -> ! {
 
 /// Serves on one thread, once it has printed where.
 pub fn serve_on_loopback(app: Router) -> ! {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    serve_on(tokio::runtime::Builder::new_current_thread(), app)
+}
+
+/// The same, on a runtime of that kind.
+pub fn serve_on(mut runtime: tokio::runtime::Builder, app: Router) -> ! {
+    let runtime = runtime.enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         print_first(&listener.local_addr().unwrap().to_string());

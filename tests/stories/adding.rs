@@ -199,6 +199,27 @@ fn a_compiled_file_that_was_changed_cut_or_swapped_is_compiled_again() {
 }
 
 #[test]
+fn a_connector_that_uses_the_component_models_async_runs_as_any_other() {
+    let attache = machine();
+    attache.configure("[limits]\ncompute-seconds = 1\n");
+    // A section of canonical functions (component model, binary format) with one that nobody calls: `context.get i32 0`.
+    let section = [8, 4, 1, 0x0a, 0x7f, 0];
+    let bytes = [&fs::read(connector("greedy")).unwrap()[..], &section].concat();
+    let file = attache.file("it.wasm", bytes);
+    attache.run(&["connector", "add", &file, "--yes"]).done();
+    attache.run(&["connect", "greedy", "--yes"]).done();
+    assert_eq!(attache.call("greedy", "wait", &json!({})), json!(true));
+    // What was compiled is kept, so that it is not compiled again.
+    for entry in fs::read_dir(attache.data().join("connectors")).unwrap().flatten() {
+        if entry.path().extension().unwrap() == "wasm" {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    assert_eq!(attache.call("greedy", "wait", &json!({})), json!(true));
+    attache.try_call("greedy", "spin", &json!({})).refused(7, "it computed for more than 1 s");
+}
+
+#[test]
 fn the_file_of_a_connector_that_is_not_the_approved_one_is_not_run() {
     let attache = machine();
     attache.add("greedy");

@@ -11,7 +11,7 @@ use wasmtime::component::types::ComponentItem;
 
 use super::{
     GuestRequest, GuestResponse, Invoked, Resting, Runtime, SendError, Tenant, WayOut, bindings::v0_1,
-    instance::Instance, limits::Times,
+    engine::Engine, instance::Instance, limits::Times,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -67,28 +67,37 @@ impl Component {
                 .hint("Build it in release mode and stripped, or raise `limits.component-bytes` in attache.toml."));
         }
         refuse_what_is_no_component(&bytes)?;
-        let compiled = compile(runtime, bytes).await?;
+        let (engine, compiled) = compile(runtime, bytes).await?;
         let imports =
-            compiled.component_type().imports(&runtime.engine).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+            compiled.component_type().imports(compiled.engine()).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
         refuse_unknown_imports(&imports)?;
-        refuse_missing_exports(runtime, &compiled)?;
+        refuse_missing_exports(&compiled)?;
         let serialized = compiled.serialize().map_err(|error| {
             Kind::Internal.error(format!("The compiled connector could not be written: {error:#}."))
         })?;
-        let component = Self::link(runtime, &compiled)?;
+        let component = Self::link(runtime, engine, &compiled)?;
         let declared = component.describe().await?;
         Ok(Inspected { component, declared, imports, compiled: serialized })
     }
 
-    /// Links what was compiled before. The caller vouches for where it came from.
-    pub(super) fn link(runtime: &Arc<Runtime>, compiled: &wasmtime::component::Component) -> Result<Self> {
-        let linked = runtime.linker.instantiate_pre(compiled).and_then(v0_1::Linked::new).map_err(|error| {
+    /// Links what was compiled before, for that engine. The caller vouches for where it came from.
+    pub(super) fn link(
+        runtime: &Arc<Runtime>,
+        engine: &Engine,
+        compiled: &wasmtime::component::Component,
+    ) -> Result<Self> {
+        let linked = engine.linker.instantiate_pre(compiled).and_then(v0_1::Linked::new).map_err(|error| {
             Kind::InvalidConnector.error(format!(
                 "The component does not fit what the host offers: {}.",
                 text::foreign(&format!("{error:#}"), 500)
             ))
         })?;
         Ok(Self { runtime: runtime.clone(), linked })
+    }
+
+    /// Whether it runs on the runtime's second engine.
+    pub(super) fn is_concurrent(&self) -> bool {
+        !wasmtime::Engine::same(self.linked.instance.engine(), &self.runtime.plain.engine)
     }
 
     /// Asks the connector what it is, in an instance that has no way out.
@@ -200,19 +209,35 @@ fn refuse_what_is_no_component(bytes: &[u8]) -> Result<()> {
         .hint("A connector is a WebAssembly component; `attache build DIR` makes one."))
 }
 
+/// Compiles for the plain engine, or for the other one where that takes what the plain one does not.
+async fn compile(runtime: &Runtime, bytes: Vec<u8>) -> Result<(&Engine, wasmtime::component::Component)> {
+    let (bytes, seconds) = (Arc::new(bytes), runtime.limits.compile_seconds);
+    if let Ok(compiled) = compile_for(&runtime.plain, bytes.clone(), seconds).await? {
+        return Ok((&runtime.plain, compiled));
+    }
+    let engine = runtime.concurrent()?;
+    // What is wrong with it is the word of the one that takes more.
+    let compiled = compile_for(engine, bytes, seconds).await?.map_err(|error| {
+        Kind::InvalidConnector
+            .error(format!("The file is not a valid component: {}.", text::foreign(&format!("{error:#}"), 500)))
+    })?;
+    Ok((engine, compiled))
+}
+
 /// Compiles on a thread of its own, so that one that takes too long does not hold the caller.
-async fn compile(runtime: &Arc<Runtime>, bytes: Vec<u8>) -> Result<wasmtime::component::Component> {
-    let engine = runtime.engine.clone();
-    let limit = Duration::from_secs(runtime.limits.compile_seconds);
-    let compiling = tokio::task::spawn_blocking(move || wasmtime::component::Component::new(&engine, &bytes));
-    match tokio::time::timeout(limit, compiling).await {
+async fn compile_for(
+    engine: &Engine,
+    bytes: Arc<Vec<u8>>,
+    seconds: u64,
+) -> Result<wasmtime::Result<wasmtime::component::Component>> {
+    let engine = engine.engine.clone();
+    let compiling = tokio::task::spawn_blocking(move || wasmtime::component::Component::new(&engine, &*bytes));
+    match tokio::time::timeout(Duration::from_secs(seconds), compiling).await {
         Err(_) => Err(Kind::Denied
-            .error(format!("Compiling the connector took longer than {} s.", limit.as_secs()))
+            .error(format!("Compiling the connector took longer than {seconds} s."))
             .hint("Raise `limits.compile-seconds` in attache.toml if you trust where it comes from.")),
         Ok(Err(_)) => Err(Kind::InvalidConnector.error("The compiler gave up on this component.")),
-        Ok(Ok(Err(error))) => Err(Kind::InvalidConnector
-            .error(format!("The file is not a valid component: {}.", text::foreign(&format!("{error:#}"), 500)))),
-        Ok(Ok(Ok(component))) => Ok(component),
+        Ok(Ok(compiled)) => Ok(compiled),
     }
 }
 
@@ -229,10 +254,10 @@ fn refuse_unknown_imports(imports: &[String]) -> Result<()> {
     }
 }
 
-fn refuse_missing_exports(runtime: &Runtime, compiled: &wasmtime::component::Component) -> Result<()> {
+fn refuse_missing_exports(compiled: &wasmtime::component::Component) -> Result<()> {
     let component_type = compiled.component_type();
     for name in EXPORTS {
-        let exported = component_type.exports(&runtime.engine).find(|(export, _)| *export == name);
+        let exported = component_type.exports(compiled.engine()).find(|(export, _)| *export == name);
         if !matches!(exported, Some((_, item)) if matches!(item.ty, ComponentItem::ComponentInstance(_))) {
             return Err(Kind::InvalidConnector
                 .error(format!("The component does not export `{name}`, so it is not a connector."))

@@ -1,8 +1,8 @@
-//! The engine that every component runs on, its ticker, and the linker that says what a component may import.
+//! The engines that components run on, their tickers, and the linkers that say what a component may import.
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::{HasSelf, Linker},
 };
 
@@ -41,11 +41,20 @@ const INSTANCE_BYTES: usize = 4 << 20;
 
 /// Compiles and runs components under one configuration.
 pub struct Runtime {
-    pub(super) engine: Engine,
-    pub(super) linker: Linker<Guest>,
+    /// For components that wait for nothing but a call of the host, as nearly all do.
+    pub(super) plain: Engine,
+    concurrent: OnceLock<Engine>,
+    /// Slots of an engine.
+    instances: u32,
     pub(super) limits: Arc<Limits>,
     /// One permit for each call that may run at once; further ones wait.
     pub(super) running: Semaphore,
+}
+
+/// An engine of wasmtime's, with what the host offers on it.
+pub(super) struct Engine {
+    pub(super) engine: wasmtime::Engine,
+    pub(super) linker: Linker<Guest>,
     _ticker: Ticker,
 }
 
@@ -56,7 +65,39 @@ impl Runtime {
     /// # Errors
     /// `internal` where the machine cannot give what the configuration asks for.
     pub fn new(limits: &Limits, concurrency: u32) -> Result<Self> {
-        let engine = Engine::new(&configuration(limits, concurrency.saturating_mul(2))).map_err(|error| {
+        let instances = concurrency.saturating_mul(2);
+        Ok(Self {
+            plain: Engine::new(configuration(limits, instances).concurrency_support(false))?,
+            concurrent: OnceLock::new(),
+            instances,
+            limits: Arc::new(limits.clone()),
+            running: Semaphore::new(concurrency as usize),
+        })
+    }
+
+    /// For components that use the component model's async, as those do that are built of QuickJS; it is not offered for anything
+    /// that waits on the host. Its bookkeeping takes time in each call, also of components without, so that they have an engine
+    /// of their own. Made when it is first asked for.
+    ///
+    /// # Errors
+    /// As for [`Runtime::new`].
+    pub(super) fn concurrent(&self) -> Result<&Engine> {
+        if let Some(made) = self.concurrent.get() {
+            return Ok(made);
+        }
+        let made = Engine::new(configuration(&self.limits, self.instances).wasm_component_model_async(true))?;
+        Ok(self.concurrent.get_or_init(|| made))
+    }
+
+    /// The limits that instances run under.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+impl Engine {
+    fn new(configuration: &Config) -> Result<Self> {
+        let engine = wasmtime::Engine::new(configuration).map_err(|error| {
             Kind::Internal
                 .error(format!("The WebAssembly engine could not be started: {error:#}."))
                 .hint("Lower `concurrency` or `limits.memory-bytes` if the address space of this machine is limited.")
@@ -64,18 +105,7 @@ impl Runtime {
         let linker =
             linker(&engine).map_err(|error| Kind::Internal.error(format!("Linking the host failed: {error:#}.")))?;
         let ticker = Ticker::start(&engine)?;
-        Ok(Self {
-            engine,
-            linker,
-            limits: Arc::new(limits.clone()),
-            running: Semaphore::new(concurrency as usize),
-            _ticker: ticker,
-        })
-    }
-
-    /// The limits that instances run under.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+        Ok(Self { engine, linker, _ticker: ticker })
     }
 }
 
@@ -107,13 +137,11 @@ fn configuration(limits: &Limits, instances: u32) -> Config {
         .max_wasm_stack(WASM_STACK)
         .epoch_interruption(true)
         // A backtrace of a guest is of no use to an operator, and costs time on every trap.
-        .wasm_backtrace_max_frames(None)
-        // QuickJS guests are built with it; it is not offered for anything that waits on the host.
-        .wasm_component_model_async(true);
+        .wasm_backtrace_max_frames(None);
     config
 }
 
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     v0_1::Connector::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
@@ -127,7 +155,7 @@ struct Ticker {
 }
 
 impl Ticker {
-    fn start(engine: &Engine) -> Result<Self> {
+    fn start(engine: &wasmtime::Engine) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let engine = engine.weak();

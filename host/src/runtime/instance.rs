@@ -121,7 +121,7 @@ impl Instance {
             wasi: None,
             table,
         };
-        let mut store = Store::new(&runtime.engine, guest);
+        let mut store = Store::new(linked.instance.engine(), guest);
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(store.data().hostcall_fuel());
         store.set_epoch_deadline(1);

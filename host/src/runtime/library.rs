@@ -15,7 +15,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 
-use super::{Component, Inspected, Runtime};
+use super::{Component, Inspected, Runtime, engine::Engine};
 use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
@@ -90,7 +90,7 @@ impl Library {
     pub fn keep(&self, runtime: &Runtime, bytes: &[u8], inspected: &Inspected) -> Result<Digest> {
         let digest = Digest::of(bytes);
         write_whole(&self.bytes_path(digest), &[bytes])?;
-        self.keep_compiled(runtime, digest, &inspected.compiled)?;
+        self.keep_compiled(runtime, digest, inspected)?;
         Ok(digest)
     }
 
@@ -116,12 +116,17 @@ impl Library {
     /// # Errors
     /// `store-damaged` where the bytes are gone or are not those that were approved.
     pub async fn load(&self, runtime: &Arc<Runtime>, digest: Digest) -> Result<Component> {
-        if let Some(component) = self.load_compiled(runtime, digest) {
-            return Component::link(runtime, &component);
+        for concurrent in [false, true] {
+            let path = self.compiled_path(runtime, digest, concurrent);
+            let Some(file) = read_if_there(&path) else { continue };
+            let engine = engine(runtime, concurrent)?;
+            if let Some(component) = self.load_compiled(engine, digest, &path, &file) {
+                return Component::link(runtime, engine, &component);
+            }
         }
         tracing::info!(digest = %digest.short(), "compiling the connector");
         let inspected = Component::inspect(runtime, self.read(digest)?).await?;
-        if let Err(error) = self.keep_compiled(runtime, digest, &inspected.compiled) {
+        if let Err(error) = self.keep_compiled(runtime, digest, &inspected) {
             tracing::warn!(%error, "the compiled connector was not kept");
         }
         Ok(inspected.component)
@@ -145,28 +150,26 @@ impl Library {
         Ok(bytes)
     }
 
-    fn keep_compiled(&self, runtime: &Runtime, digest: Digest, code: &[u8]) -> Result<()> {
-        let mac = self.mac(digest, engine_hash(runtime), code);
-        write_whole(&self.compiled_path(runtime, digest), &[mac.as_ref(), code])
+    fn keep_compiled(&self, runtime: &Runtime, digest: Digest, inspected: &Inspected) -> Result<()> {
+        let concurrent = inspected.component.is_concurrent();
+        let mac = self.mac(digest, engine_hash(engine(runtime, concurrent)?), &inspected.compiled);
+        write_whole(&self.compiled_path(runtime, digest, concurrent), &[mac.as_ref(), &inspected.compiled])
     }
 
-    fn load_compiled(&self, runtime: &Runtime, digest: Digest) -> Option<wasmtime::component::Component> {
-        let path = self.compiled_path(runtime, digest);
-        let file = match fs::read(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the compiled connector cannot be read");
-                return None;
-            }
-        };
+    fn load_compiled(
+        &self,
+        engine: &Engine,
+        digest: Digest,
+        path: &Path,
+        file: &[u8],
+    ) -> Option<wasmtime::component::Component> {
         let (mac, code) = file.split_at_checked(MAC_BYTES)?;
-        let written_here = self.signed(digest, engine_hash(runtime), code);
+        let written_here = self.signed(digest, engine_hash(engine), code);
         if hmac::verify(&self.key, &written_here, mac).is_err() {
             tracing::warn!(path = %path.display(), "the compiled connector is not what this host wrote; compiling it again");
             return None;
         }
-        deserialize(runtime, code)
+        deserialize(engine, code)
     }
 
     fn mac(&self, digest: Digest, engine: u64, code: &[u8]) -> hmac::Tag {
@@ -183,8 +186,25 @@ impl Library {
         bytes_path(&self.directory, digest)
     }
 
-    fn compiled_path(&self, runtime: &Runtime, digest: Digest) -> PathBuf {
-        self.directory.join(format!("{digest}-{:016x}.cwasm", engine_hash(runtime)))
+    /// Both engines follow from what the plain one is, so that its hash names the files for either.
+    fn compiled_path(&self, runtime: &Runtime, digest: Digest, concurrent: bool) -> PathBuf {
+        let kind = if concurrent { "-concurrent" } else { "" };
+        self.directory.join(format!("{digest}-{:016x}{kind}.cwasm", engine_hash(&runtime.plain)))
+    }
+}
+
+fn engine(runtime: &Runtime, concurrent: bool) -> Result<&Engine> {
+    if concurrent { runtime.concurrent() } else { Ok(&runtime.plain) }
+}
+
+fn read_if_there(path: &Path) -> Option<Vec<u8>> {
+    match fs::read(path) {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the compiled connector cannot be read");
+            None
+        }
     }
 }
 
@@ -193,9 +213,9 @@ fn bytes_path(directory: &Path, digest: Digest) -> PathBuf {
 }
 
 /// wasmtime's own statement of which compiled code it can run: its version, the target and every setting that matters.
-fn engine_hash(runtime: &Runtime) -> u64 {
+fn engine_hash(engine: &Engine) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
-    runtime.engine.precompile_compatibility_hash().hash(&mut hasher);
+    engine.engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -203,9 +223,9 @@ fn engine_hash(runtime: &Runtime) -> u64 {
     unsafe_code,
     reason = "wasmtime runs compiled code as it is; the HMAC checked above says that this host wrote it"
 )]
-fn deserialize(runtime: &Runtime, code: &[u8]) -> Option<wasmtime::component::Component> {
+fn deserialize(engine: &Engine, code: &[u8]) -> Option<wasmtime::component::Component> {
     // SAFETY: `code` is what `Component::serialize` gave this host, for an engine of the same hash.
-    let component = unsafe { wasmtime::component::Component::deserialize(&runtime.engine, code) };
+    let component = unsafe { wasmtime::component::Component::deserialize(&engine.engine, code) };
     component.inspect_err(|error| tracing::warn!(%error, "the compiled connector does not load")).ok()
 }
 

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, pin::pin, time::Duration};
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, Request},
+    extract::Request,
     serve::Listener,
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -23,15 +23,24 @@ use super::remote::Remote;
 /// How long the head of a request may take: it is a few packets, and a phone on a bad line needs some seconds for them.
 const HEAD: Duration = Duration::from_secs(20);
 
-/// Answers until it is over; those that are under way then are answered to their end.
-pub(super) async fn answer<L>(mut listener: L, routes: Router, mut over: watch::Receiver<()>) -> io::Result<()>
+/// Answers until it is over; those that are under way then are answered to their end. On each request it is noted where that
+/// comes from: behind a proxy, from where the proxy says.
+pub(super) async fn answer<L>(
+    mut listener: L,
+    routes: Router,
+    behind_proxy: bool,
+    mut over: watch::Receiver<()>,
+) -> io::Result<()>
 where
     L: Listener<Addr = SocketAddr>,
 {
     let mut all = JoinSet::new();
     loop {
         tokio::select! {
-            (stream, from) = listener.accept() => drop(all.spawn(converse(stream, from, HEAD, routes.clone(), over.clone()))),
+            (stream, from) = listener.accept() => {
+                let from = Peer { address: from, behind_proxy };
+                drop(all.spawn(converse(stream, from, HEAD, routes.clone(), over.clone())));
+            }
             Some(_) = all.join_next() => {}
             _ = over.changed() => break,
         }
@@ -41,17 +50,25 @@ where
     Ok(())
 }
 
+/// Who came in, and whether others come through them.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    address: SocketAddr,
+    behind_proxy: bool,
+}
+
 /// Answers one request after the other.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    from: SocketAddr,
+    from: Peer,
     head: Duration,
     routes: Router,
     mut over: watch::Receiver<()>,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(Remote(from.ip())));
+        let remote = Remote::of(request.headers(), from.address.ip(), from.behind_proxy);
+        request.extensions_mut().insert(remote);
         routes.clone().oneshot(request)
     });
     let mut http = http1::Builder::new();
@@ -62,7 +79,7 @@ async fn converse(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%from, %error, "a connection ended before its time");
+                    tracing::debug!(from = %from.address, %error, "a connection ended before its time");
                 }
                 return;
             }
@@ -76,7 +93,7 @@ async fn converse(
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::{Extension, routing::get};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -84,10 +101,11 @@ mod tests {
     /// What somebody is answered who sends this, and nothing more.
     async fn answered(sent: &str, head: Duration) -> String {
         let routes =
-            Router::new().route("/", get(async |ConnectInfo(remote): ConnectInfo<Remote>| remote.0.to_string()));
+            Router::new().route("/", get(async |Extension(remote): Extension<Remote>| remote.0.to_string()));
         let (mut client, stream) = tokio::io::duplex(1_024);
         let (_ending, over) = watch::channel(());
-        tokio::spawn(converse(stream, "192.0.2.7:1".parse().unwrap(), head, routes, over));
+        let from = Peer { address: "192.0.2.7:1".parse().unwrap(), behind_proxy: false };
+        tokio::spawn(converse(stream, from, head, routes, over));
         client.write_all(sent.as_bytes()).await.unwrap();
         let mut answer = String::new();
         let told = client.read_to_string(&mut answer);

@@ -2,32 +2,18 @@
 
 use std::net::IpAddr;
 
-use axum::{
-    Router,
-    extract::{ConnectInfo, Request, State},
-    http::HeaderMap,
-    middleware::{self, Next},
-    response::Response,
-};
+use http::HeaderMap;
 
 /// An address that requests come from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Remote(pub(super) IpAddr);
 
-/// Notes on each request where it comes from. Behind a proxy that is what the proxy says, which nobody else is believed.
-pub(super) fn noted(routes: Router, behind_proxy: bool) -> Router {
-    routes.layer(middleware::from_fn_with_state(behind_proxy, note))
-}
-
-async fn note(
-    State(behind_proxy): State<bool>,
-    ConnectInfo(peer): ConnectInfo<Remote>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let remote = if behind_proxy { forwarded_for(request.headers()).unwrap_or(peer) } else { peer };
-    request.extensions_mut().insert(remote);
-    next.run(request).await
+impl Remote {
+    /// Of a request of that peer. Behind a proxy it is what the proxy says, which nobody else is believed.
+    pub(super) fn of(headers: &HeaderMap, peer: IpAddr, behind_proxy: bool) -> Self {
+        let forwarded = if behind_proxy { forwarded_for(headers) } else { None };
+        forwarded.unwrap_or(Self(peer))
+    }
 }
 
 /// The last address in `X-Forwarded-For`: what stands before it came with the request, and may say anything.
@@ -38,7 +24,7 @@ fn forwarded_for(headers: &HeaderMap) -> Option<Remote> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use http::HeaderValue;
 
     use super::*;
 

@@ -31,7 +31,7 @@ use super::{
     mcp::{Door, stdio},
     metrics,
     prompt::Prompt,
-    remote, rotation,
+    rotation,
     tls::{Shown, TlsListener},
     way_back,
 };
@@ -120,7 +120,6 @@ pub async fn serve(
     let public = public.merge(gateway::routes(host.clone()));
     let public = public.fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
-    let public = remote::noted(public, behind_proxy);
     let (ending, ended) = watch::channel(());
     let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let by_operator = routes.merge(console.link_routes()).merge(metrics::routes(host.clone()));
@@ -132,9 +131,9 @@ pub async fn serve(
     let public = match &shown {
         Some(shown) => {
             let pages = TlsListener::new(Prompt(pages), shown.clone())?;
-            tokio::spawn(answer(pages, public, ended.clone()))
+            tokio::spawn(answer(pages, public, behind_proxy, ended.clone()))
         }
-        None => tokio::spawn(answer(Prompt(pages), public, ended.clone())),
+        None => tokio::spawn(answer(Prompt(pages), public, behind_proxy, ended.clone())),
     };
     let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
     let caring = [
