@@ -164,7 +164,9 @@ async fn beside_a_handler(authority: &str) {
         let calls = [&running.key, &again].map(|key| running.request_with(&client, key, "oslo"));
         let [fresh, again] = calls.map(|request| (request, running.process.id()));
         let measured = beside(concurrency, ROUNDS, ROUND, [bare, on_one, fresh, again]).await;
-        for (what, one) in ["bare handler", "on one thread", "fresh instance", "instance again"].into_iter().zip(measured) {
+        for (what, one) in
+            ["bare handler", "on one thread", "fresh instance", "instance again"].into_iter().zip(measured)
+        {
             println!(
                 "{concurrency:>11}  {what:<15} {:>11.0}   {:>5.2}  {:>8.1?}  {:>8.1?}  {:>9.1?}",
                 one.per_second,

@@ -10,8 +10,8 @@ use tokio::sync::SemaphorePermit;
 use wasmtime::component::types::ComponentItem;
 
 use super::{
-    GuestRequest, GuestResponse, Invoked, Resting, Runtime, SendError, Tenant, WayOut, bindings::v0_1,
-    engine::Engine, instance::Instance, limits::Times,
+    GuestRequest, GuestResponse, Invoked, Resting, Runtime, SendError, Tenant, WayOut, bindings::v0_1, engine::Engine,
+    instance::Instance, limits::Times,
 };
 use crate::{
     error::{Error, Kind, Result},

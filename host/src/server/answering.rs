@@ -3,12 +3,7 @@
 
 use std::{io, net::SocketAddr, pin::pin, time::Duration};
 
-use axum::{
-    Router,
-    body::Body,
-    extract::Request,
-    serve::Listener,
-};
+use axum::{Router, body::Body, extract::Request, serve::Listener};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -100,8 +95,7 @@ mod tests {
 
     /// What somebody is answered who sends this, and nothing more.
     async fn answered(sent: &str, head: Duration) -> String {
-        let routes =
-            Router::new().route("/", get(async |Extension(remote): Extension<Remote>| remote.0.to_string()));
+        let routes = Router::new().route("/", get(async |Extension(remote): Extension<Remote>| remote.0.to_string()));
         let (mut client, stream) = tokio::io::duplex(1_024);
         let (_ending, over) = watch::channel(());
         let from = Peer { address: "192.0.2.7:1".parse().unwrap(), behind_proxy: false };
