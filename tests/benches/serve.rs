@@ -2,20 +2,22 @@
 //! something. `./dev bench` runs it in release mode.
 //!
 //! - calls a second through `POST /v1/connections/…` with everything on, with a fresh instance each time and with one that is
-//!   used again, beside a bare axum handler that makes the same request with reqwest; host, handler, service and whoever asks
-//!   are processes of one machine;
+//!   used again, beside a bare axum handler that makes the same request with reqwest, on a runtime such as the host's, and once more
+//!   on a single thread; host, handlers, service and whoever asks are processes of one machine;
 //! - two thousand calls in flight at once, three times over, and twice as many as the limits allow;
 //! - a hundred thousand connections: how long the host takes to start, its memory, and a list's first page.
 //!
-//! On two cores on 26 November 2026, optimised but not at link time, with a fresh instance and with one that is used again, in
-//! three runs: 0.40 to 0.42 and 0.47 to 0.50 of the bare handler at concurrency 1, 0.38 to 0.42 and 0.46 to 0.50 at 16, 0.33 to
-//! 0.34 and 0.41 to 0.43 at 64, where a call takes 97 to 105 µs and 74 to 76 µs of the host's CPU, and the bare handler 23 µs.
-//! 2,000 calls in flight take 400 to 440 MB the first time and the third; of 4,000, 2,000 are answered and 2,000 refused with
-//! 429. With 100,000 connections the host starts in 0.3 s in 50 MB, shows one in 0.2 ms, and lists a page in 3 to 5 ms, and has
-//! 97 MB then. On another machine of two cores, on 27 November 2026: 0.32 and 0.37 at concurrency 1, 0.24 to 0.26 and 0.28 to 0.31 at
-//! 16, 0.27 and 0.32 at 64, where a call takes 113 to 116 µs and 89 to 93 µs of the host's CPU, and the bare handler 21 µs.
+//! On two cores on 27 November 2026, optimised but not at link time (thin LTO gave the same ratios), with a fresh instance and with
+//! one that is used again: 0.43 and 0.49 of the bare handler at concurrency 1, 0.30 and 0.36 at 16, 0.34 and 0.42 at 64, where a call
+//! takes 158 µs and 122 µs of the host's CPU, and the bare handler 39 µs; in another run 0.36 and 0.43 at 64. On a single thread the
+//! handler takes 28 µs, and does 1.3 times as much. Before connectors had an engine without the component model's async it was 0.30
+//! and 0.37 at 64, 181 µs and 144 µs. 2,000 calls in flight take 380 to 410 MB the first time and the third; of 4,000, 2,000 are
+//! answered and 2,000 refused with 429. With 100,000 connections the host starts in 0.3 s in 49 MB, shows one in 0.1 ms, and lists a
+//! page in 3 ms, and has 70 MB then. How much a call takes differs from machine to machine and from hour to hour by a half, since
+//! its time goes into many small pieces of memory; on 26 November, on another one, it was 97 to 105 µs and 74 to 76 µs with that
+//! older engine, and 23 µs for the handler on a single thread, of which the host did 0.33 and 0.42.
 //!
-//! Where a call's CPU time goes at 64, of both kinds together, by a profiler: the kernel's sockets 20 %, the allocator 11,
+//! Where a call's CPU time went at 64 before that, of both kinds together, by a profiler: the kernel's sockets 20 %, the allocator 11,
 //! wasmtime 9 and wiping what guests wrote 2, the guest's own code 8, tokio and switching threads 9, the HTTP client 6, the HTTP
 //! server and routing 9, the audit's lines with their MACs and their file 9, copying 5, what a call's futures do themselves 5,
 //! URLs 4, masking 3, JSON and schemas 2, the caller's key, the connection and the limits 1. No other part is above 1. Two
