@@ -27,13 +27,19 @@ struct Story {
     url: String,
 }
 
-fn story(more: &[&str]) -> Story {
+/// A machine with the app of a provider that lets everybody in.
+pub fn with_app() -> (Attache, Simulated) {
     let (mut attache, provider) =
         (machine(), Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &["--approve"]));
     attache.add("oauth");
     attache.set("SECRET", CLIENT.1);
     let app = ["app", "set", "oauth", "--client-id", CLIENT.0, "--client-secret", "env:SECRET", "--origin"];
     attache.run(&[&app[..], &[provider.url()]].concat()).done();
+    (attache, provider)
+}
+
+fn story(more: &[&str]) -> Story {
+    let (attache, provider) = with_app();
     let (host, url) = serving::serve(&attache, more);
     Story { attache, provider, host, url }
 }

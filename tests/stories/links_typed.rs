@@ -5,7 +5,6 @@ use attache_tests::{
     Attache, Browser, Page,
     peers::{chromium, chromium_console},
     service::{Service, answer},
-    simulate::{CLIENT, Simulated},
 };
 use reqwest::{Method, blocking::Client, redirect::Policy};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use url::Url;
 use crate::{
     KEY,
     console_guard::session,
-    gateway, machine,
+    gateway, links, machine,
     serving::{self, Host, RETURN, code_of},
     webhooks::{self, Receiver},
     with_echo,
@@ -219,12 +218,7 @@ fn one_form_is_not_sent_without_end() {
 
 #[test]
 fn a_person_types_where_their_instance_is_and_signs_in_there() {
-    let (mut attache, provider) =
-        (machine(), Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &["--approve"]));
-    attache.add("oauth");
-    attache.set("SECRET", CLIENT.1);
-    let app = ["app", "set", "oauth", "--client-id", CLIENT.0, "--client-secret", "env:SECRET", "--origin"];
-    attache.run(&[&app[..], &[provider.url()]].concat()).done();
+    let (attache, provider) = links::with_app();
     let story = Story::of(attache, &[]);
     let asked = json!({ "connector": "oauth", "auth-option": "plain", "private": [provider.authority()] });
     let link = story.link(asked);

@@ -27,9 +27,9 @@ pub(super) enum Session {
 const HELP: &str = "\
 The host must be running (`attache serve`). The person opens the link, types what `--set` does not give (an API key, say, which
 you never see), agrees, signs in at the provider where there is one, and comes back to the return URL with `attache_code`.
-What you give is shown to them, and they cannot change it; secrets are theirs to type. Whoever you then find signed in at your own application is the owner that you confirm;
-what is not confirmed within ten minutes is revoked. How it ended is told as `session.ended` to the webhooks that want to know
-(`attache webhook add --help`).
+What you give is shown to them, and they cannot change it; secrets are theirs to type. Whoever you then find signed in at your
+own application is the owner that you confirm; what is not confirmed within ten minutes is revoked. How it ended is told as
+`session.ended` to the webhooks that want to know (`attache webhook add --help`).
 
 Examples:
   attache session create github --owner alice --return-url https://app.example.com/connected

@@ -21,6 +21,7 @@ pub use end::Ended;
 pub use gateways::Sealing;
 pub use keep::{Made, SignedIn};
 pub use pending::CONFIRM_WITHIN;
+pub(crate) use provider::sends_away;
 pub use provider::{Granted, Trip};
 
 use std::{

@@ -296,7 +296,7 @@ pub(super) async fn revoke(elsewhere: &dyn Elsewhere, captured: &Captured, subje
 }
 
 /// See [`ConnectProposal::sends_away`].
-pub(super) fn sends_away(option: &AuthOption, grant: Option<Grant>) -> bool {
+pub(crate) fn sends_away(option: &AuthOption, grant: Option<Grant>) -> bool {
     grant == Some(Grant::AuthorizationCode) || option.scheme.visit().is_some()
 }
 

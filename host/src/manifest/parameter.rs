@@ -136,8 +136,12 @@ impl Parameter {
 
     /// How many bytes may be typed for it.
     pub fn longest(&self) -> usize {
-        let longest = if self.is_secret() { SECRET_BYTES } else { VALUE_BYTES };
+        let longest = self.longest_value();
         if self.several { longest * MOST_VALUES } else { longest }
+    }
+
+    fn longest_value(&self) -> usize {
+        if self.is_secret() { SECRET_BYTES } else { VALUE_BYTES }
     }
 
     /// Checks what somebody typed.
@@ -160,7 +164,7 @@ impl Parameter {
         let wrong = |why: &str| {
             Err(Kind::InvalidInput.error(format!("The value for `{}` {why}.", text::foreign(&self.name, 64))))
         };
-        let longest = if self.is_secret() { SECRET_BYTES } else { VALUE_BYTES };
+        let longest = self.longest_value();
         if value.is_empty() {
             return wrong("is empty");
         }

@@ -101,7 +101,8 @@ pub(crate) struct Confirm {
     pub(crate) owner: String,
 }
 
-/// Makes a link with which one person connects one account: they type what is not given, see what it means, and agree. How it ends is told as `session.ended` to webhooks that want to know.
+/// Makes a link with which one person connects one account: they type what is not given, see what it means, and
+/// agree. How it ends is told as `session.ended` to webhooks that want to know.
 #[utoipa::path(post, path = "/v1/connect-sessions", tag = "connect-sessions", params(Place), request_body = NewSession,
     responses((status = 201, body = SessionView)))]
 pub(super) async fn create(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 use url::Url;
 
-use super::pages::About;
+use super::pages::{About, scopes};
 use crate::{
     connect::{Answers, Blank},
     error::{Error, Kind, Result},
@@ -76,7 +76,7 @@ impl Form {
         Self {
             style: STYLE,
             about: About::of_blank(blank, owner, return_url),
-            scopes: blank.scopes.iter().map(|(name, it)| (theirs(name), it.as_deref().map(theirs))).collect(),
+            scopes: scopes(&blank.scopes),
             audience: all(blank.audience()),
             placements: all(blank.placements()),
             sign_in: all(blank.sign_in()),

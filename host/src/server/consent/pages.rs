@@ -66,7 +66,8 @@ pub(super) struct Consent {
     about: About,
     /// Where they sign in, if they are sent there.
     provider: Option<String>,
-    scopes: Vec<Scope>,
+    /// Each with the connector's words for it.
+    scopes: Vec<(String, Option<String>)>,
     audience: Vec<String>,
     /// Where a request carries the credential; none where there is none.
     places: Vec<String>,
@@ -81,11 +82,6 @@ pub(super) struct Consent {
     token: String,
 }
 
-struct Scope {
-    name: String,
-    about: Option<String>,
-}
-
 impl Consent {
     pub(super) fn of(asked: &Asked, token: String, is_typed: bool) -> Self {
         let proposal = &asked.proposal;
@@ -96,11 +92,7 @@ impl Consent {
             style: STYLE,
             about: About::of(asked),
             provider: proposal.sends_away().then(|| provider().unwrap_or_else(|| "the provider".to_owned())),
-            scopes: proposal
-                .scopes
-                .iter()
-                .map(|(name, about)| Scope { name: theirs(name), about: about.as_deref().map(theirs) })
-                .collect(),
+            scopes: scopes(&proposal.scopes),
             audience: all(&consent.origins),
             places: all(if proposal.places.is_empty() { &consent.placements } else { &proposal.places }),
             sign_in: all(&consent.sign_in),
@@ -117,6 +109,11 @@ impl Consent {
             token,
         }
     }
+}
+
+/// Scopes that are asked for, each with the connector's words for it.
+pub(super) fn scopes(all: &[(String, Option<String>)]) -> Vec<(String, Option<String>)> {
+    all.iter().map(|(name, about)| (theirs(name), about.as_deref().map(theirs))).collect()
 }
 
 /// Where somebody goes, in a few words: an origin, or the scheme of an app of theirs, whose URLs have none.

@@ -15,7 +15,7 @@ use super::{
     view::Frame,
 };
 use crate::{
-    connect::{find_option, typed_elsewhere},
+    connect::{find_option, sends_away, typed_elsewhere},
     error::{Error, Kind, Result},
     manifest::{AuthOption, Manifest, Parameter, ValueKind, oauth2::Grant},
     server::{
@@ -149,7 +149,7 @@ impl Way {
     fn sends_away(&self, grant: Option<Grant>) -> Result<bool> {
         let option = self.option()?;
         let first = option.scheme.oauth2().and_then(|it| it.grants.first().copied());
-        Ok(option.scheme.visit().is_some() || grant.or(first) == Some(Grant::AuthorizationCode))
+        Ok(sends_away(option, grant.or(first)))
     }
 }
 
