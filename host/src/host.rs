@@ -311,12 +311,13 @@ impl Host {
     /// go. Call it once new calls are refused; a sign-in that has left may still be under way, which the turn tells. Whoever
     /// comes meanwhile finds the ended turn, until it is forgotten.
     pub(crate) fn close_pool(&self, connection: &Connection) -> Arc<Turn> {
+        // First, or a connector that sends again, since its request was cut off, would be let through once more.
+        let turn = self.turns.end(connection.id);
         if let Some(transport) = self.transport.get() {
             transport.close(&connection.pool());
         }
-        self.relay.end(&connection.pool());
         self.resting.forget(connection.id);
-        self.turns.end(connection.id)
+        turn
     }
 
     /// The manifest of an approved connector.

@@ -111,7 +111,7 @@ impl Host {
     ) -> Result<App> {
         let connector = &connection.connector;
         let terms = gateways::terms(book.environment(), gateway, connection, declared, None)?;
-        let elsewhere = self.finding_out(gateway, &terms, connection, None)?;
+        let elsewhere = self.finding_out(gateway, &terms, None)?;
         // What it is called is sealed with its secrets.
         let name = free_name(&book.apps(connector)?, connector.clone());
         let errand = Errand::Register { name: name.clone(), redirect_uri: redirect_uri.clone() };

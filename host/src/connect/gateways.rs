@@ -160,7 +160,7 @@ impl Host {
             ));
         }
         let of_app = of_app(app, &gateway)?;
-        Ok(Some(Relayed::new(self.relay.clone(), gateway, connection.pool(), sealed, of_app)))
+        Ok(Some(Relayed::new(self.relay.clone(), gateway, sealed, of_app)))
     }
 
     /// Who signs in for it.
@@ -174,12 +174,11 @@ impl Host {
         &self,
         gateway: &Gateway,
         terms: &Terms,
-        connection: &Connection,
         app: Option<&App>,
     ) -> Result<Arc<dyn Elsewhere>> {
         let unsealed = SealedBox { terms: terms.text()?, encapsulated: String::new(), sealed: String::new() };
         let of_app = of_app(app, gateway)?;
-        let relayed = Relayed::new(self.relay.clone(), gateway.clone(), connection.pool(), unsealed, of_app);
+        let relayed = Relayed::new(self.relay.clone(), gateway.clone(), unsealed, of_app);
         Ok(Arc::new(relayed.signing_in(self.audit.clone(), self.settings.transport_limits(), Vec::new())))
     }
 }

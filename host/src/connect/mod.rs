@@ -164,7 +164,7 @@ impl Host {
         let finds_out = match gateway {
             Some(gateway) => {
                 let terms = gateways::terms(&request.environment, gateway, &connection, declared, app.as_ref())?;
-                Some(self.finding_out(gateway, &terms, &connection, app.as_ref())?)
+                Some(self.finding_out(gateway, &terms, app.as_ref())?)
             }
             None => None,
         };

@@ -2,20 +2,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, watch};
 use uuid::Uuid;
 
 use crate::{
     audit::Subject,
     egress::Stands,
-    error::{Error, Kind, Result},
+    error::{Error, Kind},
     sync::lock,
 };
 
@@ -32,7 +29,7 @@ pub(crate) struct Turn {
     /// The generation that was got because a service refused the one before, and when.
     pub(super) after_refusal: Mutex<Option<(u64, Instant)>>,
     /// Nothing is handed out any longer.
-    ended: AtomicBool,
+    ended: watch::Sender<bool>,
 }
 
 impl Turn {
@@ -43,18 +40,19 @@ impl Turn {
 
     /// Whether nothing is handed out any longer.
     pub(crate) fn is_over(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        *self.ended.borrow()
     }
 }
 
 impl Stands for Turn {
-    fn stand(&self, subject: &Subject) -> Result<()> {
-        if !self.is_over() {
-            return Ok(());
-        }
-        Err(Kind::ConsentNeeded
+    fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
+    }
+
+    fn over(&self, subject: &Subject) -> Error {
+        Kind::ConsentNeeded
             .error(format!("The connection `{}` was ended or connected anew in the meantime.", subject.connection()))
-            .hint("Call again."))
+            .hint("Call again.")
     }
 }
 
@@ -74,7 +72,7 @@ impl Turns {
     /// finds this one, until it is forgotten.
     pub(crate) fn end(&self, connection: Uuid) -> Arc<Turn> {
         let turn = self.of(connection);
-        turn.ended.store(true, Ordering::Release);
+        turn.ended.send_replace(true);
         turn
     }
 

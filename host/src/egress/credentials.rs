@@ -6,9 +6,15 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::scrub::Finder;
-use crate::{audit::Subject, consent::SealedText, error::Result, manifest::Values};
+use crate::{
+    audit::Subject,
+    consent::SealedText,
+    error::{Error, Result},
+    manifest::Values,
+};
 
 /// Values that are good now, as far as anybody knows.
 pub struct Held {
@@ -81,11 +87,19 @@ pub trait Credentials: Send + Sync {
 
 /// Says whether a connection is still what its calls were begun with.
 pub trait Stands: Send + Sync {
+    /// True from the moment at which it is not any longer; the sender lives as long as this does.
+    fn ended(&self) -> watch::Receiver<bool>;
+
+    /// `consent-needed`: it was ended or connected anew meanwhile.
+    fn over(&self, subject: &Subject) -> Error;
+
     /// Whether it is.
     ///
     /// # Errors
-    /// `consent-needed` where it was ended or connected anew meanwhile.
-    fn stand(&self, subject: &Subject) -> Result<()>;
+    /// As [`Stands::over`] says it.
+    fn stand(&self, subject: &Subject) -> Result<()> {
+        if *self.ended().borrow() { Err(self.over(subject)) } else { Ok(()) }
+    }
 }
 
 /// What was typed is what is sent: the scheme `direct`.

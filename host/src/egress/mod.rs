@@ -243,13 +243,12 @@ impl Session {
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
             let attach = destination == Destination::Audience && self.attaches(request.attach);
-            let answered = match self.stand() {
-                // What was taken back while the line was written does not leave.
-                Err(over) => Err(over),
-                Ok(()) => {
-                    let exchange = self.exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated));
-                    exchange.instrument(span.clone()).await
-                }
+            let exchange = self.exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated));
+            let answered = tokio::select! {
+                // Before each step: what was taken back while the line was written does not leave.
+                biased;
+                over = self.over() => Err(over),
+                answered = exchange.instrument(span.clone()) => answered,
             };
             let Returned { answer, masked } = match answered {
                 Ok(returned) => returned,
@@ -297,6 +296,14 @@ impl Session {
     /// Whether the connection is still what the call was begun with: it may be ended in the middle of it.
     fn stand(&self) -> Result<()> {
         self.access.stands.as_ref().map_or(Ok(()), |stands| stands.stand(&self.subject))
+    }
+
+    /// Returns once it is not.
+    async fn over(&self) -> Error {
+        let Some(stands) = &self.access.stands else { return std::future::pending().await };
+        // The sender lives as long as `stands`, so this ends only when it says so.
+        let _ = stands.ended().wait_for(|ended| *ended).await;
+        stands.over(&self.subject)
     }
 
     fn attaches(&self, wanted: bool) -> bool {

@@ -32,7 +32,7 @@ use crate::{
     egress::{Leaving, Returned, Through},
     error::{Error, Kind, Result},
     sync::lock,
-    transport::{Before, Incoming, Limits, PoolKey},
+    transport::{Before, Incoming, Limits},
 };
 
 /// How long a request waits for a gateway that was there a moment ago: one that is started again is back within that.
@@ -53,8 +53,6 @@ pub(crate) struct Relay {
     joining: Mutex<()>,
     /// Whose turn it is where several lines lead to the same gateway.
     turn: AtomicUsize,
-    /// What is under way for a connection ends when its consent does.
-    under_way: Mutex<HashMap<PoolKey, watch::Sender<bool>>>,
 }
 
 #[derive(Default)]
@@ -115,17 +113,6 @@ impl Relay {
         drop(lines);
         ended.iter().for_each(|line| line.end());
         self.changed.send_modify(|changes| *changes += 1);
-    }
-
-    /// Ends what is under way for a connection.
-    pub(crate) fn end(&self, connection: &PoolKey) {
-        if let Some(told) = lock(&self.under_way).remove(connection) {
-            told.send_replace(true);
-        }
-    }
-
-    fn under_way(&self, connection: &PoolKey) -> watch::Receiver<bool> {
-        lock(&self.under_way).entry(connection.clone()).or_default().subscribe()
     }
 
     /// A line to any machine of a gateway, in turn, but not that one where there is another: it just broke.
@@ -195,21 +182,14 @@ fn broke(name: &str) -> Error {
 pub(crate) struct Relayed {
     relay: Arc<Relay>,
     gateway: Gateway,
-    pool: PoolKey,
     sealed: SealedBox,
     /// Of the app that it signs in through, if it does.
     app: Option<SealedBox>,
 }
 
 impl Relayed {
-    pub(crate) fn new(
-        relay: Arc<Relay>,
-        gateway: Gateway,
-        pool: PoolKey,
-        sealed: SealedBox,
-        app: Option<SealedBox>,
-    ) -> Self {
-        Self { relay, gateway, pool, sealed, app }
+    pub(crate) fn new(relay: Arc<Relay>, gateway: Gateway, sealed: SealedBox, app: Option<SealedBox>) -> Self {
+        Self { relay, gateway, sealed, app }
     }
 
     /// Who signs in for it.
@@ -270,17 +250,9 @@ impl Through for Relayed {
         };
         let twice = reads && matches!(outgoing.method, Method::GET | Method::HEAD);
         let most = wire::HEAD_BYTES.saturating_add(limits.body_decoded);
-        let mut ended = self.relay.under_way(&self.pool);
         let until = Instant::now() + limits.total + MARGIN;
-        let answered = tokio::select! {
-            biased;
-            _ = ended.wait_for(|ended| *ended) => Err(Kind::Denied
-                .error("The connection was closed while the request was under way.")
-                .hint("Look whether its consent was revoked or the connection was removed, then connect again.")),
-            answered = timeout_at(until, self.exchange(&asked, &outgoing.body, twice, most)) =>
-                answered.unwrap_or_else(|_| Err(self.slow(limits))),
-        };
-        let (status, body) = answered?;
+        let answered = timeout_at(until, self.exchange(&asked, &outgoing.body, twice, most)).await;
+        let (status, body) = answered.unwrap_or_else(|_| Err(self.slow(limits)))?;
         if !status.is_success() {
             let failed: Failed = serde_json::from_slice(&body).map_err(|_| wire::garbled())?;
             return Err(failed.into());

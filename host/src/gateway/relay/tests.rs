@@ -64,7 +64,7 @@ async fn through(machines: impl IntoIterator<Item = How>) -> (Relayed, Vec<Duple
     }
     let gateway = Gateway { name: "plant".into(), environment: "default".into(), key, members };
     let sealed = SealedBox { terms: String::new(), encapsulated: String::new(), sealed: String::new() };
-    (Relayed::new(relay, gateway, PoolKey::new("1/1"), sealed, None), kept)
+    (Relayed::new(relay, gateway, sealed, None), kept)
 }
 
 async fn answered(how: How) -> Result<Response<Message>, Infallible> {
