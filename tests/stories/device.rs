@@ -203,10 +203,28 @@ fn the_command_ends_when_the_code_does_or_the_person_says_no() {
     running.ended().refused(4, "before the code ran out");
     assert!(polls(&simulated).is_empty(), "the first question would have come too late");
     assert_eq!(attache.run(&["connection", "list", "--output", "json"]).json(), json!([]));
+    came_to_nothing(&attache, "sign-in-refused", "before the code ran out");
     let (attache, simulated, running) = command(&["--device-interval", "1", "--deny"]);
     running.ended().refused(4, "`access_denied`");
     assert_eq!(attache.run(&["connection", "list", "--output", "json"]).json(), json!([]));
     assert_eq!(polls(&simulated).len(), 1);
+    came_to_nothing(&attache, "sign-in-refused", "`access_denied`");
+}
+
+/// Demands that the audit says once how the sign-in ended.
+#[track_caller]
+fn came_to_nothing(attache: &Attache, event: &str, reason: &str) {
+    let lines = attache.run(&["audit", "list", "--output", "json", "--event", event]).json();
+    assert_eq!(lines.as_array().unwrap().len(), 1, "{lines}");
+    assert!(lines[0]["reason"].as_str().unwrap().contains(reason), "{lines}");
+}
+
+#[test]
+fn a_sign_in_that_only_the_operator_can_mend_is_written_down_as_failed() {
+    let (attache, simulated, running) = command(&["--device-interval", "1"]);
+    simulated.next(&json!({ "endpoint": "token", "status": 401, "body": { "error": "invalid_client" } }));
+    running.ended().refused(6, "`invalid_client`");
+    came_to_nothing(&attache, "sign-in-failed", "`invalid_client`");
 }
 
 #[test]

@@ -246,6 +246,74 @@ fn a_person_types_where_their_instance_is_and_signs_in_there() {
 }
 
 #[test]
+fn several_values_are_typed_one_on_each_line_and_each_is_agreed_to() {
+    let attache = machine();
+    attache.add("several");
+    let (story, other) = (Story::of(attache, &[]), of_jo());
+    let private = [story.service.authority(), other.authority()];
+    let link = story.link(json!({ "connector": "several", "auth-option": "key", "private": private }));
+    let browser = Browser::that_stops_at(RETURN);
+    let form = browser.open(&link.link);
+    says(&form, 200, "One on each line.");
+    let both = [story.service.base(), other.base()];
+    // As browsers send the end of a line, and with one too many.
+    let lines = format!("{}\r\n\r\n{}\r\n", both[0], both[1]);
+    let wrong = browser.submit(&form, &[("p.hosts", &format!("{}\nnot a place", both[0])), ("s.key", KEY)]);
+    says(&wrong, 400, &format!("{}\nnot a place</textarea>", both[0]));
+    let terms = browser.submit(&form, &[("p.hosts", &lines), ("s.key", KEY)]);
+    for origin in &both {
+        says(&terms, 200, &format!("<li><code>{origin}</code></li>"));
+    }
+    let (status, made) = story.confirm(&browser.submit(&terms, &[]));
+    assert_eq!(status, 201, "{made}");
+    for origin in &both {
+        let seen = story.attache.call("me", "send", &json!({ "url": format!("{origin}/x") }));
+        assert_eq!(seen["body"], "jo", "{origin}");
+    }
+}
+
+#[test]
+fn a_person_agrees_where_there_is_nothing_to_type() {
+    let attache = machine();
+    attache.add("http");
+    let story = Story::of(attache, &[]);
+    let base = format!("{}/", story.service.base());
+    let link = story.link(json!({ "connector": "http", "auth-option": "none", "parameters": { "base-url": base } }));
+    let browser = Browser::that_stops_at(RETURN);
+    let form = browser.open(&link.link);
+    says(&form, 200, "There is nothing to type.");
+    says(&form, 200, "with no credential");
+    let terms = browser.submit(&form, &[]);
+    says(&terms, 200, &format!("<li><code>{}</code></li>", story.service.base()));
+    assert!(story.service.received().is_empty(), "nothing leaves before the person agrees");
+    let (status, made) = story.confirm(&browser.submit(&terms, &[]));
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(story.attache.call("me", "get", &json!({ "path": "/x" }))["status"], 401, "it is called as nobody");
+}
+
+#[test]
+fn what_is_no_secret_is_typed_for_a_service_behind_a_gateway() {
+    let service = of_jo();
+    let plant = gateway::Plant::reaching(&service.authority());
+    let gateway::Plant { attache, host, url, running: _running, private: _private, .. } = plant;
+    let story = Story::beside(attache, service, (host.unwrap(), url));
+    let asked = json!({ "connector": "http", "auth-option": "none", "gateway": "plant", "private": [] });
+    let link = story.link(asked);
+    let browser = Browser::that_stops_at(RETURN);
+    let form = browser.open(&link.link);
+    says(&form, 200, "plant");
+    let terms = browser.submit(&form, &[("p.base-url", &format!("{}/", story.service.base()))]);
+    says(&terms, 200, &format!("<li><code>{}</code></li>", story.service.base()));
+    says(&terms, 200, "plant");
+    let (status, made) = story.confirm(&browser.submit(&terms, &[]));
+    assert_eq!(status, 201, "{made}");
+    // The host itself is let nowhere.
+    assert_eq!(story.attache.call("me", "get", &json!({ "path": "/x" }))["status"], 401);
+    let (_, shown) = story.ask(Method::GET, "connections/me", None);
+    assert_eq!(shown["consent"]["gateway"]["name"], "plant", "{shown}");
+}
+
+#[test]
 fn what_can_be_judged_when_a_link_is_made_is_not_left_to_the_person() {
     let plant = gateway::Plant::joined();
     let attache = with_echo();

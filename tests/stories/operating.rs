@@ -2,14 +2,15 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::TcpStream,
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
     process::{Child, Stdio},
     thread,
 };
 
-use attache_tests::{Attache, authority::Authority, service::Service};
+use attache_tests::{Attache, authority::Authority, service::Service, world::with_names};
 use reqwest::{
     Certificate,
     blocking::{Client, Response},
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     KEY, machine,
     mcp::{Slow, soon},
+    serving::Host,
     store::on_a_small_disk,
 };
 
@@ -261,6 +263,19 @@ fn a_host_that_stops_says_so_and_finishes_what_is_under_way() {
 }
 
 #[test]
+fn a_host_that_is_told_nothing_listens_on_loopback_alone() {
+    // In a network of its own, since the port is the one that anybody's host has.
+    with_names(&["attache.example"], |world| {
+        let attache = world.attache(env!("CARGO_BIN_EXE_attache-under-test"));
+        let _host = Host(attache.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        soon("it never listened", || TcpStream::connect("127.0.0.1:7070").is_ok());
+        // As this machine's other addresses do, it answers where one listens on all of them.
+        let refused = TcpStream::connect("127.0.0.2:7070").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{refused}");
+    });
+}
+
+#[test]
 fn others_come_only_where_it_was_said_what_protects_what_they_send() {
     let attache = machine();
     let serve = |more: &[&str]| attache.run(&[&["serve", "--listen", "0.0.0.0:0"], more].concat());
@@ -339,7 +354,7 @@ fn whoever_begins_a_handshake_and_goes_no_further_keeps_nobody_out() {
     fs::set_permissions(&certified.key, fs::Permissions::from_mode(0o600)).unwrap();
     let running = start(machine(), &["--tls-cert", cert, "--tls-key", key]);
     let address = running.url.trim_start_matches("https://").to_owned();
-    let idle: Vec<_> = (0..50).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+    let idle: Vec<_> = (0..50).map(|_| TcpStream::connect(&address).unwrap()).collect();
     assert_eq!(ask(&trusting(&authority), "GET", &format!("{}/healthz", running.url), &[], None).status, 200);
     drop(idle);
 }

@@ -1,6 +1,10 @@
 //! What a host says of its work to programs: log lines as JSON, and spans for a collector of OpenTelemetry's.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{Mutex, mpsc},
+    thread,
+};
 
 use attache_tests::{
     Canary,
@@ -181,4 +185,29 @@ fn a_collector_is_told_what_it_was_said_to_collect() {
         running.stop();
         assert!(!told(&collector, signal).is_empty() && told(&collector, other).is_empty(), "{variable}");
     }
+}
+
+#[test]
+fn a_collector_that_never_answers_holds_up_no_call_and_no_end() {
+    let (asked, seen) = mpsc::channel();
+    let (service, forever) = (Service::plain(), Mutex::new(asked));
+    // As long as the story lasts.
+    let collector = Service::start(move |_| {
+        let _ = forever.lock().unwrap().send(());
+        loop {
+            thread::park();
+        }
+    });
+    let mut attache = with_tools(&service);
+    attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base()).set("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let mut running = start(attache, &[]);
+    let key = running.key("the-app", &[]);
+    let input = json!({ "url": service.base() });
+    assert_eq!(running.call(&key, "look", &[], &input).status, 200);
+    seen.recv().unwrap();
+    // Whatever is told now waits behind that.
+    for _ in 0..3 {
+        assert_eq!(running.call(&key, "look", &[], &input).status, 200);
+    }
+    running.stop();
 }

@@ -1,7 +1,7 @@
 //! What the process says of its work: lines on standard error, for people or for programs, and the same lines and traces for
 //! whoever collects them (OTLP over HTTP). No secret, and no URL with its query, is in any of them.
 
-use std::{env, fmt::Display, io, time::Duration};
+use std::{env, fmt::Display, io, thread, time::Duration};
 
 use clap::ValueEnum;
 use opentelemetry::trace::TracerProvider;
@@ -114,9 +114,14 @@ fn unfit(why: impl Display) -> Error {
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        let spans = self.spans.take().map(|provider| provider.shutdown_with_timeout(COLLECTOR));
-        let lines = self.lines.take().map(|provider| provider.shutdown_with_timeout(COLLECTOR));
-        for ended in [spans, lines].into_iter().flatten() {
+        let (spans, lines) = (self.spans.take(), self.lines.take());
+        // Side by side: whoever stops a host waits for it.
+        let ended = thread::scope(|scope| {
+            let spans = scope.spawn(|| spans.map(|provider| provider.shutdown_with_timeout(COLLECTOR)));
+            let lines = lines.map(|provider| provider.shutdown_with_timeout(COLLECTOR));
+            [spans.join().ok().flatten(), lines]
+        });
+        for ended in ended.into_iter().flatten() {
             if let Err(error) = ended {
                 tracing::warn!(%error, "the last spans or lines did not reach their collector");
             }

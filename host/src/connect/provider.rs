@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{ConnectProposal, find_option};
 use crate::{
-    audit::{Event, Subject},
+    audit::{Event, Obtaining, Subject},
     consent::{
         self, App, Authorization, Brought, CameBack, Captured, Connection, Discovered, Elsewhere, Errand, Failure,
         Fruitless, SentAway, Visiting, misled, misunderstood,
@@ -205,21 +205,31 @@ impl Host {
         device: &mut DeviceAuthorization,
     ) -> Result<Option<Granted>> {
         let subject = proposal.subject("connect");
-        let polled = match (self.proposed_elsewhere(proposal)?, device.sealed().cloned()) {
-            (Some(elsewhere), Some(sealed)) => {
-                device.in_time()?;
-                let brought = elsewhere.run(Errand::Poll { device: sealed }, &subject, None).await;
-                device.heard(brought.map_err(|it| it.failure).and_then(Brought::captured))?
+        match self.ask_once(proposal, device, &subject).await {
+            Ok(Polled::Granted(captured)) => Ok(Some(Granted(*captured))),
+            Ok(Polled::NotYet) => Ok(None),
+            Err(error) => {
+                let is_refused = error.kind() == Kind::ConsentNeeded;
+                let event = if is_refused { Event::obtaining_refused } else { Event::obtaining_failed };
+                self.write_down(&event(Obtaining::SignIn, &subject, error.message()));
+                Err(error)
             }
-            _ => {
-                let way = self.proposed_way(proposal)?;
-                proposal.client()?.poll(&way, &proposal.values, device, &subject).await?
-            }
-        };
-        match polled {
-            Polled::Granted(captured) => Ok(Some(Granted(*captured))),
-            Polled::NotYet => Ok(None),
         }
+    }
+
+    async fn ask_once(
+        &self,
+        proposal: &ConnectProposal,
+        device: &mut DeviceAuthorization,
+        subject: &Subject,
+    ) -> Result<Polled> {
+        let (Some(elsewhere), Some(sealed)) = (self.proposed_elsewhere(proposal)?, device.sealed().cloned()) else {
+            let way = self.proposed_way(proposal)?;
+            return proposal.client()?.poll(&way, &proposal.values, device, subject).await;
+        };
+        device.in_time()?;
+        let brought = elsewhere.run(Errand::Poll { device: sealed }, subject, None).await;
+        device.heard(brought.map_err(|it| it.failure).and_then(Brought::captured))
     }
 
     /// Tells the provider to end tokens that are not kept. Whether it does changes nothing here.
@@ -229,7 +239,12 @@ impl Host {
             (Ok(None), Ok(client), Ok(way)) => client.revoke(&way, &proposal.values, captured, subject).await,
             _ => Revoked::NoEndpoint,
         };
-        if let Err(error) = self.audit.write(&Event::given_back(subject, outcome.name())) {
+        self.write_down(&Event::given_back(subject, outcome.name()));
+    }
+
+    /// Writes down what is over already: whoever waits is told of that, and the next request will not pass the audit.
+    fn write_down(&self, event: &Event) {
+        if let Err(error) = self.audit.write(event) {
             tracing::error!(%error, "the audit cannot be written");
         }
     }
