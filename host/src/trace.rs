@@ -47,10 +47,10 @@ pub(crate) fn call(subject: &Subject) -> Span {
     info_span!(target: TARGET, "call", attache.connector = connector, attache.operation = operation, attache.outcome = Empty)
 }
 
-/// A request to a service, in a call.
+/// A request to a service, in a call. Numbers are signed, or they are told as texts.
 pub(crate) fn request(call: &Span, method: &Method, url: &Url) -> Span {
     info_span!(target: TARGET, parent: call, "request", otel.kind = "client", http.request.method = %method,
-        server.address = url.host_str(), server.port = url.port_or_known_default(), http.response.status_code = Empty)
+        server.address = url.host_str(), server.port = url.port_or_known_default().map(i64::from), http.response.status_code = Empty)
 }
 
 /// Where the caller's own span is named.

@@ -136,6 +136,19 @@ pub fn python(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What OpenTelemetry's and Prometheus's own readers make of what a host tells: see `tests/peers/telemetry.py`.
+#[track_caller]
+pub fn telemetry(what: &str, told: &str) -> Value {
+    let mut python = Command::new(installed("python/bin/python", "the Python of the peers"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/telemetry.py");
+    python.arg(script).arg(what).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONIOENCODING", "utf-8");
+    let mut reader = python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    reader.stdin.take().unwrap().write_all(told.as_bytes()).unwrap();
+    let output = reader.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}\n{told}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// azurite's account and key are public constants of the emulator.
 pub const AZURITE_ACCOUNT: &str = "devstoreaccount1";
 /// See [`AZURITE_ACCOUNT`].

@@ -99,7 +99,8 @@ fn goes_all_the_way(javascript: bool) {
     let added = console.go(pictures, javascript, &adding());
     shows(&added, "empty", &["Nothing is connected here yet", "default", "console:tester"]);
     shows(&added, "proposal", &["Add oauth", "{base}", "What api:write is for", "write", "needs api:write"]);
-    shows(&added, "connector", &["oauth 1.0.0", "by console:tester", "needs api:write"]);
+    shows(&added, "connector", &["oauth 1.0.0", "{base}", "by console:tester", "needs api:write"]);
+    shows(&added, "connectors", &["May send credentials to", "{base}"]);
 
     let base = oidc.peer.base();
     let seen = console.go(pictures, javascript, &connecting_calling_and_revoking(&console, &oidc));

@@ -276,7 +276,8 @@ fn several_values_are_typed_one_on_each_line_and_each_is_agreed_to() {
 fn a_person_agrees_where_there_is_nothing_to_type() {
     let attache = machine();
     attache.add("http");
-    let story = Story::of(attache, &[]);
+    let running = serving::serve(&attache, &[]);
+    let story = Story::beside(attache, Service::plain(), running);
     let base = format!("{}/", story.service.base());
     let link = story.link(json!({ "connector": "http", "auth-option": "none", "parameters": { "base-url": base } }));
     let browser = Browser::that_stops_at(RETURN);
@@ -288,12 +289,14 @@ fn a_person_agrees_where_there_is_nothing_to_type() {
     assert!(story.service.received().is_empty(), "nothing leaves before the person agrees");
     let (status, made) = story.confirm(&browser.submit(&terms, &[]));
     assert_eq!(status, 201, "{made}");
-    assert_eq!(story.attache.call("me", "get", &json!({ "path": "/x" }))["status"], 401, "it is called as nobody");
+    assert_eq!(story.attache.call("me", "get", &json!({ "path": "/x" }))["status"], 200);
+    let asked = story.service.received();
+    assert!(asked.iter().all(|it| it.header("authorization").is_none()), "it is called as nobody: {asked:?}");
 }
 
 #[test]
 fn what_is_no_secret_is_typed_for_a_service_behind_a_gateway() {
-    let service = of_jo();
+    let service = Service::plain();
     let plant = gateway::Plant::reaching(&service.authority());
     let gateway::Plant { attache, host, url, running: _running, private: _private, .. } = plant;
     let story = Story::beside(attache, service, (host.unwrap(), url));
@@ -308,7 +311,7 @@ fn what_is_no_secret_is_typed_for_a_service_behind_a_gateway() {
     let (status, made) = story.confirm(&browser.submit(&terms, &[]));
     assert_eq!(status, 201, "{made}");
     // The host itself is let nowhere.
-    assert_eq!(story.attache.call("me", "get", &json!({ "path": "/x" }))["status"], 401);
+    assert_eq!(story.attache.call("me", "get", &json!({ "path": "/x" }))["status"], 200);
     let (_, shown) = story.ask(Method::GET, "connections/me", None);
     assert_eq!(shown["consent"]["gateway"]["name"], "plant", "{shown}");
 }

@@ -2,13 +2,21 @@
 
 use std::thread;
 
+use attache::{
+    call::Call,
+    consent::Isolation,
+    manifest::Effects,
+    once::{KEPT_SECONDS, Name},
+};
 use attache_tests::{
-    Canary,
+    Canary, Embedded,
     service::{Service, answer, ok},
 };
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
+    KEY,
     mcp::{Slow, soon},
     operating::{Running, connect, start, with_tools},
 };
@@ -176,4 +184,35 @@ fn what_is_kept_of_a_call_is_sealed() {
     assert_eq!(running.call(&key, "change", &[NAME], &post(&service, &sent.secret)).text, seen.text);
     sent.is_not_below(&running.attache.data());
     came.is_not_below(&running.attache.data());
+}
+
+#[test]
+fn what_came_of_a_call_is_kept_for_a_day() {
+    let service = Service::plain();
+    let embedded = Embedded::new("echo", Isolation::Call);
+    let connection = embedded.connect("work", "header", &service, &[("!key", KEY)]).unwrap();
+    let call = Call {
+        environment: "default".into(),
+        connection: "work".into(),
+        operation: "send".into(),
+        input: json!({ "url": format!("{}/a", service.base()) }),
+        caller: "app".into(),
+    };
+    let name = Name { holder: "app".into(), key: NAME.1.into() };
+    let replayed = || {
+        let host = embedded.shared_host();
+        let told = host.call_once(&call, connection.id, Effects::all(), &name);
+        let told = embedded.block_on(told).unwrap();
+        assert_eq!(told.result.unwrap()["status"], 200);
+        told.replayed
+    };
+    let began = Timestamp::now();
+    let after = |seconds: i64| embedded.host().forget_calls(began + SignedDuration::from_secs(seconds)).unwrap();
+    assert!(!replayed());
+    after(KEPT_SECONDS - 1);
+    assert!(replayed(), "it is not kept so long");
+    after(KEPT_SECONDS + 60);
+    assert!(!replayed(), "it is kept for ever");
+    let asked = service.received().iter().filter(|it| it.line.contains("/a")).count();
+    assert_eq!(asked, 2);
 }

@@ -330,6 +330,34 @@ fn tls_ends_here_with_a_certificate_that_may_be_replaced() {
 }
 
 #[test]
+fn a_command_asks_a_host_elsewhere_that_its_machine_trusts_and_no_other() {
+    let authority = Authority::new();
+    let certified = authority.server();
+    let (certificate, key) = (certified.certificate.to_str().unwrap(), certified.key.to_str().unwrap());
+    let service = Service::plain();
+    let running = start(with_tools(&service), &["--tls-cert", certificate, "--tls-key", key]);
+    let key = running.key("elsewhere", &[]);
+    let elsewhere = |trusted: &str| {
+        let mut attache = machine();
+        attache.set("ATTACHE_CALLER_KEY", &key);
+        attache.configure(trusted);
+        attache
+    };
+    let trusts = |file: &Path| format!("ca-file = \"{}\"\n", file.display());
+    let trusting = elsewhere(&trusts(&authority.certificate()));
+    let input = json!({ "url": format!("{}/x", service.base()) }).to_string();
+    let call = ["--server", &running.url, "call", "work", "look", "--input", &input, "--output", "json"];
+    assert_eq!(trusting.run(&call).json()["status"], 200);
+    let received = service.received().len();
+    let (empty, stranger) = (running.attache.file("empty.pem", ""), Authority::new());
+    elsewhere("").run(&call).refused(6, "certificate");
+    elsewhere(&trusts(&stranger.certificate())).run(&call).refused(6, "certificate");
+    elsewhere(&trusts(Path::new(&empty))).run(&call).refused(2, "there is no PEM certificate in it");
+    elsewhere(&trusts(Path::new("/nowhere.pem"))).run(&call).refused(2, "/nowhere.pem");
+    assert_eq!(service.received().len(), received);
+}
+
+#[test]
 fn a_tls_key_that_others_can_read_or_that_is_anothers_is_refused() {
     let attache = machine();
     let authority = Authority::new();

@@ -9,8 +9,10 @@ use std::{
 use attache_tests::{
     Canary,
     mcp::{McpClient, Sdk},
+    peers::telemetry,
     service::{Service, ok},
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
@@ -29,6 +31,23 @@ fn log_lines_are_json_where_a_program_reads_them() {
         said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| line["level"].is_string() && line["fields"].is_object()));
     attache.run(&["--log-format", "xml", "config", "show"]).refused(2, "--log-format");
+}
+
+#[test]
+fn so_are_those_of_a_host_that_runs_whatever_a_connector_says() {
+    let service = Service::plain();
+    let mut attache = with_tools(&service);
+    attache.set("ATTACHE_LOG", "trace").set("ATTACHE_LOG_FORMAT", "json");
+    let log = attache.folder().join("log");
+    let mut running = operating::start_logging(attache, &[], &log);
+    let key = running.key("the-app", &[]);
+    assert_eq!(running.call(&key, "look", &[], &json!({ "url": service.base() })).status, 200);
+    running.call(&key, "hostile", &[], &json!({})).refused(502, "connector-failed");
+    running.stop();
+    let said = fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    assert!(lines.iter().any(|it| it["target"] == "attache::transport"), "{said}");
 }
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -82,6 +101,44 @@ fn a_collector_is_told_of_calls_and_requests_in_the_callers_own_trace() {
     for word in [KEY, "canary", "letters", "the-app", "work", &key] {
         assert_eq!(times(word.as_bytes(), &all), 0, "{word}");
     }
+}
+
+#[test]
+fn a_collector_reads_spans_and_lines_with_opentelemetrys_own_decoder() {
+    let (service, collector) = (Service::plain(), Service::start(|_| ok("")));
+    let mut attache = with_tools(&service);
+    attache.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.base()).set("ATTACHE_LOG", "debug");
+    let mut running = start(attache, &[]);
+    let key = running.key("the-app", &[]);
+    let input = json!({ "url": format!("{}/letters?canary=1", service.base()) });
+    assert_eq!(running.call(&key, "look", &[("traceparent", &parent())], &input).status, 200);
+    running.stop();
+    let signal = |line: &str| if line.starts_with("POST /v1/traces ") { "traces" } else { "logs" };
+    let posted: Vec<Value> =
+        collector.received().iter().map(|it| json!([signal(&it.line), BASE64_STANDARD.encode(&it.body)])).collect();
+    let read = telemetry("otlp", &json!(posted).to_string());
+    assert_eq!(read["services"], json!(["attache"]));
+    let spans: Vec<&Value> = read["spans"].as_array().unwrap().iter().filter(|it| it["trace"] == TRACE).collect();
+    let span = |name: &str| {
+        let mut named = spans.iter().filter(|it| it["name"] == name);
+        let found = named.next().unwrap_or_else(|| panic!("there is no `{name}`: {spans:?}"));
+        assert!(named.next().is_none() && found["took"].as_i64().unwrap() > 0, "{spans:?}");
+        *found
+    };
+    let (ask, call, request) = (span("ask"), span("call"), span("request"));
+    assert_eq!((&ask["parent"], &ask["kind"]), (&json!(PARENT), &json!("SPAN_KIND_SERVER")));
+    assert_eq!((&call["parent"], &request["parent"]), (&ask["id"], &call["id"]));
+    assert_eq!(request["kind"], "SPAN_KIND_CLIENT");
+    // Nothing else is told of any of them.
+    assert_eq!(ask["attributes"], json!({}));
+    let of_call = json!({ "attache.connector": "tools", "attache.operation": "look", "attache.outcome": "done" });
+    assert_eq!(call["attributes"], of_call);
+    let of_request = json!({
+        "http.request.method": "GET", "server.address": "127.0.0.1", "server.port": service.port, "http.response.status_code": 200,
+    });
+    assert_eq!(request["attributes"], of_request);
+    let lines = read["lines"].as_array().unwrap();
+    assert!(lines.iter().any(|it| it["trace"] == TRACE && it["severity"] == "SEVERITY_NUMBER_DEBUG"), "{lines:?}");
 }
 
 #[test]

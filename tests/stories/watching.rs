@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use attache_tests::service::Service;
+use attache_tests::{peers::telemetry, service::Service};
 use serde_json::json;
 
 use crate::{
@@ -56,6 +56,17 @@ fn what_becomes_of_calls_and_requests_is_counted() {
         assert!(metrics.lines().any(|it| it == line), "{line} is not in\n{metrics}");
     }
     assert!(metrics.contains("attache_audit_lag_seconds") && metrics.ends_with("# EOF\n"), "{metrics}");
+    let read = telemetry("metrics", &metrics);
+    let calls = &read["attache_calls"];
+    assert_eq!(calls["type"], "counter");
+    let look = json!({ "connector": "tools", "operation": "look", "outcome": "done" });
+    assert!(calls["samples"].as_array().unwrap().contains(&json!(["attache_calls_total", look, 3])), "{calls}");
+    for (name, family) in read.as_object().unwrap() {
+        assert!(
+            name.starts_with("attache_") && family["type"] != "unknown" && family["help"] != "",
+            "{name}: {family}"
+        );
+    }
     // The operator's socket has the same.
     let seen = running.metrics();
     assert!(seen.contains("attache_calls_total{connector=\"tools\""), "{seen}");

@@ -34,7 +34,7 @@ use crate::{
     },
     settings::Settings,
     store::{NewKey, Rotated, unwritten},
-    transport::no_client,
+    transport::{no_client, trusting_also},
 };
 
 /// What stands in a segment of a path as it is (RFC 3986, 2.3).
@@ -80,7 +80,9 @@ impl Client {
         let way = match server {
             Some(Server { url, key }) => {
                 let is_plain = url.scheme() == "http";
-                Way::Server { client: http_client(reqwest::Client::builder(), is_plain)?, base: url, key }
+                let ca_file = settings.ca_file.as_ref().map(|it| it.value.as_path()).filter(|_| !is_plain);
+                let builder = trusting_also(reqwest::Client::builder(), ca_file)?;
+                Way::Server { client: http_client(builder, is_plain)?, base: url, key }
             }
             None if somebody_serves(settings) => {
                 let socket = socket(&settings.data_dir.value);

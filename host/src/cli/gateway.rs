@@ -264,8 +264,8 @@ async fn run(context: &Context, allow: &[String]) -> Result<Answer> {
     let mut interrupted = signal(SignalKind::interrupt()).map_err(unheard)?;
     let told_to_stop = async || {
         tokio::select! { _ = terminated.recv() => {}, _ = interrupted.recv() => {} }
-        prompt::show("Stopping.\n");
+        context.tell("Stopping.");
     };
-    agent::run(how, |told| prompt::show(&format!("{told}\n")), told_to_stop).await?;
+    agent::run(how, |told| context.tell(told), told_to_stop).await?;
     Ok(Answer::new(json!({ "stopped": true }), ""))
 }

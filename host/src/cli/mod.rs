@@ -207,9 +207,19 @@ struct Context {
     caller: String,
     /// A host elsewhere, and where the key for it comes from.
     server: Option<(Url, String)>,
+    /// Who reads standard error.
+    log_format: log::LogFormat,
 }
 
 impl Context {
+    /// Tells whoever reads standard error how a long command goes on: a person in words, a program in a line of the log.
+    fn tell(&self, sentence: &str) {
+        match self.log_format {
+            log::LogFormat::Text => prompt::show(&format!("{sentence}\n")),
+            log::LogFormat::Json => tracing::info!("{sentence}"),
+        }
+    }
+
     /// Opens the host for as long as `work` takes: never while a person is asked.
     async fn with_host<T>(&self, work: impl AsyncFnOnce(&Host) -> Result<T>) -> Result<T> {
         if self.server.is_some() {
@@ -277,7 +287,8 @@ pub fn run() -> ExitCode {
 
 fn work(arguments: Arguments, given: Given) -> Result<Answer> {
     let server = arguments.server.map(|url| (url, arguments.caller_key));
-    let context = Context { settings: Settings::load(given)?, caller: caller(), server };
+    let log_format = arguments.log_format;
+    let context = Context { settings: Settings::load(given)?, caller: caller(), server, log_format };
     // One call is done sooner without threads to wake; a host that runs has calls for every core.
     let mut builder = match arguments.verb {
         Verb::Serve(_) | Verb::Gateway(gateway::Gateway::Run { .. }) => tokio::runtime::Builder::new_multi_thread(),

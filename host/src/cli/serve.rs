@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use super::{Answer, Context, prompt};
+use super::{Answer, Context};
 use crate::{
     connect::CONFIRM_WITHIN,
     error::{Kind, Result},
@@ -93,7 +93,7 @@ impl Serve {
         let told_to_stop = async || {
             tokio::select! { _ = terminated.recv() => {}, _ = interrupted.recv() => {} }
             if !std::mem::replace(&mut told, true) {
-                prompt::show("Stopping.\n");
+                context.tell("Stopping.");
             }
         };
         let started = |url: &Url| {

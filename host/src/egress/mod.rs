@@ -257,7 +257,7 @@ impl Session {
                     return Err(error);
                 }
             };
-            span.record("http.response.status_code", answer.status.as_u16());
+            span.record("http.response.status_code", i64::from(answer.status.as_u16()));
             if let Some(held) = held
                 && self.is_refused(&answer)?
                 && !std::mem::replace(&mut renewed, true)

@@ -70,7 +70,10 @@ use self::{
     pool::{Pooled, Pools, Terms},
     tls::Tls,
 };
-pub(crate) use self::{identity::certified_key, tls::no_client};
+pub(crate) use self::{
+    identity::certified_key,
+    tls::{no_client, trusting_also},
+};
 use crate::origin::Origin;
 
 /// Sends requests. One for a process is enough; it is shared by reference.

@@ -1,7 +1,11 @@
 //! TLS as every client uses it: 1.2 or later, one cryptographic library, the machine's own certificate authorities.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use reqwest::{Certificate, ClientBuilder};
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -29,6 +33,23 @@ pub(crate) fn no_client(why: &reqwest::Error) -> Error {
         return Kind::Unreachable.error(NO_AUTHORITIES);
     }
     Kind::Internal.error(format!("There is no HTTP client: {why}."))
+}
+
+/// Has another HTTP client trust the certificate authorities in a PEM file too, beside the machine's own.
+///
+/// # Errors
+/// `usage` where there are none in it.
+pub(crate) fn trusting_also(builder: ClientBuilder, file: Option<&Path>) -> Result<ClientBuilder, Error> {
+    let Some(file) = file else { return Ok(builder) };
+    let wrong = |why: String| {
+        Kind::Usage.error(format!("The certificate authorities in {} cannot be used: {why}.", file.display()))
+    };
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(all) if !all.is_empty() => Ok(builder.tls_certs_merge(all)),
+        Ok(_) => Err(wrong("there is no PEM certificate in it".into())),
+        Err(_) => Err(wrong("they are not PEM".into())),
+    }
 }
 
 /// Makes TLS configurations. The authorities are read when the first of them is needed, which a command that reaches no

@@ -6,7 +6,7 @@ use http::{
     StatusCode,
     header::{CONNECTION, UPGRADE},
 };
-use reqwest::{Certificate, Client, Upgraded};
+use reqwest::{Client, Upgraded};
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
@@ -18,7 +18,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     origin::Origin,
-    transport::no_client,
+    transport::{no_client, trusting_also},
 };
 
 /// Until the host answers.
@@ -56,15 +56,7 @@ impl Way {
         if is_here {
             builder = builder.no_proxy();
         }
-        if let Some(path) = ca_file {
-            let wrong = |why: String| {
-                Kind::Usage.error(format!("The certificate authorities in {} cannot be used: {why}.", path.display()))
-            };
-            let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-            let all = Certificate::from_pem_bundle(&pem).map_err(|_| wrong("they are not PEM".into()))?;
-            builder = builder.tls_certs_merge(all);
-        }
-        let client = builder.build().map_err(|why| no_client(&why))?;
+        let client = trusting_also(builder, ca_file.map(PathBuf::as_path))?.build().map_err(|why| no_client(&why))?;
         Ok(Self { client, host: host.clone(), url })
     }
 

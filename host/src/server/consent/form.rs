@@ -147,9 +147,13 @@ pub(super) fn answers(blank: &Blank, fields: &[(String, String)]) -> Result<Answ
             continue;
         }
         // A browser ends lines as HTTP does; a key's text ends them as files do.
-        let value = if kind == "m" || it.several { value.replace("\r\n", "\n") } else { value.clone() };
-        if !it.is_secret() {
-            let value = if it.several { value.trim_end_matches('\n').to_owned() } else { value };
+        let value = if kind == "m" { value.replace("\r\n", "\n") } else { value.clone() };
+        if it.several {
+            let lines: Vec<&str> = value.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            if !lines.is_empty() {
+                answers.parameters.insert(name.to_owned(), parameter::together(&lines));
+            }
+        } else if !it.is_secret() {
             answers.parameters.insert(name.to_owned(), value);
         } else if answers.secrets.insert(name.to_owned(), Secret::new(value)).is_some() {
             return Err(Kind::InvalidInput
