@@ -18,8 +18,8 @@ use crate::{
     callers::CallerKey,
     connect::find_option,
     consent::{
-        self, App, Approval, Book, Connection, Consent, Elsewhere, Environment, Isolation, Kept, LEAVING, Leaving,
-        SignIn, Source, Terms, Turn, Turns, Way,
+        self, App, Approval, Book, Connection, Consent, Elsewhere, Ending, Environment, Isolation, Kept, LEAVING,
+        Leaving, SignIn, Source, Terms, Turn, Turns, Way,
     },
     digest::Digest,
     egress::{Access, Credentials, Through, Typed},
@@ -308,16 +308,16 @@ impl Host {
     }
 
     /// Ends what a connection's network connections are doing, closes them, and lets its resting instances and its sign-ins
-    /// go. Call it once new calls are refused; a sign-in that has left may still be under way, which the turn tells. Whoever
-    /// comes meanwhile finds the ended turn, until it is forgotten.
-    pub(crate) fn close_pool(&self, connection: &Connection) -> Arc<Turn> {
+    /// go. Call it once new calls are refused; a sign-in that has left may still be under way, which what is given waits for.
+    /// Whoever comes meanwhile finds the ended turn.
+    pub(crate) fn close_pool(&self, connection: &Connection) -> Ending {
         // First, or a connector that sends again, since its request was cut off, would be let through once more.
-        let turn = self.turns.end(connection.id);
+        let ending = self.turns.end(connection.id);
         if let Some(transport) = self.transport.get() {
             transport.close(&connection.pool());
         }
         self.resting.forget(connection.id);
-        turn
+        ending
     }
 
     /// The manifest of an approved connector.

@@ -153,6 +153,20 @@ fn a_connection_that_is_removed_while_somebody_reconnects_stays_away() {
 }
 
 #[test]
+fn a_connection_that_is_removed_while_somebody_reconnects_does_not_come_back_over_another_of_its_name() {
+    // Regression: it did, since only generations were compared, and what the other had was in nobody's hands.
+    let story = story();
+    let removed = story.confirm(&story.signed_in("me"), CALLER).unwrap().connection;
+    let code = story.signed_in("me");
+    story.embedded.block_on(story.embedded.host().remove_connection("default", "me", CALLER)).unwrap();
+    let another = story.confirm(&story.signed_in("me"), CALLER).unwrap().connection;
+    assert_eq!(story.confirm(&code, CALLER).err().unwrap().kind(), Kind::AlreadyExists);
+    let there = story.embedded.host().book("default").unwrap().connection("me").unwrap();
+    assert!(there.id == another.id && there.id != removed.id, "{there:?}");
+    story.is_usable("me");
+}
+
+#[test]
 fn only_the_caller_that_had_the_link_made_confirms() {
     // Regression: any key of the environment did. Somebody who signs in with their own account for a link that one application
     // had made for alice could then carry the code into another application's session of hers.

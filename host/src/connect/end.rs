@@ -42,15 +42,12 @@ impl Host {
     pub async fn remove_connection(&self, environment: &str, name: &str, caller: &str) -> Result<Ended> {
         let (book, connection, subject) = self.found(environment, name, caller)?;
         self.audit.write(&Event::connection_removed(&subject))?;
-        self.mark_revoked(&book, &connection, Reason::Removed)?;
-        let ended = self.end(&book, &connection, &subject).await;
-        let removed = {
-            let _keeping = lock(&self.keeping);
+        let connection = self.mark_revoked(&book, connection, Reason::Removed)?;
+        self.end(&book, &connection, &subject, || {
             self.uses.remove(connection.id);
             book.remove_connection(&connection)
-        };
-        self.turns.forget(connection.id);
-        removed.and(ended)
+        })
+        .await
     }
 
     /// Takes a consent back: the connection stays, without its secrets, until it is connected again.
@@ -62,22 +59,19 @@ impl Host {
         let consent = book
             .consent(connection.id)?
             .ok_or_else(|| Kind::NotFound.error(format!("There is no consent to the connection `{name}`.")))?;
-        match &consent.revoked {
+        let connection = match &consent.revoked {
             None => {
                 self.audit.write(&Event::consent_revoked(&subject))?;
-                self.mark_revoked(&book, &connection, Reason::ConsentRevoked)?;
+                self.mark_revoked(&book, connection, Reason::ConsentRevoked)?
             }
             // One that was cut off after the mark is finished now.
-            Some(_) if book.credential(connection.id)?.is_some() => {}
+            Some(_) if book.credential(connection.id)?.is_some() => connection,
             Some(when) => {
                 return Err(Kind::NotFound
                     .error(format!("The consent to the connection `{name}` was revoked already, at {when}.")));
             }
-        }
-        let ended = self.end(&book, &connection, &subject).await;
-        let forgotten = book.forget_secrets(connection.id);
-        self.turns.forget(connection.id);
-        forgotten.and(ended)
+        };
+        self.end(&book, &connection, &subject, || book.forget_secrets(connection.id)).await
     }
 
     /// What a reconnection starts from: the connection, and the secrets that it still has.
@@ -91,28 +85,57 @@ impl Host {
         Ok((connection, secrets))
     }
 
-    /// Ends the consent that there is now, whoever is about to keep another.
-    fn mark_revoked(&self, book: &Book<'_>, connection: &Connection, reason: Reason) -> Result<()> {
+    /// Ends the consent that there is now, whoever is about to keep another, and gives the connection as it is now: it may have
+    /// been connected anew a moment ago.
+    fn mark_revoked(&self, book: &Book<'_>, connection: Connection, reason: Reason) -> Result<Connection> {
         let _keeping = lock(&self.keeping);
-        match book.consent(connection.id)?.filter(|consent| consent.revoked.is_none()) {
-            Some(consent) => {
-                let revoked = connection.about(book.environment()).happened(EventType::Revoked, Some(reason));
-                self.outbox.commit(book.revocation(&consent)?, &[revoked])
-            }
-            None => Ok(()),
+        let now = book.find_connection(&connection.name)?.filter(|now| now.id == connection.id).ok_or_else(|| {
+            Kind::NotFound
+                .error(format!("The connection `{}` was removed by somebody else in the meantime.", connection.name))
+        })?;
+        if let Some(consent) = book.consent(now.id)?.filter(|consent| consent.revoked.is_none()) {
+            let revoked = now.about(book.environment()).happened(EventType::Revoked, Some(reason));
+            self.outbox.commit(book.revocation(&consent)?, &[revoked])?;
         }
+        Ok(now)
     }
 
-    /// Stops what is under way, then tells the provider. The consent is marked by then, so nothing new begins.
-    async fn end(&self, book: &Book<'_>, connection: &Connection, subject: &Subject) -> Result<Ended> {
-        let turn = self.close_pool(connection);
+    /// Stops what is under way, then tells the provider, and then deletes what is kept. The consent is marked by then, so nothing
+    /// new begins.
+    async fn end(
+        &self,
+        book: &Book<'_>,
+        connection: &Connection,
+        subject: &Subject,
+        delete: impl FnOnce() -> Result<()>,
+    ) -> Result<Ended> {
+        let mut ending = self.close_pool(connection);
         // A renewal that has left is waited for: what it brings is to be ended too.
-        let _turn = turn.last().await;
-        let Some(captured) = book.captured(connection.id)?.filter(|captured| !captured.is_empty()) else {
+        ending.last().await;
+        let ended = self.end_given(book, connection, subject).await;
+        let deleted = {
+            let _keeping = lock(&self.keeping);
+            match is_over(book, connection) {
+                Ok(true) => delete(),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        deleted.and(ended)
+    }
+
+    async fn end_given(&self, book: &Book<'_>, connection: &Connection, subject: &Subject) -> Result<Ended> {
+        let (captured, credential, consent) = {
+            let _keeping = lock(&self.keeping);
+            if !is_over(book, connection)? {
+                return Ok(Ended { upstream: None });
+            }
+            (book.captured(connection.id)?, book.credential(connection.id)?, book.consent(connection.id)?)
+        };
+        let Some(captured) = captured.filter(|captured| !captured.is_empty()) else {
             return Ok(Ended { upstream: None });
         };
-        let credential = book.credential(connection.id)?;
-        let agreed = book.consent(connection.id)?.map(|consent| consent.sign_in).unwrap_or_default();
+        let agreed = consent.map(|consent| consent.sign_in).unwrap_or_default();
         let given = Given { connection, credential, captured: &captured, agreed: &agreed, subject };
         self.end_upstream(book, given).await
     }
@@ -173,4 +196,12 @@ impl Host {
         let subject = call::subject(environment, &connection, digest, "", caller);
         Ok((book, connection, subject))
     }
+}
+
+/// Whether a connection that was ended is what is kept under its name, and still ended: somebody else may have removed it too and
+/// given its name to another, or have connected it anew. To be asked while nobody keeps one.
+fn is_over(book: &Book<'_>, connection: &Connection) -> Result<bool> {
+    let is_it = |now: Connection| (now.id, now.generation) == (connection.id, connection.generation);
+    let is_there = book.find_connection(&connection.name)?.is_some_and(is_it);
+    Ok(is_there && book.consent(connection.id)?.is_none_or(|consent| consent.revoked.is_some()))
 }

@@ -117,11 +117,10 @@ impl Host {
         let Drafted { connection, credential, captured, consent, revoked_before } = drafted;
         let before = unchanged_before(&book, &connection, revoked_before.as_deref())?;
         // What was used before is not given out any longer; a renewal of it that has left ends before it is replaced.
-        let turn = before.as_ref().map(|before| self.close_pool(before));
-        let _turn = match &turn {
-            Some(turn) => Some(turn.last().await),
-            None => None,
-        };
+        let mut ending = before.as_ref().map(|before| self.close_pool(before));
+        if let Some(ending) = &mut ending {
+            ending.last().await;
+        }
         let keep = || {
             let _keeping = lock(&self.keeping);
             // Somebody may have been faster while this was waited for.
@@ -136,9 +135,7 @@ impl Host {
             let happened: Vec<_> = [connected].into_iter().chain(ended.map(Happened::SessionEnded)).collect();
             self.outbox.commit(changes, &happened)
         };
-        let kept = keep();
-        self.turns.forget(connection.id);
-        kept?;
+        keep()?;
         let withheld = captured.map(|captured| captured.withheld(&consent.scopes)).unwrap_or_default();
         Ok(Made { connection, withheld })
     }
@@ -256,7 +253,8 @@ pub(super) fn unchanged_before(
     revoked_before: Option<&str>,
 ) -> Result<Option<Connection>> {
     let before = book.find_connection(&connection.name)?;
-    if before.as_ref().map_or(0, |before| before.generation) + 1 != connection.generation {
+    let is_another = before.as_ref().is_some_and(|before| before.id != connection.id);
+    if is_another || before.as_ref().map_or(0, |before| before.generation) + 1 != connection.generation {
         return Err(Kind::AlreadyExists
             .error(format!("The connection `{}` was changed by somebody else in the meantime.", connection.name)));
     }

@@ -11,7 +11,7 @@ use super::{ConnectProposal, Ended, Made, SignedIn, end::Given};
 use crate::{
     audit::{Event, Subject},
     call,
-    consent::{Book, Connection, Pending},
+    consent::{Book, Connection, Drafted, Pending},
     digest::Digest,
     error::{Kind, Result},
     host::Host,
@@ -39,6 +39,22 @@ impl Host {
     ) -> Result<String> {
         let mut drafted = self.draft(proposal, signed_in).await?;
         drafted.connection.owner = Some(owner.to_owned());
+        let captured = drafted.captured.clone();
+        let put = self.put_pending(proposal, drafted, owner, session, within);
+        if put.is_err() {
+            self.give_back_all(proposal, captured.as_ref()).await;
+        }
+        put
+    }
+
+    fn put_pending(
+        &self,
+        proposal: &ConnectProposal,
+        drafted: Drafted,
+        owner: &str,
+        session: Option<&str>,
+        within: Duration,
+    ) -> Result<String> {
         let mut code = [0; 32];
         getrandom::fill(&mut code)
             .map_err(|error| Kind::Internal.error(format!("There are no random bytes: {error}.")))?;
@@ -49,13 +65,10 @@ impl Host {
         let book = self.book(&proposal.environment)?;
         self.audit.write(&Event::pending(&proposal.subject("connect"), owner))?;
         // Only the code's digest is kept: who reads the store cannot confirm.
-        let (captured, kept_as) = (drafted.captured.clone(), Digest::of(code.as_bytes()));
+        let kept_as = Digest::of(code.as_bytes());
         let (owner, session) = (owner.to_owned(), session.map(str::to_owned));
         let pending = Pending { drafted, owner, key: proposal.key, session, since, until };
-        if let Err(error) = book.put_pending(kept_as, &pending) {
-            self.give_back_all(proposal, captured.as_ref()).await;
-            return Err(error);
-        }
+        book.put_pending(kept_as, &pending)?;
         lock(&self.confirmable).insert(kept_as, Instant::now() + within);
         Ok(code)
     }

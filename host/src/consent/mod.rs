@@ -43,6 +43,6 @@ pub(crate) use sign_in::{Kept, SignIn, with_captured};
 pub(crate) use source::Source;
 pub(crate) use step::{Failure, Way};
 pub use terms::{Difference, Terms};
-pub(crate) use turn::Turn;
 pub use turn::Turns;
+pub(crate) use turn::{Ending, Turn};
 pub(crate) use visit::{Departed, Visiting};

@@ -196,7 +196,7 @@ pub(super) async fn connect(
     Body(asked): Body<Agree>,
 ) -> Answered<(StatusCode, Json<MadeView>)> {
     may_make(&asker)?;
-    let _admitted = asker.admit(&api.host, None)?;
+    let admitted = asker.admit(&api.host, None)?;
     let What::Connection(proposal) = api.proposals.take(&asker, &asked.proposal)? else {
         return Err(Kind::Usage.error("That is the proposal of a connector.").into());
     };
@@ -207,8 +207,17 @@ pub(super) async fn connect(
             .into());
     }
     asked.take_sealed(&proposal)?;
-    let made = api.host.connect(&proposal, SignedIn::Agreed).await?;
-    Ok((StatusCode::CREATED, Json(MadeView::of(&api.host, &asker.environment, made)?)))
+    let host = api.host.clone();
+    let made = to_the_end(async move {
+        let _admitted = admitted;
+        host.connect(&proposal, SignedIn::Agreed).await
+    });
+    Ok((StatusCode::CREATED, Json(MadeView::of(&api.host, &asker.environment, made.await?)?)))
+}
+
+/// Does to its end what somebody asked for, whether or not they still wait: a token that was got is kept, or given back.
+pub(super) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(Kind::Internal.error("It is not known what came of this.")))
 }
 
 /// One connection, by its name or id.

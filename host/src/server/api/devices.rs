@@ -10,12 +10,17 @@ use super::{
     Api,
     asked::{At, Body, Place},
     asker::Asker,
-    connections::{Agree, may_make},
+    connections::{Agree, may_make, to_the_end},
     problem::Answered,
     proposals::What,
     views::MadeView,
 };
-use crate::{connect::SignedIn, error::Kind, manifest::oauth2::Grant};
+use crate::{
+    connect::{ConnectProposal, SignedIn},
+    consent::oauth2::DeviceAuthorization,
+    error::{Kind, Result},
+    manifest::oauth2::Grant,
+};
 
 /// A code for another device.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -81,19 +86,32 @@ pub(super) async fn ask(
     At(authorization): At<String>,
 ) -> Answered<Json<DeviceAnswer>> {
     may_make(&asker)?;
-    let _admitted = asker.admit(&api.host, None)?;
-    let What::Device(proposal, mut device) = api.proposals.take(&asker, &authorization)? else {
+    let admitted = asker.admit(&api.host, None)?;
+    let What::Device(proposal, device) = api.proposals.take(&asker, &authorization)? else {
         return Err(Kind::Usage.error("That is no authorization of a device.").into());
     };
+    let asked = to_the_end(async move {
+        let _admitted = admitted;
+        ask_once(&api, &asker, &authorization, (proposal, device)).await
+    });
+    Ok(Json(asked.await?))
+}
+
+async fn ask_once(
+    api: &Api,
+    asker: &Asker,
+    authorization: &str,
+    (proposal, mut device): (Arc<ConnectProposal>, Box<DeviceAuthorization>),
+) -> Result<DeviceAnswer> {
     let granted = api.host.poll_device(&proposal, &mut device).await?;
     let interval = milliseconds(device.interval);
     let Some(granted) = granted else {
-        api.proposals.put_back(&asker, &authorization, What::Device(proposal, device))?;
-        return Ok(Json(DeviceAnswer { made: None, interval }));
+        api.proposals.put_back(asker, authorization, What::Device(proposal, device))?;
+        return Ok(DeviceAnswer { made: None, interval });
     };
     let made = api.host.connect(&proposal, SignedIn::Elsewhere(granted)).await?;
     let made = Some(MadeView::of(&api.host, &asker.environment, made)?);
-    Ok(Json(DeviceAnswer { made, interval }))
+    Ok(DeviceAnswer { made, interval })
 }
 
 fn milliseconds(interval: Duration) -> u64 {

@@ -16,7 +16,7 @@ use super::{
     Api, Pages,
     asked::{At, Body, In, Place},
     asker::Asker,
-    connections::{Agree, NewConnection, may_make},
+    connections::{Agree, NewConnection, may_make, to_the_end},
     prefer::Prefer,
     problem::{Answered, Written, status_of},
     proposals::What,
@@ -205,9 +205,14 @@ pub(super) async fn confirm(
     Body(asked): Body<Confirm>,
 ) -> Answered<(StatusCode, Json<MadeView>)> {
     may_make(&asker)?;
-    let _admitted = asker.admit(&api.host, None)?;
-    let made = api.host.confirm(&asker.environment, &asked.code, &asked.owner, &asker.caller, asker.key()).await?;
-    Ok((StatusCode::CREATED, Json(MadeView::of(&api.host, &asker.environment, made)?)))
+    let admitted = asker.admit(&api.host, None)?;
+    to_the_end(async move {
+        let _admitted = admitted;
+        let made = api.host.confirm(&asker.environment, &asked.code, &asked.owner, &asker.caller, asker.key()).await?;
+        Ok((StatusCode::CREATED, Json(MadeView::of(&api.host, &asker.environment, made)?)))
+    })
+    .await
+    .map_err(Into::into)
 }
 
 fn pages(api: &Api) -> Result<&Pages> {

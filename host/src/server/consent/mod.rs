@@ -410,7 +410,7 @@ impl ConsentServer {
         match heard.ok().flatten() {
             Some(Err(error)) => self.ask_again(name, posted, &proposal.connection.parameters, &error),
             Some(taken) => Ok(Self::told(taken)),
-            None => Err(Kind::Internal.error("It is not known what came of this.")),
+            None => Err(not_known()),
         }
     }
 
@@ -437,7 +437,9 @@ async fn came_back(
 ) -> Response {
     let Ok(below) = below else { return refuse(&unreadable()) };
     let came = CameBack { below: below.map(|Path(below)| below), query: query.unwrap_or_default() };
-    ConsentServer::told(finish(&server, came, &headers).await)
+    // Whoever leaves the page takes nothing with them: a token that was got is kept or given back.
+    let finished = tokio::spawn(async move { finish(&server, came, &headers).await }).await;
+    ConsentServer::told(finished.unwrap_or_else(|_| Err(not_known())))
 }
 
 async fn finish(server: &ConsentServer, came: CameBack, headers: &HeaderMap) -> Result<Taken> {
@@ -451,6 +453,10 @@ async fn finish(server: &ConsentServer, came: CameBack, headers: &HeaderMap) -> 
     }
     server.sessions.note(&name, &proposal, taken.as_ref().map(|_| ()).map_err(Clone::clone));
     taken
+}
+
+fn not_known() -> Error {
+    Kind::Internal.error("It is not known what came of this.")
 }
 
 fn refuse(error: &Error) -> Response {
