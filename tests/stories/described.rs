@@ -3,11 +3,13 @@
 use std::{env, fs, path::Path, process::Command};
 
 use attache_tests::{peers::installed, service::Service};
+use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
-use crate::operating::{Running, start, with_tools};
-
-const EVERYTHING: [&str; 8] = ["--may", "call", "--may", "connect", "--may", "administer", "--allow", "destructive"];
+use crate::{
+    operating::{Answer, Running, start, with_tools},
+    tenants::{EVERYTHING, Route, routes, send, story},
+};
 
 /// A host that takes as many requests as come.
 fn patient(service: &Service) -> (Running, String) {
@@ -92,4 +94,55 @@ fn a_client_that_was_made_of_the_document_works() {
     assert_eq!(seen["called"]["status"], 200, "{seen}");
     assert_eq!(seen["missing"], json!([404, "not-found"]), "{seen}");
     assert!(service.received().last().unwrap().line.contains("/made"));
+}
+
+/// Demands that an answer is one that the document tells of: what it is, and that its schema has it.
+#[track_caller]
+fn fits(document: &Value, route: &Route, answer: &Answer) {
+    let told = &document["paths"][&route.path][&route.method]["responses"];
+    let told = told.get(answer.status.to_string()).unwrap_or(&told["default"]);
+    let Some(content) = told["content"].as_object() else { return assert_eq!(answer.text, "", "{route:?}") };
+    let kind = answer.header("content-type");
+    let told = content.get(kind).unwrap_or_else(|| panic!("{route:?}: {kind} of status {}", answer.status));
+    let mut schema = told["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
+    let json = answer.json();
+    let wrong: Vec<_> = validator.iter_errors(&json).map(|it| format!("{it} at {}", it.instance_path())).collect();
+    assert!(wrong.is_empty(), "{route:?}: {wrong:?} in {json}");
+}
+
+#[test]
+fn what_goes_well_is_answered_as_the_document_says() {
+    let story = story();
+    let (named, document) = (story.named(), story.document());
+    // From there on its schemas are JSON Schema (OpenAPI 3.1, 4.8.24).
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    // What is of no environment is the operator's, who asks at the socket.
+    let operators = ["audit-verify", "store-check", "environments-create", "environments-remove"];
+    let socket = Client::builder().unix_socket(story.running.attache.data().join("attache.sock")).build().unwrap();
+    let mut new = named.clone();
+    new.environment = "new".into();
+    let routes = routes(&document);
+    // Whoever does not wait is told where to ask.
+    let call = routes.iter().find(|route| route.operation == "calls-call").unwrap();
+    let (path, input) = (named.path(&call.path), json!({ "url": story.service.base() }));
+    let early = story.post(&story.ours, &path, &[("prefer", "respond-async")], &input);
+    assert_eq!(early.status, 202, "{early:?}");
+    fits(&document, call, &early);
+    let mut refused = Vec::new();
+    for route in &routes {
+        let answer = match operators.contains(&&*route.operation) {
+            true => send(&socket, "http://host", "", &route.method, &new.path(&route.path), new.body(&story, route)),
+            false => story.ask(&story.ours, &named, route, ""),
+        };
+        fits(&document, route, &answer);
+        if answer.status >= 300 {
+            refused.push((&*route.operation, answer.status));
+        }
+        let empty = [json!([]), json!({ "items": [], "next": null })];
+        assert!(!route.is_list() || !empty.contains(&answer.json()), "{route:?}");
+    }
+    // The one went with its last member, the other is in use.
+    assert_eq!(refused, [("gateways-remove", 404), ("connectors-remove", 403)]);
 }

@@ -69,6 +69,7 @@ mod oauth;
 mod operating;
 mod packaging;
 mod pending;
+mod permissions;
 mod pools;
 mod prompts;
 mod providers;

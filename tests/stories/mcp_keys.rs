@@ -38,7 +38,7 @@ fn hello(running: &Running, key: &str) -> Response {
 }
 
 /// What comes of calling a tool, whatever the list says.
-fn called(running: &Running, key: &str, tool: &str, input: &Value) -> String {
+pub(crate) fn called(running: &Running, key: &str, tool: &str, input: &Value) -> String {
     let session = hello(running, key).headers()["mcp-session-id"].to_str().unwrap().to_owned();
     post(running, key, &session, &json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
     let params = json!({ "name": tool, "arguments": input });

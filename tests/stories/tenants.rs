@@ -1,7 +1,7 @@
 //! Who is of one environment finds nothing of another: whatever they name, it is as if nobody had it. So it is between a key
 //! and another that is made under its name later.
 
-use std::{cmp::Reverse, fs};
+use std::{cmp::Reverse, collections::BTreeSet, fs};
 
 use attache_tests::{
     Browser, connector,
@@ -12,36 +12,54 @@ use reqwest::{Method, blocking::Client};
 use serde_json::{Value, json};
 
 use crate::{
-    gateway::{enroll, join},
+    gateway::{enroll, enroll_named, join},
     machine,
-    operating::{Answer, Running, start, with_tools},
+    operating::{Answer, Running, connect, start, with_tools},
     serving::{RETURN, code_of},
 };
 
-const EVERYTHING: [&str; 8] = ["--may", "call", "--may", "connect", "--may", "administer", "--allow", "destructive"];
+pub(crate) const EVERYTHING: [&str; 8] =
+    ["--may", "call", "--may", "connect", "--may", "administer", "--allow", "destructive"];
 /// What nobody has, in the shape of what somebody does.
 const NOBODYS: &str = "00000000000000000000000000000000";
 
 /// A host with one thing of each kind in its environment `default`, most of them made with the key `ours`.
-struct Story {
-    running: Running,
+pub(crate) struct Story {
+    pub(crate) running: Running,
     provider: Simulated,
-    service: Service,
-    ours: String,
+    pub(crate) service: Service,
+    pub(crate) ours: String,
+    client: Client,
+}
+
+/// A route of the OpenAPI document.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) operation: String,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    has_body: bool,
+}
+
+impl Route {
+    /// Whether it shows all there is of a kind.
+    pub(crate) fn is_list(&self) -> bool {
+        self.method == "get" && self.path.starts_with("/v1/") && !self.path.contains('{')
+    }
 }
 
 /// What a request names.
 #[derive(Clone)]
-struct Named {
+pub(crate) struct Named {
     connector: String,
     app: String,
-    connection: String,
-    operation: String,
+    pub(crate) connection: String,
+    pub(crate) operation: String,
     caller: String,
     webhook: String,
     gateway: String,
     member: String,
-    environment: String,
+    pub(crate) environment: String,
     call: String,
     session: String,
     device: String,
@@ -51,7 +69,7 @@ struct Named {
     code: String,
 }
 
-fn story() -> Story {
+pub(crate) fn story() -> Story {
     let (service, provider) =
         (Service::plain(), Simulated::start(env!("CARGO_BIN_EXE_attache-under-test"), &["--approve"]));
     let mut attache = with_tools(&service);
@@ -62,11 +80,11 @@ fn story() -> Story {
     attache.run(&["environment", "create", "other"]).done();
     let running = start(attache, &["--return-url", RETURN]);
     let ours = running.key("ours", &EVERYTHING);
-    Story { running, provider, service, ours }
+    Story { running, provider, service, ours, client: Client::new() }
 }
 
 impl Story {
-    fn post(&self, key: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+    pub(crate) fn post(&self, key: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let bearer = format!("Bearer {key}");
         let headers = [&[("authorization", &*bearer)], headers].concat();
         self.running.asked("POST", path, &headers, Some(body))
@@ -82,7 +100,7 @@ impl Story {
     /// A connection that somebody signs in for.
     fn signed_in_for(&self, grant: &str) -> Value {
         json!({
-            "connector": "oauth", "auth-option": "discovered", "name": "me", "grant": grant,
+            "connector": "oauth", "auth-option": "discovered", "name": grant, "grant": grant,
             "private": [self.provider.authority()],
             "parameters": { "base": self.provider.url(), "issuer": self.provider.url() },
         })
@@ -112,16 +130,31 @@ impl Story {
         })
     }
 
+    /// The OpenAPI document.
+    pub(crate) fn document(&self) -> Value {
+        self.running.asked("GET", "/v1/openapi.json", &[], None).json()
+    }
+
+    /// Asks a route for what `whose` names.
+    pub(crate) fn ask(&self, key: &str, whose: &Named, route: &Route, query: &str) -> Answer {
+        let path = format!("{}{query}", whose.path(&route.path));
+        self.send(key, &route.method, &path, whose.body(self, route))
+    }
+
+    fn send(&self, key: &str, method: &str, path: &str, body: Option<Vec<u8>>) -> Answer {
+        send(&self.client, &self.running.url, key, method, path, body)
+    }
+
     /// One of each kind.
     #[track_caller]
-    fn named(&self) -> Named {
+    pub(crate) fn named(&self) -> Named {
         let running = &self.running;
         running.key("app", &[]);
         self.made("/v1/webhooks", &[], &self.webhook("told"), "name");
         let joined = join(&machine(), &running.url, &enroll(&running.attache));
         joined.done();
         let plant = running.ask(&self.ours, "GET", "/v1/gateways/plant", &[]).json();
-        let proposed = send(running, &self.ours, "POST", "/v1/connectors/proposals", Some(wasm("tools")));
+        let proposed = self.send(&self.ours, "POST", "/v1/connectors/proposals", Some(wasm("tools")));
         let proposal = |body: &Value| self.made("/v1/connections/proposals", &[], body, "proposal");
         let code = self.came_back();
         let device = json!({ "proposal": proposal(&self.signed_in_for("device-code")) });
@@ -150,7 +183,7 @@ impl Story {
 
 impl Named {
     /// What nobody has.
-    fn nobodys() -> Self {
+    pub(crate) fn nobodys() -> Self {
         let name = || "nobodys".to_owned();
         let id = || NOBODYS.to_owned();
         Self {
@@ -195,8 +228,9 @@ impl Named {
     }
 
     /// A path of the OpenAPI document. One that has something else in it is to be put here too.
-    fn path(&self, template: &str) -> String {
-        let name = match template.split('/').nth(2).unwrap() {
+    pub(crate) fn path(&self, template: &str) -> String {
+        let kind = template.split('/').nth(2).unwrap_or_default();
+        let name = match kind {
             "apps" => &self.app,
             "callers" => &self.caller,
             "webhooks" => &self.webhook,
@@ -204,7 +238,7 @@ impl Named {
             "environments" => &self.environment,
             _ => "",
         };
-        let id = match template.split('/').nth(2).unwrap() {
+        let id = match kind {
             "calls" => &self.call,
             "connect-sessions" => &self.session,
             _ => "",
@@ -227,8 +261,22 @@ impl Named {
         parts.collect::<Vec<_>>().join("/")
     }
 
-    /// What a route is sent that wants something.
-    fn body(&self, story: &Story, method: &str, path: &str) -> Vec<u8> {
+    /// A connection that somebody signs in for. Nobody's has no private address, which only who administers allows.
+    fn signed_in_for(&self, story: &Story, name: &str) -> Value {
+        let mut connection = story.signed_in_for("authorization-code");
+        (connection["connector"], connection["name"]) = (self.connector.clone().into(), name.into());
+        if self.connector == Self::nobodys().connector {
+            connection["private"] = json!([]);
+        }
+        connection
+    }
+
+    /// What a route is sent, if it wants something.
+    pub(crate) fn body(&self, story: &Story, route: &Route) -> Option<Vec<u8>> {
+        route.has_body.then(|| self.wanted(story, &route.method, &route.path))
+    }
+
+    fn wanted(&self, story: &Story, method: &str, path: &str) -> Vec<u8> {
         let named = |name: &str| json!({ "name": name });
         let proposal = |proposal: &str| json!({ "proposal": proposal });
         let body = match (method, path) {
@@ -236,13 +284,11 @@ impl Named {
             ("post", "/v1/connectors/approvals") => proposal(&self.connector_proposal),
             ("patch", "/v1/connectors/{connector}") => json!({ "isolation": "call" }),
             ("post", "/v1/connections") => proposal(&self.connection_proposal),
-            ("post", "/v1/connections/proposals") => {
-                json!({ "connector": self.connector, "name": "me", "auth-option": "none" })
-            }
+            ("post", "/v1/connections/proposals") => self.signed_in_for(story, "new"),
             ("post", "/v1/device-authorizations") => proposal(&self.device_proposal),
             ("post", "/v1/connect-sessions") => {
                 let mut session = story.session();
-                session["connection"]["connector"] = self.connector.clone().into();
+                session["connection"] = self.signed_in_for(story, "another");
                 session
             }
             ("post", "/v1/connect-sessions/confirmations") => json!({ "code": self.code, "owner": "alice" }),
@@ -253,8 +299,11 @@ impl Named {
             ("post", "/v1/webhooks/{name}/secret" | "/v1/webhooks/{name}/redeliver") => json!({}),
             ("post", "/v1/gateways") => json!({ "name": self.gateway, "another": true }),
             ("post", "/v1/environments") => named(&self.environment),
-            ("put", "/v1/apps/{connector}/{name}") | ("post", "/v1/apps/{connector}/{name}/sealing") => {
+            ("put", "/v1/apps/{connector}/{name}") => {
                 json!({ "client-id": CLIENT.0, "origins": [story.provider.url()], "secrets": { "client_secret": CLIENT.1 } })
+            }
+            ("post", "/v1/apps/{connector}/{name}/sealing") => {
+                json!({ "client-id": CLIENT.0, "origins": [story.provider.url()], "gateway": self.gateway })
             }
             (
                 "post",
@@ -268,17 +317,34 @@ impl Named {
 }
 
 /// An answer, without what may have been named: alike for what is somebody else's and what is nobody's.
-fn without(all: &[&Named], text: &str) -> String {
+pub(crate) fn without(all: &[&Named], text: &str) -> String {
     all.iter().flat_map(|it| it.all()).fold(text.to_owned(), |text, named| text.replace(named, "NAMED"))
+}
+
+/// All routes of a document, in an order in which nothing is removed before what is in it.
+pub(crate) fn routes(document: &Value) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, described) in methods.as_object().unwrap() {
+            routes.push(Route {
+                operation: described["operationId"].as_str().unwrap().into(),
+                method: method.into(),
+                path: path.into(),
+                has_body: described["requestBody"].is_object(),
+            });
+        }
+    }
+    routes.sort_by_key(|it| (it.method == "delete", Reverse(it.path.clone())));
+    routes
 }
 
 fn wasm(name: &str) -> Vec<u8> {
     fs::read(connector(name)).unwrap()
 }
 
-fn send(running: &Running, key: &str, method: &str, path: &str, body: Option<Vec<u8>>) -> Answer {
+pub(crate) fn send(client: &Client, url: &str, key: &str, method: &str, path: &str, body: Option<Vec<u8>>) -> Answer {
     let method: Method = method.to_uppercase().parse().unwrap();
-    let mut request = Client::new().request(method, format!("{}{path}", running.url)).bearer_auth(key);
+    let mut request = client.request(method, format!("{url}{path}")).bearer_auth(key);
     if let Some(body) = body {
         let kind = if body.starts_with(b"\0asm") { "application/wasm" } else { "application/json" };
         request = request.header("content-type", kind).body(body);
@@ -299,45 +365,98 @@ fn on_no_route_does_a_key_of_another_environment_find_anything() {
         let called = running.call_of(&story.ours, connection, "look", &[], &json!({ "url": story.service.base() }));
         assert_eq!(called.status, 200, "{called:?}");
     }
-    let document = running.asked("GET", "/v1/openapi.json", &[], None).json();
-    let mut routes = Vec::new();
+    let mut routes = routes(&story.document());
     // What is not below it is told to anybody.
-    for (path, methods) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/v1/")) {
-        for (method, described) in methods.as_object().unwrap() {
-            routes.push((method.as_str(), path.as_str(), described["requestBody"].is_object()));
-        }
-    }
+    routes.retain(|route| route.path.starts_with("/v1/"));
     assert!(routes.len() > 45, "{}", routes.len());
-    // Nothing is removed before what is in it.
-    routes.sort_by_key(|(method, path, _)| (*method == "delete", Reverse(*path)));
-    let ask = |key: &str, whose: &Named, (method, path, has_body): (&str, &str, bool), query: &str| {
-        let body = has_body.then(|| whose.body(&story, method, path));
-        send(running, key, method, &format!("{}{query}", whose.path(path)), body)
-    };
     for route in &routes {
-        let ours = ask(&theirs, &named, *route, "");
-        let unknown = ask(&theirs, &nobodys, *route, "");
+        let ours = story.ask(&theirs, &named, route, "");
+        let unknown = story.ask(&theirs, &nobodys, route, "");
         let alike = |answer: &Answer| without(&[&named, &by_id, &nobodys], &answer.text);
         assert_eq!(ours.status, unknown.status, "{route:?}: {} {}", ours.text, unknown.text);
         // What they make is their own, each with an id.
-        if unknown.status >= 300 || route.0 == "get" {
+        if unknown.status >= 300 || route.method == "get" {
             assert_eq!(alike(&ours), alike(&unknown), "{route:?}");
         }
-        if route.1.contains("{connection}") {
-            let ours = ask(&theirs, &by_id, *route, "");
+        if route.path.contains("{connection}") {
+            let ours = story.ask(&theirs, &by_id, route, "");
             assert_eq!((ours.status, alike(&ours)), (unknown.status, alike(&unknown)), "{route:?}");
         }
         // Naming the environment finds nothing either.
-        let elsewhere = ask(&theirs, &named, *route, "?environment=default");
+        let elsewhere = story.ask(&theirs, &named, route, "?environment=default");
         assert!([403, 404].contains(&elsewhere.status), "{route:?}: {}", elsewhere.text);
     }
     // All of it is there: with a key of its environment each is found, and what they did to it came to nothing.
     for route in &routes {
-        let found = ask(&story.ours, &named, *route, "");
-        let went_with_its_last_member = (route.0, route.1) == ("delete", "/v1/gateways/{name}");
+        let found = story.ask(&story.ours, &named, route, "");
+        let went_with_its_last_member = route.operation == "gateways-remove";
         assert!(found.status != 404 || went_with_its_last_member, "{route:?}: {}", found.text);
         assert!(found.status < 500, "{route:?}: {}", found.text);
         assert_ne!(found.text, r#"{"state":"gone"}"#, "{route:?}");
+    }
+}
+
+#[test]
+fn no_list_has_anything_of_another_environment() {
+    let story = story();
+    let running = &story.running;
+    // One of each kind, under a name that stands nowhere else.
+    connect(&running.attache, "quince-work", &story.service);
+    let client = ["--name", "quince-app", "--client-id", CLIENT.0, "--origin", story.provider.url()];
+    running.attache.run(&[&["app", "set", "oauth"], &client[..]].concat()).done();
+    running.key("quince-caller", &[]);
+    story.made("/v1/webhooks", &[], &story.webhook("quince-told"), "name");
+    join(&machine(), &running.url, &enroll_named(&running.attache, "quince-plant")).done();
+    // A list that was read on beyond its end would have what comes behind it, so there is one environment before and one behind.
+    running.attache.run(&["environment", "create", "another"]).done();
+    let document = story.document();
+    let lists: Vec<Route> = routes(&document).into_iter().filter(Route::is_list).collect();
+    let items = |key: &str, path: &str| -> (String, Vec<Value>) {
+        let answer = running.ask(key, "GET", path, &[]);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        let json = answer.json();
+        let items = json.get("items").unwrap_or(&json).as_array().unwrap_or_else(|| panic!("{path}: {json}"));
+        (answer.text, items.clone())
+    };
+    let word = |path: &str| match path {
+        "/v1/connectors" => "tools",
+        "/v1/environments" => "\"default\"",
+        _ => "quince-",
+    };
+    for environment in ["another", "other"] {
+        let theirs = running.key("theirs", &[&EVERYTHING[..], &["--environment", environment]].concat());
+        for Route { path, .. } in &lists {
+            let (text, shown) = items(&theirs, path);
+            for other in &lists {
+                assert!(!text.contains(word(&other.path)), "{path} of {environment}: {text}");
+            }
+            let names: Vec<_> = shown.iter().map(|it| it["name"].as_str().unwrap_or_default()).collect();
+            match path.as_str() {
+                "/v1/callers" => assert_eq!(names, ["theirs"], "{text}"),
+                "/v1/environments" => assert_eq!(names, [environment], "{text}"),
+                "/v1/audit" => {
+                    let environments = shown.iter().map(|line| line["environment"].as_str().unwrap());
+                    assert_eq!(environments.collect::<BTreeSet<_>>(), [environment].into(), "{text}");
+                }
+                _ => assert!(shown.is_empty(), "{path} of {environment}: {text}"),
+            }
+            let has = |name: &str| {
+                let parameters = document["paths"][path]["get"]["parameters"].as_array();
+                parameters.into_iter().flatten().any(|it| it["name"] == name)
+            };
+            if has("after") {
+                assert_eq!(items(&theirs, &format!("{path}?after=zzz")).1, [] as [Value; 0], "{path} of {environment}");
+            }
+            if has("connection") {
+                assert_eq!(items(&theirs, &format!("{path}?connection=quince-work")).1, [] as [Value; 0], "{path}");
+            }
+        }
+    }
+    // With a key of its own environment each has what was looked for.
+    assert_eq!(lists.len(), 9, "{lists:?}");
+    for Route { path, .. } in &lists {
+        let text = items(&story.ours, path).0;
+        assert!(text.contains(word(path)), "{path}: {text}");
     }
 }
 
@@ -356,7 +475,7 @@ fn a_key_that_is_made_anew_under_its_name_has_nothing_of_the_one_before() {
     ] {
         story.post(&again, path, &[], &body).refused(404, "not-found");
     }
-    let ask = |method: &str, path: &str| send(running, &again, method, path, None);
+    let ask = |method: &str, path: &str| story.send(&again, method, path, None);
     ask("POST", &format!("/v1/device-authorizations/{}", named.device)).refused(404, "not-found");
     ask("GET", &format!("/v1/calls/{}", named.call)).refused(404, "not-found");
     assert_eq!(ask("GET", &format!("/v1/connect-sessions/{}", named.session)).json()["state"], "gone");
