@@ -59,6 +59,8 @@ pub(crate) struct Ready {
     pub(crate) access: Arc<Access>,
     /// Scopes that the provider granted, where there are any.
     pub(crate) granted: Vec<String>,
+    /// Why nothing that it signed in for is used any longer, where that is so.
+    refused: Option<String>,
     consent: Consent,
     turn: Arc<Turn>,
     /// The store's when its records were read.
@@ -66,6 +68,16 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
+    /// Whether it is signed in still, as far as is known before anything is sent.
+    ///
+    /// # Errors
+    /// `reconnect-needed`, with the command that signs in again.
+    pub(crate) fn signed_in(&self) -> Result<()> {
+        let Some(why) = &self.refused else { return Ok(()) };
+        let command = format!("`attache connection reconnect {}` signs in again.", self.connection.name);
+        Err(Kind::ReconnectNeeded.error(why).hint(command))
+    }
+
     /// Whether what the provider granted is enough for an operation. Where it has no scopes, nothing is missing.
     ///
     /// # Errors
@@ -396,13 +408,14 @@ impl Host {
             app.give(option, &mut typed)?;
         }
         let relayed = self.relayed(book, &connection, &approval.declared, app.as_deref(), sealed)?;
-        let mut granted = Vec::new();
+        let (mut granted, mut refused) = (Vec::new(), None);
         let (values, credentials) = if option.scheme.is_direct() {
             (typed.clone(), Arc::new(Typed::new(typed)) as Arc<dyn Credentials>)
         } else {
             let captured = book.captured(connection.id)?.unwrap_or_default();
             let values = consent::with_captured(&option.scheme.captured(), typed.clone(), &captured)?;
             granted.clone_from(&captured.scopes);
+            refused.clone_from(&captured.refused);
             let kept = Some(self.kept(book, &loaded, &connection, &consent)?);
             let elsewhere = relayed.clone().map(|it| self.signing_in(it, &consent));
             let sign_in = self.sign_in(option, app.clone(), typed, &connection, &consent, (kept, elsewhere))?;
@@ -424,6 +437,7 @@ impl Host {
         Ok(Ready {
             turn,
             granted,
+            refused,
             digest: approval.digest,
             isolation: approval.isolation,
             connection,

@@ -1,9 +1,21 @@
 //! An account's owner connects, sees what they agree to, checks, replaces the key, revokes and removes.
 
-use attache_tests::service::{Service, answer, ok};
+use attache_tests::{
+    Attache, connector,
+    service::{Service, answer, ok},
+};
 use serde_json::json;
 
 use crate::{KEY, connect, connected, with_echo};
+
+/// Adds the second version of the connector `upgrade`, which wants more, as an operator does who was shown that.
+#[track_caller]
+pub(crate) fn upgrade(attache: &Attache) {
+    let file = connector("upgrade-b");
+    let refused = attache.run(&["connector", "add", &file]).refused(4, "--digest");
+    let digest = refused.err.split("--digest ").nth(1).unwrap().split('`').next().unwrap().to_owned();
+    attache.run(&["connector", "add", &file, "--digest", &digest]).done();
+}
 
 #[test]
 fn what_is_agreed_to_is_shown() {
@@ -268,11 +280,7 @@ fn an_upgrade_that_sends_the_key_elsewhere_needs_its_owners_consent_too() {
     attache.add("upgrade-a");
     let key = attache.file("key", KEY);
     attache.run(&["connect", "upgrade", "--secret", &format!("key=file:{key}"), "--yes"]).done();
-    let digest = {
-        let refused = attache.run(&["connector", "add", &attache_tests::connector("upgrade-b")]);
-        refused.err.split("--digest ").nth(1).unwrap().split('`').next().unwrap().to_owned()
-    };
-    attache.run(&["connector", "add", &attache_tests::connector("upgrade-b"), "--digest", &digest]).done();
+    upgrade(&attache);
     attache.try_call("upgrade", "look", &json!({})).refused(
         4,
         "The connector now uses the origin https://two.example, which the account's owner has not agreed to.",

@@ -9,7 +9,7 @@ use attache_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::{KEY, mcp::Slow};
+use crate::{KEY, connecting, mcp::Slow};
 
 const PLANTED: &str = "planted-2f9c77aa41";
 
@@ -203,9 +203,7 @@ fn an_operator_chooses_the_isolation_and_an_upgrade_keeps_it() {
     assert_eq!(show("upgrade"), "call");
     attache.run(&["connector", "isolate", "upgrade", "connection"]).done();
     assert_eq!(show("upgrade"), "connection");
-    let digest = attache.run(&["connector", "add", &attache_tests::connector("upgrade-b"), "--output", "json"]);
-    let digest = digest.refused(4, "--digest").err.split("--digest ").nth(1).unwrap()[..64].to_owned();
-    attache.run(&["connector", "add", &attache_tests::connector("upgrade-b"), "--digest", &digest]).done();
+    connecting::upgrade(&attache);
     assert_eq!(show("upgrade"), "connection");
     attache.run(&["connector", "isolate", "nothing", "call"]).refused(3, "no connector `nothing`");
     attache.run(&["connector", "isolate", "upgrade", "shared"]).refused(2, "shared");

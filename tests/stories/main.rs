@@ -63,6 +63,7 @@ mod mcp;
 mod mcp_beside;
 mod mcp_http;
 mod mcp_keys;
+mod mcp_mending;
 mod mixed_up;
 mod mutual_tls;
 mod oauth;

@@ -101,6 +101,17 @@ pub(crate) fn error(result: &Value) -> Value {
     said["error"].clone()
 }
 
+/// Has a client that shows links call what its owner has to mend first: it shows that link, and gives what it is told when nobody
+/// did anything there.
+#[track_caller]
+pub(crate) fn shows(link: &str, client: &mut McpClient, tool: &str, input: &Value) -> Value {
+    let refused = error(&client.call(tool, input.clone()));
+    let asked = client.notice();
+    assert_eq!((&asked["asked"]["mode"], &asked["asked"]["url"]), (&json!("url"), &json!(link)), "{asked}");
+    assert_eq!(refused["link"], link, "{refused}");
+    refused
+}
+
 /// What every client sees of the connection `work`, and what comes of calls.
 #[track_caller]
 pub(crate) fn lists_and_calls(client: &mut McpClient, service: &Service) {
@@ -111,8 +122,6 @@ pub(crate) fn lists_and_calls(client: &mut McpClient, service: &Service) {
     assert_eq!(look["title"], "Operation send (work)");
     assert_eq!(look["inputSchema"]["required"], json!(["url"]));
     assert_eq!(look["outputSchema"], json!({ "type": "object" }));
-    let hints = &look["annotations"];
-    assert_eq!((&hints["readOnlyHint"], &hints["destructiveHint"]), (&json!(true), &json!(false)));
     let description = look["description"].as_str().unwrap();
     assert!(description.contains("The connector `tools` says of it: “What send is for.”"), "{description}");
 
@@ -190,11 +199,8 @@ fn only_what_reads_is_offered_unless_the_command_line_allows_more() {
     drop(client);
 
     let mut client = McpClient::stdio(Sdk::Npm, &attache, &["--connection", "work", "--allow", "write"]);
-    let tools = client.tools();
-    let of = |name: &str| tools.iter().find(|tool| tool["name"] == name).map(|tool| tool["annotations"].clone());
-    assert_eq!(of("work_change").unwrap()["readOnlyHint"], false);
-    assert_eq!(of("work_change").unwrap()["destructiveHint"], false);
-    assert_eq!(of("work_destroy"), None);
+    let names = client.names();
+    assert!(names.contains(&"work_change".into()) && !names.contains(&"work_destroy".into()), "{names:?}");
     drop(client);
 
     let before = service.received().len();
@@ -203,6 +209,21 @@ fn only_what_reads_is_offered_unless_the_command_line_allows_more() {
     assert_eq!(client.call("work_destroy", to)["structuredContent"]["status"], 200);
     let received = service.received();
     assert_eq!(received[before..].iter().filter(|request| request.line.starts_with("DELETE")).count(), 1);
+}
+
+#[test]
+fn a_tool_says_whether_it_only_reads_and_whether_it_destroys() {
+    let attache = connected(&Service::plain());
+    for sdk in Sdk::ALL {
+        let tools = McpClient::stdio(sdk, &attache, &["--allow", "write", "--allow", "destructive"]).tools();
+        for (name, reads, destroys) in
+            [("work_look", true, false), ("work_change", false, false), ("work_destroy", false, true)]
+        {
+            let hints = &tools.iter().find(|tool| tool["name"] == name).unwrap()["annotations"];
+            let said = (&hints["readOnlyHint"], &hints["destructiveHint"]);
+            assert_eq!(said, (&json!(reads), &json!(destroys)), "{sdk:?}: {name}");
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     console_guard,
-    mcp::{Slow, error, lists_and_calls, outcome, soon, the_inspector_does},
+    mcp::{Slow, lists_and_calls, outcome, shows, soon, the_inspector_does},
     operating::{Running, connect, start, with_tools},
 };
 
@@ -50,6 +50,28 @@ fn a_command_beside_a_host_offers_what_its_line_says_and_nothing_else() {
     assert_eq!(names(&["--environment", "elsewhere"]), Vec::<String>::new());
     running.attache.run(&["mcp", "--connection", "nobody"]).refused(3, "nobody");
     running.attache.run(&["--environment", "nowhere", "mcp"]).refused(3, "nowhere");
+}
+
+#[test]
+fn clients_beside_a_host_are_told_when_their_tools_are_others() {
+    for sdk in Sdk::ALL {
+        let service = Service::plain();
+        let running = running(&service);
+        let mut client = McpClient::stdio(sdk, &running.attache, &[]);
+        if sdk == Sdk::Python {
+            client.listen();
+        }
+        let has_second = |client: &mut McpClient| client.names().contains(&"second_look".to_owned());
+        assert!(!has_second(&mut client), "{sdk:?}");
+        connect(&running.attache, "second", &service);
+        assert_eq!(client.notice(), json!({ "changed": true }));
+        assert!(has_second(&mut client), "{sdk:?}");
+        let seen = client.call("second_look", json!({ "url": service.base() }));
+        assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
+        running.attache.run(&["consent", "revoke", "second"]).done();
+        assert_eq!(client.notice(), json!({ "changed": true }));
+        assert!(!has_second(&mut client), "{sdk:?}");
+    }
 }
 
 #[test]
@@ -112,10 +134,7 @@ fn a_consent_that_is_missing_leads_to_the_page_of_the_console_that_mends_it() {
         } else {
             McpClient::http_with_links(Sdk::Python, &format!("{}/mcp", running.url), &key)
         };
-        let refused = error(&client.call("work_look", json!({ "url": service.base() })));
-        let asked = client.notice();
-        assert_eq!((&asked["asked"]["mode"], &asked["asked"]["url"]), (&json!("url"), &json!(link)), "{asked}");
-        assert_eq!(refused["link"], link, "{refused}");
+        shows(&link, &mut client, "work_look", &json!({ "url": service.base() }));
     }
     // The link lets nobody in.
     let stranger = Client::new().get(&link).send().unwrap();

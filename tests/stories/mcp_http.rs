@@ -26,7 +26,7 @@ use crate::{
     KEY,
     hostile::logged,
     machine,
-    mcp::{Slow, error, lists_and_calls, outcome, soon, the_inspector_does},
+    mcp::{Slow, error, lists_and_calls, outcome, shows, soon, the_inspector_does},
 };
 
 struct Story {
@@ -285,6 +285,20 @@ fn a_call_that_is_given_up_ends_and_the_audit_says_so() {
     slow.release();
 }
 
+#[test]
+fn a_call_that_takes_long_is_reported_on() {
+    for sdk in Sdk::ALL {
+        let slow = Slow::start();
+        let story = story(&slow.service);
+        let mut client = story.client(sdk);
+        client.begin("work_look", slow.input());
+        let report = client.notice();
+        assert!(report["progress"].as_f64().unwrap() >= 1.0, "{sdk:?}: {report}");
+        slow.release();
+        assert_eq!(client.end()["structuredContent"]["status"], 200);
+    }
+}
+
 /// Makes links that lead nowhere.
 struct OneLink;
 
@@ -308,11 +322,7 @@ fn a_consent_that_is_missing_comes_back_as_the_link_that_mends_it() {
         story.revoke();
         // One that can show a link to a person does, and is told once more what came of it.
         let mut client = McpClient::http_with_links(sdk, story.url.as_str(), "reader");
-        let refused = client.call("work_look", json!({ "url": service.base() }));
-        let asked = client.notice();
-        assert_eq!((&asked["asked"]["mode"], &asked["asked"]["url"]), (&json!("url"), &json!(LINK)), "{asked}");
-        let refused = error(&refused);
-        assert_eq!(refused["link"], LINK, "{refused}");
+        let refused = shows(LINK, &mut client, "work_look", &json!({ "url": service.base() }));
         assert!(refused["hint"].as_str().unwrap().contains(LINK), "{refused}");
         drop(client);
         // One that cannot says it in its answer.

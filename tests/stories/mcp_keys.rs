@@ -4,6 +4,7 @@ use std::{io::Read, thread};
 
 use attache_tests::{
     mcp::{McpClient, Sdk},
+    peers::free_port,
     service::Service,
 };
 use reqwest::blocking::{Client, Response};
@@ -11,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    mcp::{Slow, error, soon},
+    mcp::{Slow, error, soon, the_inspector_does},
     operating::{Running, connect, start, with_tools},
 };
 
@@ -30,11 +31,14 @@ fn post(running: &Running, key: &str, session: &str, message: &Value) -> Respons
     request.body(message.to_string()).send().unwrap()
 }
 
-fn hello(running: &Running, key: &str) -> Response {
+fn greeting() -> Value {
     let params =
         json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "s", "version": "1" } });
-    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
-    post(running, key, "", &hello)
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params })
+}
+
+fn hello(running: &Running, key: &str) -> Response {
+    post(running, key, "", &greeting())
 }
 
 /// What comes of calling a tool, whatever the list says.
@@ -96,6 +100,74 @@ fn a_key_lists_and_calls_the_tools_that_it_is_for() {
     // One that may not call has nothing here.
     let connects = running.key("connects", &["--may", "connect"]);
     assert_eq!(hello(&running, &connects).status(), 401);
+}
+
+#[test]
+fn the_inspector_lists_and_calls_tools_with_a_key() {
+    let service = Service::plain();
+    let running = start(with_tools(&service), &[]);
+    let key = running.key("agent", &[]);
+    the_inspector_does(Ok((&format!("{}/mcp", running.url), &key)), &service);
+}
+
+#[test]
+fn a_tool_that_a_key_does_not_allow_is_refused_and_nothing_is_sent() {
+    let service = Service::plain();
+    let running = start(with_tools(&service), &[]);
+    let (reads, writes) = (running.key("reads", &[]), running.key("writes", &["--allow", "write"]));
+    let destroys = running.key("destroys", &["--allow", "destructive"]);
+    let input = || json!({ "url": format!("{}/here", service.base()), "method": "DELETE" });
+    let arrived = || service.received().iter().filter(|request| request.line.contains("/here")).count();
+    for (before, sdk) in Sdk::ALL.into_iter().enumerate() {
+        for (key, refused) in [(&reads, &["change", "destroy"][..]), (&writes, &["destroy"])] {
+            let mut client = agent(&running, sdk, key);
+            for operation in refused {
+                let refused = error(&client.call(&format!("work_{operation}"), input()));
+                assert_eq!(refused["kind"], "denied", "{sdk:?}: {operation}: {refused}");
+            }
+        }
+        assert_eq!(arrived(), before, "{sdk:?}: it was sent");
+        let seen = agent(&running, sdk, &destroys).call("work_destroy", input());
+        assert_eq!((&seen["structuredContent"]["status"], arrived()), (&json!(200), before + 1), "{seen}");
+    }
+}
+
+#[test]
+fn a_host_that_others_find_by_a_name_is_asked_by_that_name_and_by_its_own_pages() {
+    let service = Service::plain();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let public = "https://attache.example.com/below/";
+    let mut running = start(with_tools(&service), &["--listen", &listen, "--behind-proxy", "--public-url", public]);
+    assert_eq!(running.url, public.trim_end_matches('/'));
+    // Where the proxy finds it.
+    running.url = format!("http://{listen}/below");
+    let key = running.key("agent", &[]);
+    let bearer = format!("Bearer {key}");
+    let asks = |path: &str, of: &[(&str, &str)]| {
+        let fixed = [("authorization", &*bearer), ("accept", "application/json, text/event-stream")];
+        running.asked("POST", path, &[&fixed[..], of].concat(), Some(&greeting())).status
+    };
+    let own = ("origin", "https://attache.example.com");
+    for host in ["attache.example.com", "attache.example.com:443"] {
+        assert_eq!(asks("/mcp", &[("host", host)]), 200, "{host}");
+        assert_eq!(asks("/mcp", &[("host", host), own]), 200, "{host}");
+    }
+    for host in ["evil.example", "example.com", "attache.example.com.evil.example"] {
+        assert_eq!(asks("/mcp", &[("host", host), own]), 403, "{host}");
+    }
+    for origin in [
+        "http://attache.example.com",
+        "http://attache.example.com:443",
+        "https://attache.example.com:8443",
+        "https://attache.example.com.evil.example",
+        "https://evil.example",
+        "null",
+    ] {
+        assert_eq!(asks("/mcp", &[("host", "attache.example.com"), ("origin", origin)]), 403, "{origin}");
+    }
+    // What stands before it on its machine may ask by that machine's name.
+    let seen = agent(&running, Sdk::Npm, &key).call("work_look", json!({ "url": service.base() }));
+    assert_eq!(seen["structuredContent"]["status"], 200, "{seen}");
 }
 
 #[test]

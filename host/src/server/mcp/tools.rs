@@ -10,7 +10,7 @@ use crate::{
     consent::Connection,
     digest::Digest,
     error::{Kind, Result},
-    host::Host,
+    host::{Host, Ready},
     manifest::{Effect, Manifest, Operation},
     text,
 };
@@ -72,7 +72,7 @@ pub(super) fn page(host: &Host, offer: &Offer, after: &str) -> Result<Page> {
             page.next = Some(last);
             break;
         }
-        match host.ready(&offer.environment, &connection.name) {
+        match usable(host, offer, &connection) {
             Ok(ready) => {
                 let manifest = &ready.loaded.manifest;
                 let offered = manifest.operations.iter().filter(|operation| offer.effects.allow(operation.effect));
@@ -102,12 +102,19 @@ fn connections(host: &Host, offer: &Offer, after: &str) -> Result<(Vec<Connectio
     Ok((read.filter_map(Result::transpose).collect::<Result<_>>()?, next))
 }
 
+/// A connection that can be used now, as far as is known before a call of it.
+fn usable(host: &Host, offer: &Offer, connection: &Connection) -> Result<Arc<Ready>> {
+    let ready = host.ready(&offer.environment, &connection.name)?;
+    ready.signed_in()?;
+    Ok(ready)
+}
+
 /// Connections of an offer that cannot be used until their owner or the operator has done something, each with what that is. The
 /// first ones of many.
 pub(super) fn unusable(host: &Host, offer: &Offer) -> Result<Vec<(String, String)>> {
     let (connections, _) = connections(host, offer, "")?;
     let unusable = connections.into_iter().filter_map(|connection| {
-        let error = host.ready(&offer.environment, &connection.name).err()?;
+        let error = usable(host, offer, &connection).err()?;
         let mend = error.mend().unwrap_or(error.message()).to_owned();
         Some((connection.name, mend))
     });
