@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -37,6 +37,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Clerk {
     taken: AtomicUsize,
+    /// It takes its time.
+    waits: AtomicBool,
     /// Sessions that were opened, and that ended before anybody came back.
     opened: Mutex<Vec<String>>,
     ran_out: Mutex<Vec<String>>,
@@ -52,6 +54,9 @@ impl Desk for Clerk {
         self.taken.fetch_add(1, Ordering::SeqCst);
         // As one that asks the provider, so that others come in the meantime.
         tokio::task::yield_now().await;
+        while self.waits.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
         Ok(Taken::Connected { name: "me".into(), account: "jo".into() })
     }
 
@@ -228,11 +233,17 @@ fn what_a_person_brought_is_taken_to_its_end_though_they_left_meanwhile() {
     // Regression: it was given up with the page, and a token that the provider had given already was in nobody's hands.
     with_a_link(async |story| {
         let (_, back) = story.begin().await;
+        story.clerk.waits.store(true, Ordering::SeqCst);
+        let taken = async {
+            while story.taken() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
         tokio::select! {
-            biased;
             status = story.come_back(&back) => panic!("it was answered with {status}"),
-            () = std::future::ready(()) => {}
+            () = taken => {}
         }
+        story.clerk.waits.store(false, Ordering::SeqCst);
         let session = story.clerk.opened.lock().unwrap()[0].clone();
         while !matches!(story.server.progress(&session, "tester", "default"), Progress::CameBack) {
             tokio::task::yield_now().await;
