@@ -121,7 +121,14 @@ impl Host {
                     digest: ready.digest,
                     caller: subject.caller().to_owned(),
                 };
-                component.invoke_reusing(&self.resting, &tenant, connector, way_out, operation.id.clone(), input).await
+                let operation = operation.id.clone();
+                let ended =
+                    component.invoke_reusing(&self.resting, &tenant, connector, way_out, operation, input).await;
+                // All that rested for it was let go when it ended, which this one may have come after.
+                if ready.is_over() {
+                    self.resting.forget(tenant.connection);
+                }
+                ended
             }
         };
         finish(ended, &fault, &operation)

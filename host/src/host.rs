@@ -78,6 +78,11 @@ impl Ready {
         Err(Kind::ReconnectNeeded.error(why).hint(command))
     }
 
+    /// Whether its connection was ended or connected anew.
+    pub(crate) fn is_over(&self) -> bool {
+        self.turn.is_over()
+    }
+
     /// Whether what the provider granted is enough for an operation. Where it has no scopes, nothing is missing.
     ///
     /// # Errors
@@ -329,6 +334,8 @@ impl Host {
             transport.close(&connection.pool());
         }
         self.resting.forget(connection.id);
+        // Its secrets are not to lie in memory until somebody names it again.
+        lock(&self.ready).retain(|_, ready| ready.connection.id != connection.id);
         ending
     }
 
@@ -357,7 +364,7 @@ impl Host {
         if let Some(ready) = kept
             && ready.revision == revision
             && ready.consent.is_live()
-            && !ready.turn.is_over()
+            && !ready.is_over()
         {
             return Ok(ready);
         }
@@ -366,16 +373,27 @@ impl Host {
         if all.len() >= READY {
             all.clear();
         }
-        all.insert(key, ready.clone());
+        // Whoever ends it from now on finds it there.
+        if !ready.is_over() {
+            all.insert(key, ready.clone());
+        }
         Ok(ready)
     }
 
     /// Makes a connection ready. Where only its owner can help, that is told.
     pub(crate) fn make_ready(&self, environment: &str, name: &str, revision: u64) -> Result<Ready> {
         let book = self.book(environment)?;
-        let connection = book.connection(name)?;
+        let mut connection = book.connection(name)?;
+        let made = loop {
+            let made = self.make_usable(&book, connection.clone(), revision);
+            // It may have been connected anew between two of its records, which then do not belong together.
+            let now = book.connection(name)?;
+            if now.is_as_kept_with(&connection) {
+                break made;
+            }
+            connection = now;
+        };
         let about = connection.about(environment);
-        let made = self.make_usable(&book, connection, revision);
         let reason = match made.as_ref().map_err(Error::kind) {
             Err(Kind::ConsentNeeded) => Reason::NotAgreed,
             Err(Kind::ReconnectNeeded) => Reason::NoLongerFits,

@@ -123,6 +123,8 @@ impl Host {
         all.register("call_duration_seconds", "How long calls took", metrics.durations.clone());
         let under_way = gauge(gauged(self.underway.calls()));
         all.register("calls_under_way", "Calls that run or wait for their turn", under_way);
+        let resting = gauge(gauged(self.resting.count()));
+        all.register("resting_instances", "Connectors' instances that rest between two calls", resting);
 
         let counts = self.audit.counts();
         all.register("requests", "Requests to services that left", counter(counts.of(Counted::Sent)));

@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// A plant whose gateway may reach a provider, and the connector `oauth`.
-struct Story {
-    plant: Plant,
+pub(crate) struct Story {
+    pub(crate) plant: Plant,
     base: String,
 }
 
@@ -36,7 +36,7 @@ impl Story {
         Self { plant, base: base.to_owned() }
     }
 
-    fn of(oidc: &Oidc) -> Self {
+    pub(crate) fn of(oidc: &Oidc) -> Self {
         let story = Self::reaching(&oidc.peer.base());
         story.app(&["--client-id", "web", "--client-secret", "env:WEB_SECRET"]).done();
         story
@@ -57,7 +57,7 @@ impl Story {
 
     /// As a person with a browser does.
     #[track_caller]
-    fn connect(&self, option: &str, more: &[&str]) {
+    pub(crate) fn connect(&self, option: &str, more: &[&str]) {
         self.go_through(self.begin(option, more));
     }
 
@@ -70,13 +70,28 @@ impl Story {
     }
 
     #[track_caller]
-    fn send(&self) -> Value {
+    pub(crate) fn send(&self) -> Value {
         self.plant.attache.call("oauth", "send", &json!({ "url": format!("{}/api/me", self.base) }))
+    }
+
+    /// The same, for whoever does something meanwhile.
+    pub(crate) fn begin_to_send(&self) -> Running {
+        let input = json!({ "url": format!("{}/api/me", self.base) }).to_string();
+        self.plant.attache.begin(&["call", "oauth", "send", "--input", &input])
     }
 
     fn try_to_send(&self, path: &str) -> Outcome {
         let input = json!({ "url": format!("{}{path}", self.base) }).to_string();
         self.plant.attache.run(&["call", "oauth", "send", "--input", &input])
+    }
+
+    #[track_caller]
+    pub(crate) fn until_its_token_runs_out(&self) {
+        soon("its token does not run out", || {
+            let shown = self.plant.attache.run(&["connection", "show", "oauth", "--output", "json"]).json();
+            let expires: jiff::Timestamp = shown["expires"].as_str().unwrap().parse().unwrap();
+            expires < jiff::Timestamp::now()
+        });
     }
 }
 
@@ -346,8 +361,7 @@ fn a_renewal_whose_answer_was_lost_with_the_gateway_is_never_asked_for_again() {
     let mut story = Story::of(&oidc);
     story.connect("discovered", &[]);
     oidc.forget_access_tokens();
-    let input = json!({ "url": format!("{}/api/me", story.base) }).to_string();
-    let calling = story.plant.attache.begin(&["call", "oauth", "send", "--input", &input]);
+    let calling = story.begin_to_send();
     soon("nobody renews", || oidc.tokens("refresh_token").len() == 1);
     story.plant.running = None;
     let told = calling.ended().done();
@@ -367,11 +381,7 @@ fn a_renewal_that_never_reached_the_gateway_is_asked_for_once_it_is_back() {
     story.connect("discovered", &[]);
     let renewed = oidc.tokens("refresh_token").len();
     story.plant.running = None;
-    soon("its token does not run out", || {
-        let shown = story.plant.attache.run(&["connection", "show", "oauth", "--output", "json"]).json();
-        let expires: jiff::Timestamp = shown["expires"].as_str().unwrap().parse().unwrap();
-        expires < jiff::Timestamp::now()
-    });
+    story.until_its_token_runs_out();
     let refused = story.send();
     assert!(refused["sentence"].as_str().unwrap().contains("The gateway `plant` is not connected."), "{refused}");
     story.plant.run(&[&oidc.peer.authority()]);

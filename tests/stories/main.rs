@@ -3,6 +3,7 @@
 
 mod adding;
 mod agreed;
+mod anew;
 mod api;
 mod app_origins;
 mod audit;
@@ -32,6 +33,7 @@ mod dataverse;
 mod described;
 mod device;
 mod egress;
+mod ended;
 mod environments;
 mod facebook;
 mod full;
@@ -41,6 +43,7 @@ mod gateway_members;
 mod gateway_network;
 mod gateway_oauth;
 mod gateway_registering;
+mod gateway_rotating;
 mod gateway_signing;
 mod gateway_trouble;
 mod github;

@@ -107,6 +107,15 @@ fn begin_with(attache: &Attache, more: &[&str], log: Stdio) -> (Child, String) {
     (host, url.trim().trim_end_matches('/').to_owned())
 }
 
+/// The numbers of the host that runs on a machine, with their head.
+pub(crate) fn metrics(attache: &Attache) -> String {
+    let mut socket = UnixStream::connect(attache.data().join("attache.sock")).unwrap();
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut seen = String::new();
+    socket.read_to_string(&mut seen).unwrap();
+    seen
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.host.kill();
@@ -123,11 +132,7 @@ impl Running {
 
     /// The operator's numbers, with their head.
     pub(crate) fn metrics(&self) -> String {
-        let mut socket = UnixStream::connect(self.attache.data().join("attache.sock")).unwrap();
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-        let mut seen = String::new();
-        socket.read_to_string(&mut seen).unwrap();
-        seen
+        metrics(&self.attache)
     }
 
     pub(crate) fn asked(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {

@@ -47,6 +47,7 @@ fn what_becomes_of_calls_and_requests_is_counted() {
         "attache_calls_total{connector=\"tools\",operation=\"hostile\",outcome=\"connector-failed\"} 1",
         "attache_call_duration_seconds_count{connector=\"tools\"} 4",
         "attache_calls_under_way 0",
+        "attache_resting_instances 0",
         "attache_request_outcomes_total{outcome=\"2xx\"} 2",
         "attache_request_outcomes_total{outcome=\"denied\"} 1",
         "attache_refused_total{limit=\"unknown-keys\"} 1",

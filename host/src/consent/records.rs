@@ -115,6 +115,12 @@ impl Connection {
         PoolKey::new(format!("{}/{}", self.id, self.generation))
     }
 
+    /// Whether the records that were kept together with the one were kept with the other.
+    pub(crate) fn is_as_kept_with(&self, other: &Self) -> bool {
+        // Its gateway gets another key without it being connected anew.
+        (self.id, self.generation, &self.gateway) == (other.id, other.generation, &other.gateway)
+    }
+
     /// What messages say of it.
     pub(crate) fn about(&self, environment: &str) -> About {
         About {

@@ -142,6 +142,12 @@ impl Door {
         say(wire::HELLO, json!(Hello { name, environment, key: member.key.fingerprint() })).await?;
         drop(unknown);
         self.host.relay.add(line.clone());
+        // It may have been removed while it came in; whoever removes it from now on finds the line.
+        let member_now = self.host.member(who);
+        if !matches!(member_now, Ok(Some(_))) {
+            self.host.relay.disconnect(who);
+            return member_now.and(Err(stranger()));
+        }
         // Now that it is asked, it may say that it is connected.
         let connected = say(wire::READY, Value::Null).await;
         if connected.is_ok() {
@@ -162,10 +168,6 @@ impl Door {
                 tokio::time::sleep(NOTE_EVERY).await;
             }
         };
-        // One that was removed while it came in.
-        if !matches!(self.host.member(line.identity), Ok(Some(_))) {
-            line.end();
-        }
         tokio::select! { () = running => {}, () = noting => {} }
     }
 
@@ -237,7 +239,44 @@ fn silent() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use hyper::{Request, Response, body::Incoming, server::conn::http2::Builder, service::service_fn};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::io::duplex;
+
     use super::*;
+    use crate::{
+        gateway::{Identity, key::OpeningKey, members::tests::story, wire::Message},
+        secret::Secret,
+    };
+
+    // Regression: it was looked at before it was greeted, and again only once it had said that it is ready.
+    #[tokio::test]
+    async fn a_gateway_that_is_removed_while_it_is_greeted_does_not_come_in() {
+        let story = story();
+        let me = Identity::of_seed(&Secret::new(vec![7; 32])).unwrap();
+        let (code, key) = (story.invite("default", "plant"), OpeningKey::generate().unwrap());
+        let host = Arc::new(story.host);
+        host.join_gateway(code.id, &code.secret, me.public(), key.public().clone()).unwrap();
+        let (near, far) = duplex(64 << 10);
+        let door = Door::new(host.clone());
+        let taking = tokio::spawn(async move { door.take(near, ()).await });
+        let channel = channel::dial(far, &me, code.host, Purpose::Calls).await.unwrap();
+        // It is removed just when it answers, and from then on it answers nothing.
+        let answering = service_fn(move |request: Request<Incoming>| {
+            let host = host.clone();
+            async move {
+                match request.uri().path() {
+                    wire::HELLO => host.remove_gateway("default", "plant", None, "tester").unwrap(),
+                    _ => std::future::pending().await,
+                }
+                Ok::<_, Infallible>(Response::new(Message::plain(bytes::Bytes::new())))
+            }
+        });
+        tokio::spawn(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(channel), answering));
+        timeout(Duration::from_secs(5), taking).await.expect("it is still waited for").unwrap();
+    }
 
     #[tokio::test]
     async fn a_line_is_no_longer_than_it_may_be() {

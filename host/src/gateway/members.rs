@@ -307,19 +307,19 @@ fn no_code() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         gateway::key::OpeningKey,
         settings::{Given, Settings, Source, Sourced},
     };
 
-    struct Story {
-        host: Host,
+    pub(in crate::gateway) struct Story {
+        pub(in crate::gateway) host: Host,
         _folder: tempfile::TempDir,
     }
 
-    fn story() -> Story {
+    pub(in crate::gateway) fn story() -> Story {
         let folder = tempfile::tempdir().unwrap();
         let key = format!("file:{}", folder.path().join("key").display());
         let settings = Settings::load(Given {
@@ -331,7 +331,7 @@ mod tests {
     }
 
     impl Story {
-        fn invite(&self, environment: &str, name: &str) -> Code {
+        pub(in crate::gateway) fn invite(&self, environment: &str, name: &str) -> Code {
             let invited = self.host.invite_gateway(environment, name, false, "tester").unwrap();
             String::from_utf8(invited.code.expose().to_vec()).unwrap().parse().unwrap()
         }

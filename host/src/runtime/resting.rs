@@ -54,12 +54,22 @@ impl Resting {
         self.remove(|rests| rests.tenant.connection == connection);
     }
 
+    /// Lets those go that rest for too long. Whoever takes one does that too; where nobody does, it is to be done now and then.
+    pub fn sweep(&self) {
+        let mut all = lock(&self.all);
+        let gone = rested(&mut all);
+        drop(all);
+        drop(gone);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        lock(&self.all).len()
+    }
+
     pub(super) fn take(&self, tenant: &Tenant) -> Option<Instance> {
         let mut all = lock(&self.all);
-        // They came in one after the other, so the first has rested longest.
-        let now = Instant::now();
-        let rested = all.iter().take_while(|rests| now.duration_since(rests.since) > REST).count();
-        let gone: Vec<Rests> = all.drain(..rested).collect();
+        let gone = rested(&mut all);
         // The one that rested last has the most of its memory still in the processor's caches.
         let at = all.iter().rposition(|rests| rests.tenant == *tenant);
         let taken = at.and_then(|at| all.remove(at));
@@ -88,4 +98,12 @@ impl Resting {
         let gone: VecDeque<Rests> = gone;
         drop(gone);
     }
+}
+
+/// Those that rest for too long.
+fn rested(all: &mut VecDeque<Rests>) -> Vec<Rests> {
+    // They came in one after the other, so the first has rested longest.
+    let now = Instant::now();
+    let rested = all.iter().take_while(|rests| now.duration_since(rests.since) > REST).count();
+    all.drain(..rested).collect()
 }

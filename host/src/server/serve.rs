@@ -140,6 +140,10 @@ pub async fn serve(
         tokio::spawn(show_metrics(watched, host.clone())),
         tokio::spawn(renew_certificates(shown)),
         tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| host.forget_calls(Timestamp::now()))),
+        tokio::spawn(now_and_then(SWEEP, host.clone(), async |host: &Host| {
+            host.resting.sweep();
+            Ok(())
+        })),
         tokio::spawn(now_and_then(GIVEN_UP_SWEEP, host.clone(), async |host: &Host| {
             host.forget_given_up(Timestamp::now())
         })),

@@ -193,6 +193,17 @@ impl Vault {
         Ok(Some(outcome))
     }
 
+    /// The same beside others who commit, for records that only whoever commits alone might change meanwhile. Where there are no
+    /// changes, nothing is written.
+    ///
+    /// # Errors
+    /// Those of `changes`, and as for [`Vault::commit`].
+    pub(crate) fn commit_beside(&self, changes: impl FnOnce() -> Result<Changes>) -> Result<()> {
+        let _beside_others = self.beside_others();
+        let changes = changes()?;
+        if changes.is_empty() { Ok(()) } else { self.write(changes) }
+    }
+
     fn write(&self, changes: Changes) -> Result<()> {
         let written = self.seal_and_write(changes);
         // One that failed may have been written nevertheless.

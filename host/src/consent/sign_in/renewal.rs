@@ -152,14 +152,9 @@ impl Renewal {
             outcome,
             Err(Failure::Later(..) | Failure::OfApp(..) | Failure::Unsent(_) | Failure::Undecided { .. })
         );
-        if let (Some(before), true) = (&before, spends && is_unspent) {
+        if spends && is_unspent {
             // Nothing was spent, so the same may be presented again; or what it brought is kept already.
-            if self.captured().is_none_or(|held| held.generation < asking) {
-                self.keep(&Captured { sending: None, ..before.clone() }, &[])?;
-            }
-            if let Some(kept) = &self.kept {
-                kept.leaving.clear(&Sending::new(asking));
-            }
+            self.unmark(asking)?;
         }
         match outcome {
             Ok(captured) => self.take(captured, before.as_ref(), subject),
@@ -291,9 +286,32 @@ impl Renewal {
         let marked = Captured { sending: Some(sending.clone()), ..before.clone() };
         Some(Box::new(move || {
             left.store(true, Ordering::Release);
-            vault.commit(Changes::new().put(&place, &marked)?)?;
+            vault.commit_beside(|| {
+                // This may have waited for the gateway, which got another key meanwhile: what it is asked with opens no longer.
+                let kept = vault.get::<Captured>(&place)?;
+                if kept.is_none_or(|kept| kept.sealed != marked.sealed) {
+                    return Err(Kind::Unreachable
+                        .error("The gateway got another key while this waited for it.")
+                        .hint("Call again."));
+                }
+                Changes::new().put(&place, &marked)
+            })?;
             leaving.mark(&sending)
         }))
+    }
+
+    /// Takes the mark away again: nothing came of it. What is kept is left as it is otherwise, as it may have been sealed to
+    /// another key since it was read.
+    fn unmark(&self, asking: u64) -> Result<()> {
+        let Some(Kept { vault, place, leaving, .. }) = &self.kept else { return Ok(()) };
+        vault.commit_beside(|| match vault.get::<Captured>(place)? {
+            Some(kept) if kept.generation < asking && kept.sending.is_some() => {
+                Changes::new().put(place, &Captured { sending: None, ..kept })
+            }
+            _ => Ok(Changes::new()),
+        })?;
+        leaving.clear(&Sending::new(asking));
+        Ok(())
     }
 
     /// Whether an earlier renewal may have arrived, whose answer never came, and may have replaced what it was asked with.
