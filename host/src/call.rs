@@ -30,6 +30,8 @@ pub struct Call {
     pub environment: String,
     /// The connection's name.
     pub connection: String,
+    /// Its id, where it is known which one is meant: another that took its name is then not called.
+    pub id: Option<Uuid>,
     /// The operation's id.
     pub operation: String,
     /// The operation's input.
@@ -96,7 +98,7 @@ impl Host {
 
     /// Consent, then the manifest: everything that can be refused before the connector runs.
     pub(crate) fn prepare(&self, call: &Call, allowed: Effects) -> Result<Prepared> {
-        let ready = self.ready(&call.environment, &call.connection)?;
+        let ready = self.ready_as(&call.environment, &call.connection, call.id)?;
         let operation = operation(&ready.loaded.manifest, &call.operation)?.clone();
         allowed.permit(&operation)?;
         ready.grants(&operation)?;

@@ -258,8 +258,15 @@ impl Host {
     /// # Errors
     /// Those of the store.
     pub(crate) fn key_stands(&self, id: Uuid) -> Result<bool> {
-        let key = self.vault.get::<CallerKey>(&key_place(id)?)?;
-        Ok(key.is_some_and(|key| !key.is_over(Timestamp::now())))
+        Ok(self.kept_key(id)?.is_some_and(|key| !key.is_over(Timestamp::now())))
+    }
+
+    /// Demands that it is.
+    ///
+    /// # Errors
+    /// `denied`, as for one that never was.
+    pub(crate) fn still_a_key(&self, id: Uuid) -> Result<()> {
+        if self.key_stands(id)? { Ok(()) } else { Err(not_a_key()) }
     }
 
     /// The key that somebody shows.
@@ -268,13 +275,17 @@ impl Host {
     /// `denied`, with one and the same sentence for one that never was, was revoked, or is over.
     pub fn key_shown(&self, text: &str) -> Result<Arc<CallerKey>> {
         let shown: Shown = text.parse()?;
-        let read = || Ok(self.vault.get::<CallerKey>(&key_place(shown.id)?)?.map(Arc::new));
-        let key = self.shown.find(&self.vault, shown.id, read)?.ok_or_else(not_a_key)?;
+        let key = self.kept_key(shown.id)?.ok_or_else(not_a_key)?;
         let given = Digest::of(shown.secret.expose());
         if verify_slices_are_equal(given.as_bytes(), key.hash.as_bytes()).is_err() || key.is_over(Timestamp::now()) {
             return Err(not_a_key());
         }
         Ok(key)
+    }
+
+    /// As it is kept, also where it is over.
+    fn kept_key(&self, id: Uuid) -> Result<Option<Arc<CallerKey>>> {
+        self.shown.find(&self.vault, id, || Ok(self.vault.get::<CallerKey>(&key_place(id)?)?.map(Arc::new)))
     }
 }
 

@@ -44,7 +44,7 @@ pub enum Kind {
     RateLimited,
     /// The service could not be reached.
     Unreachable,
-    /// The service did not answer in time.
+    /// The service did not answer in time, or the rest of a request did not come in time.
     Timeout,
     /// The service's answer is over a limit.
     TooLarge,

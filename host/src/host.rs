@@ -380,6 +380,21 @@ impl Host {
         Ok(ready)
     }
 
+    /// The same where it is known which one is meant: another that took its name is not there.
+    ///
+    /// # Errors
+    /// As for [`Host::ready`].
+    pub(crate) fn ready_as(&self, environment: &str, name: &str, id: Option<Uuid>) -> Result<Arc<Ready>> {
+        let ready = self.ready(environment, name);
+        let Some(id) = id else { return ready };
+        let is_it = match &ready {
+            Ok(ready) => ready.connection.id == id,
+            // What another lacks is not told either.
+            Err(_) => self.book(environment)?.find_connection(name)?.is_some_and(|found| found.id == id),
+        };
+        if is_it { ready } else { Err(self.book(environment)?.no_connection(name)) }
+    }
+
     /// Makes a connection ready. Where only its owner can help, that is told.
     pub(crate) fn make_ready(&self, environment: &str, name: &str, revision: u64) -> Result<Ready> {
         let book = self.book(environment)?;

@@ -173,6 +173,7 @@ fn call(environment: &str, city: &str) -> Call {
     Call {
         environment: environment.into(),
         connection: "weather".into(),
+        id: None,
         operation: "forecast".into(),
         input: json!({ "city": city }),
         caller: "bench".into(),

@@ -286,6 +286,7 @@ fn call(caller: &str, connection: &str, operation: &str, input: Value) -> Call {
     Call {
         environment: "default".into(),
         connection: connection.into(),
+        id: None,
         operation: operation.into(),
         input,
         caller: caller.into(),

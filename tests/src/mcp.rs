@@ -9,7 +9,7 @@ use std::{
 };
 
 use attache::{
-    Error, Kind,
+    Error, Host, Kind,
     manifest::Effects,
     server::mcp::{Door, Keys, Links, Offer},
 };
@@ -209,36 +209,45 @@ pub fn inspect(to: Result<(&str, &str), (&Attache, &[&str])>, more: &[&str]) -> 
 }
 
 /// Keys of a test, which may be changed and taken away.
-#[derive(Default)]
-pub struct TestKeys(Mutex<Vec<(String, Offer)>>);
+pub struct TestKeys {
+    host: Arc<Host>,
+    all: Mutex<Vec<(String, Offer)>>,
+}
 
 impl TestKeys {
+    /// None yet, of this host.
+    pub fn of(embedded: &Embedded) -> Self {
+        Self { host: embedded.shared(), all: Mutex::default() }
+    }
+
     /// Makes a key, or changes what it opens.
     pub fn give(&self, key: &str, connections: Option<&[&str]>, effects: Effects) {
-        let connections = connections.map(|all| all.iter().map(|name| (*name).to_owned()).collect());
+        let book = self.host.book("default").unwrap();
+        let id = |name: &&str| Some(book.find_connection(name).unwrap()?.id);
+        let connections = connections.map(|all| all.iter().filter_map(id).collect());
         // The audit names whoever asks, and is no place for keys.
         let caller = format!("key:{}", key.chars().take(6).collect::<String>());
         let offer = Offer { environment: "default".into(), connections, effects, caller, holder: key.into() };
-        let mut all = self.0.lock().unwrap();
+        let mut all = self.all.lock().unwrap();
         all.retain(|(known, _)| known != key);
         all.push((key.to_owned(), offer));
     }
 
     /// Takes a key away.
     pub fn take(&self, key: &str) {
-        self.0.lock().unwrap().retain(|(known, _)| known != key);
+        self.all.lock().unwrap().retain(|(known, _)| known != key);
     }
 }
 
 impl Keys for TestKeys {
     fn offer(&self, bearer: &str) -> Result<Offer, Error> {
-        let all = self.0.lock().unwrap();
+        let all = self.all.lock().unwrap();
         let found = all.iter().find(|(key, _)| key == bearer).map(|(_, offer)| offer.clone());
         found.ok_or_else(|| Kind::Denied.error("That is no caller key of this host."))
     }
 
     fn stands(&self, holder: &str) -> bool {
-        self.0.lock().unwrap().iter().any(|(_, offer)| offer.holder == holder)
+        self.all.lock().unwrap().iter().any(|(_, offer)| offer.holder == holder)
     }
 }
 

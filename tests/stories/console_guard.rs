@@ -73,7 +73,7 @@ impl Story {
         let mut visitor = self.stranger();
         visitor.cookie = session(&self.attache, &self.origin, more);
         let page = visitor.get("").html;
-        visitor.token = page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        visitor.token = token(&page);
         visitor
     }
 }
@@ -134,6 +134,12 @@ pub(crate) fn session(attache: &Attache, origin: &str, more: &[&str]) -> String 
     let opened = redeem(&client, origin, &code(attache, origin, more));
     assert_eq!((opened.status, opened.location.as_str()), (303, "/console"), "{}", opened.html);
     opened.cookie.split(';').next().unwrap().to_owned()
+}
+
+/// What the forms of a page carry.
+#[track_caller]
+pub(crate) fn token(page: &str) -> String {
+    page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
 }
 
 fn answer(request: reqwest::blocking::RequestBuilder) -> Answer {

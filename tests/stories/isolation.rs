@@ -149,6 +149,7 @@ fn a_connection_of_the_same_name_elsewhere_has_instances_of_its_own() {
     let call = Call {
         environment: "elsewhere".into(),
         connection: "mine".into(),
+        id: None,
         operation: "look".into(),
         input: look(),
         caller: "tester".into(),

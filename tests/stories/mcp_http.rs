@@ -43,7 +43,7 @@ fn story(service: &Service) -> Story {
 fn story_with(service: &Service, links: Option<Arc<dyn Links>>) -> Story {
     let embedded = Embedded::with("tools", Isolation::Call, |settings| settings.limits.value.input_bytes = 100_000);
     embedded.connect("work", "header", service, &[("!key", KEY)]).unwrap();
-    let keys = Arc::new(TestKeys::default());
+    let keys = Arc::new(TestKeys::of(&embedded));
     keys.give("reader", None, Effects::read());
     let url = listen(&embedded, keys.clone(), links);
     Story { embedded, keys, url }

@@ -41,13 +41,22 @@ fn hello(running: &Running, key: &str) -> Response {
     post(running, key, "", &greeting())
 }
 
-/// What comes of calling a tool, whatever the list says.
-pub(crate) fn called(running: &Running, key: &str, tool: &str, input: &Value) -> String {
+/// A session that calls may be made in.
+pub(crate) fn session(running: &Running, key: &str) -> String {
     let session = hello(running, key).headers()["mcp-session-id"].to_str().unwrap().to_owned();
     post(running, key, &session, &json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    session
+}
+
+/// The message that calls a tool.
+pub(crate) fn call(tool: &str, input: &Value) -> Value {
     let params = json!({ "name": tool, "arguments": input });
-    let call = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params });
-    post(running, key, &session, &call).text().unwrap()
+    json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params })
+}
+
+/// What comes of calling a tool, whatever the list says.
+pub(crate) fn called(running: &Running, key: &str, tool: &str, input: &Value) -> String {
+    post(running, key, &session(running, key), &call(tool, input)).text().unwrap()
 }
 
 #[test]

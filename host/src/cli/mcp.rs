@@ -87,7 +87,7 @@ impl Mcp {
 async fn here(context: &Context, wanted: Wanted, caller: String, told_to_stop: impl Future<Output = ()>) -> Result<()> {
     let host = Arc::new(Host::open(&context.settings)?);
     let outcome = async {
-        let client = mcp::Client::new(host.clone(), wanted.offer(caller), None)?;
+        let client = mcp::Client::new(host.clone(), Arc::new(wanted.offer(&host, caller)?), None);
         stdio::serve(client, &host, rmcp::transport::stdio(), told_to_stop).await
     };
     let writing = tokio::spawn(host.clone().write_uses_now_and_then());

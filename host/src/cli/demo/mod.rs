@@ -96,6 +96,7 @@ fn call(connection: &str, operation: &str, input: Value) -> Call {
     Call {
         environment: "default".into(),
         connection: connection.into(),
+        id: None,
         operation: operation.into(),
         input,
         caller: "demo".into(),

@@ -1,16 +1,21 @@
 //! What is asked for: bodies, queries and paths that fit, or a problem that says why they do not.
+//!
+//! What must never happen here: a body handed to whoever acts on it, of somebody whose key is none any longer.
+
+use std::sync::Arc;
 
 use axum::{
     Json,
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
     http::{StatusCode, request::Parts},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Problem;
+use super::{Api, Problem, asker::Shown};
 use crate::{
-    error::{Kind, Result},
+    error::{Error, Kind, Result},
     text,
 };
 
@@ -22,24 +27,45 @@ const LARGEST_PAGE: usize = 1_000;
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Json(body) = Json::<T>::from_request(request, state).await.map_err(|refused| {
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        let Json(body) = whole::<Json<T>>(request, api).await?.map_err(|refused| {
             let why = text::foreign(&refused.body_text(), 300);
             match refused {
                 JsonRejection::MissingJsonContentType(_) => {
                     Kind::Usage.error("The body is to be JSON: send `Content-Type: application/json`.")
                 }
-                refused if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                    Kind::InvalidInput.error("The body is larger than this host takes.")
-                }
+                refused if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(),
                 _ => Kind::InvalidInput.error(format!("The body does not fit: {why}.")),
             }
         })?;
         Ok(Self(body))
     }
+}
+
+/// A body that is taken as it is.
+pub(super) struct Raw(pub(super) Bytes);
+
+impl FromRequest<Arc<Api>> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        Ok(Self(whole::<Bytes>(request, api).await?.map_err(|_| too_large())?))
+    }
+}
+
+/// Reads a body, and then looks once more whether the key that was shown before it is one: each body is read here.
+async fn whole<T: FromRequest<()>>(request: Request, api: &Api) -> Result<Result<T, T::Rejection>, Problem> {
+    let shown = request.extensions().get::<Shown>().copied();
+    let read = T::from_request(request, &()).await;
+    shown.map_or(Ok(()), |shown| shown.still(&api.host))?;
+    Ok(read)
+}
+
+fn too_large() -> Error {
+    Kind::InvalidInput.error("The body is larger than this host takes.")
 }
 
 /// A query.

@@ -30,6 +30,23 @@ pub struct Operator {
     pub caller: String,
 }
 
+/// The key that a request shows: put on it by whoever reads its head, for whoever reads its body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown(Uuid);
+
+impl Shown {
+    /// Demands that the key is one still. The rest of a request may come hours after its head.
+    ///
+    /// # Errors
+    /// As for a key that nobody knows.
+    pub(super) fn still(self, host: &Host) -> Result<(), Problem> {
+        host.still_a_key(self.0).map_err(|error| match error.kind() {
+            Kind::Denied => Problem::unknown(error),
+            _ => error.into(),
+        })
+    }
+}
+
 /// Who asks.
 pub(super) struct Asker {
     /// For consents and the audit.
@@ -79,6 +96,14 @@ impl Asker {
     /// The key that is shown, by its id; none for the operator.
     pub(super) fn key(&self) -> Option<Uuid> {
         self.key.as_ref().map(|key| key.id)
+    }
+
+    /// Demands that whoever waited is still let in.
+    ///
+    /// # Errors
+    /// As for a key that nobody knows.
+    pub(super) fn still(&self, host: &Host) -> Result<(), Problem> {
+        self.key().map_or(Ok(()), |key| Shown(key).still(host))
     }
 
     /// Whose what is begun is: see [`callers::holder`].
@@ -165,6 +190,7 @@ impl FromRequestParts<Arc<Api>> for Asker {
             // Whether it is there is nobody's business who is of another.
             return Err(Kind::NotFound.error("There is no such environment.").into());
         }
+        parts.extensions.insert(Shown(key.id));
         Ok(Self { caller: key.caller(), environment: key.environment.clone(), key: Some(key) })
     }
 }

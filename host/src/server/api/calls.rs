@@ -155,7 +155,7 @@ pub(super) async fn preview(
 
 /// What is to be called, once it is let through; before that, nothing of its input is read.
 async fn asked(
-    api: &Api,
+    api: &Arc<Api>,
     asker: &Asker,
     named: &str,
     operation: String,
@@ -164,10 +164,9 @@ async fn asked(
     asker.may(Permission::Call)?;
     let (id, connection) = asker.callee(&api.host, named)?;
     let admitted = asker.admit(&api.host, Some(id))?;
-    let Body(input) = Body::<Value>::from_request(request, &()).await?;
-    let call =
-        Call { environment: asker.environment.clone(), connection, operation, input, caller: asker.caller.clone() };
-    Ok((call, id, admitted))
+    let Body(input) = Body::<Value>::from_request(request, api).await?;
+    let (environment, caller) = (asker.environment.clone(), asker.caller.clone());
+    Ok((Call { environment, connection, id: Some(id), operation, input, caller }, id, admitted))
 }
 
 fn known(api: &Api, asker: &Asker, named: &str) -> Result<Manifest> {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{Json, body::Bytes, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     Api,
-    asked::{At, Body, In, List, Page, Place},
+    asked::{At, Body, In, List, Page, Place, Raw},
     asker::Asker,
     problem::Answered,
     proposals::What,
@@ -104,7 +104,7 @@ pub(super) async fn list(
 pub(super) async fn propose(
     State(api): State<Arc<Api>>,
     asker: Asker,
-    bytes: Bytes,
+    Raw(bytes): Raw,
 ) -> Answered<(StatusCode, Json<ConnectorProposal>)> {
     asker.may(Permission::Administer)?;
     let limit = api.host.settings().limits.value.component_bytes;

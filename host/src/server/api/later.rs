@@ -232,6 +232,7 @@ pub(super) async fn show(
     asker.may(Permission::Call)?;
     let mut begun = id.parse().ok().and_then(|id| api.later.find(id, &asker.holder())).ok_or_else(no_call)?;
     let ended = begun.told(prefer.patience()).await;
+    asker.still(&api.host)?;
     let mut response = ended.as_deref().map_or_else(|| begun.response(), told);
     prefer.note(ended.is_none(), response.headers_mut());
     Ok(response)

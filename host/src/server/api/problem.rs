@@ -73,6 +73,12 @@ impl Problem {
     pub(super) fn unknown(error: Error) -> Self {
         Self { status: StatusCode::UNAUTHORIZED, error }
     }
+
+    /// The rest of the request did not come.
+    pub(crate) fn too_slow() -> Self {
+        let error = Kind::Timeout.error("The rest of the request did not come in time, so nothing was done.");
+        Self { status: StatusCode::REQUEST_TIMEOUT, error: error.hint("Send it again, all of it at once.") }
+    }
 }
 
 /// The status of a kind.

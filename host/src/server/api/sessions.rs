@@ -186,6 +186,7 @@ pub(super) async fn show(
         Ok(Some(progress)) => progress,
         _ => server.progress(&id, &holder, &asker.environment),
     };
+    asker.still(&api.host)?;
     let state = progress.name();
     let problem = match progress {
         Progress::Failed(error) => Some(Written::of(&error, status_of(error.kind()))),

@@ -192,6 +192,8 @@ async fn uploaded(
         }
         _ => broken(),
     })?;
+    // It takes its time.
+    acting.still()?;
     if file.is_empty() {
         return Err(Kind::Usage.error("No file was chosen.").hint("Choose the connector's .wasm.").into());
     }

@@ -167,6 +167,11 @@ impl Visitor {
     pub(super) fn environment(&self) -> &str {
         &self.session.who.environment
     }
+
+    /// Demands that they are signed in still: the rest of what they send may come hours after its head.
+    pub(super) fn still(&self) -> Result<(), Refused> {
+        if self.console.sessions.stands(&self.session, Instant::now()) { Ok(()) } else { Err(Refused::signed_out()) }
+    }
 }
 
 impl FromRequestParts<Arc<Console>> for Visitor {
@@ -174,13 +179,14 @@ impl FromRequestParts<Arc<Console>> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Console>) -> Result<Self, Refused> {
         let visitor = parts.extensions.get::<Visitor>().cloned();
-        visitor.ok_or_else(|| Refused::of(signed_out(), StatusCode::UNAUTHORIZED))
+        visitor.ok_or_else(Refused::signed_out)
     }
 }
 
 impl Acting {
-    /// Of a form whose token is this one; `headers` are the request's.
+    /// Of a form that was read, whose token is this one; `headers` are the request's.
     pub(super) fn check(visitor: Visitor, headers: &HeaderMap, fields: Fields) -> Result<Self, Refused> {
+        visitor.still()?;
         visitor.console.is_of_ours(headers)?;
         let shown = fields.get("token").unwrap_or_default();
         if verify_slices_are_equal(shown.as_bytes(), visitor.session.token.as_bytes()).is_err() {
@@ -250,6 +256,10 @@ impl Fields {
 }
 
 impl Refused {
+    fn signed_out() -> Self {
+        Self::of(signed_out(), StatusCode::UNAUTHORIZED)
+    }
+
     /// With a status of its own.
     pub(super) fn of(error: Error, status: StatusCode) -> Self {
         Self { error, status }

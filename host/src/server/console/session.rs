@@ -135,6 +135,11 @@ impl Sessions {
         Some(Known { who: session.who.clone(), token: session.token.clone(), key })
     }
 
+    /// Whether a session that was found before is one still.
+    pub(super) fn stands(&self, session: &Known, now: Instant) -> bool {
+        lock(&self.all).get(&session.key).is_some_and(|session| session.is_open(now))
+    }
+
     /// Ends a session.
     pub(super) fn end(&self, session: &Known) {
         lock(&self.all).remove(&session.key);

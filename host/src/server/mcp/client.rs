@@ -60,15 +60,7 @@ pub struct Client {
 
 impl Client {
     /// For a client that is offered this.
-    ///
-    /// # Errors
-    /// `not-found` where there is no such environment, or a connection that it names.
-    pub fn new(host: Arc<Host>, offer: Offer, links: Option<Arc<dyn Links>>) -> Result<Self> {
-        tools::known(&host, &offer)?;
-        Ok(Self::of(host, Arc::new(offer), links))
-    }
-
-    pub(super) fn of(host: Arc<Host>, offer: Arc<Offer>, links: Option<Arc<dyn Links>>) -> Self {
+    pub fn new(host: Arc<Host>, offer: Arc<Offer>, links: Option<Arc<dyn Links>>) -> Self {
         Self { host, offer, links }
     }
 
@@ -87,6 +79,7 @@ impl Client {
         let call = Call {
             environment: offer.environment.clone(),
             connection: target.connection.name.clone(),
+            id: Some(target.connection.id),
             operation: target.operation.id.clone(),
             input: Value::Object(request.arguments.clone().unwrap_or_default()),
             caller: offer.caller.clone(),

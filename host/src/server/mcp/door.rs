@@ -1,4 +1,5 @@
-//! `/mcp`: who is let in over Streamable HTTP. A key is asked for before anything is read; the SDK checks `Host` and `Origin`.
+//! `/mcp`: who is let in over Streamable HTTP. A key is asked for before anything is read, and once more when all of it is; the
+//! SDK checks `Host` and `Origin`.
 
 use std::{
     collections::HashMap,
@@ -105,13 +106,13 @@ impl Door {
         self.config.cancellation_token.cancelled().await;
     }
 
-    pub(super) fn host(&self) -> &Host {
+    pub(super) fn host(&self) -> &Arc<Host> {
         &self.host
     }
 
     /// One that is offered this, wherever it speaks.
-    pub(super) fn client(&self, offer: Offer) -> Result<Client> {
-        Client::new(self.host.clone(), offer, self.links.clone())
+    pub(super) fn client(&self, offer: Offer) -> Client {
+        Client::new(self.host.clone(), Arc::new(offer), self.links.clone())
     }
 
     /// What whoever asks is offered.
@@ -145,23 +146,25 @@ impl Door {
 }
 
 async fn enter(State(door): State<Arc<Door>>, request: Request) -> Response {
-    let offer = match door.admit(request.headers(), request.extensions().get()) {
+    if let Err(response) = door.admit(request.headers(), request.extensions().get()) {
+        return *response;
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(message) = to_bytes(body, door.config.max_request_body_bytes).await else { return too_large() };
+    // It may have been held back for long.
+    let offer = match door.admit(&parts.headers, parts.extensions.get()) {
         Ok(offer) => Arc::new(offer),
         Err(response) => return *response,
     };
     let answer = Answer::among(&door.left);
-    let mut request = handed_on(request, &offer, &answer);
     let sessions = door.sessions_of(&offer.holder);
-    let may_open_one = request.method() == Method::POST && !request.headers().contains_key("mcp-session-id");
-    if may_open_one && sessions.sessions.read().await.len() >= MOST_SESSIONS {
-        let (opens_one, again) = opens_session(request, door.config.max_request_body_bytes).await;
-        request = again;
-        if opens_one {
-            return full();
-        }
+    let may_open_one = parts.method == Method::POST && !parts.headers.contains_key("mcp-session-id");
+    if may_open_one && sessions.sessions.read().await.len() >= MOST_SESSIONS && opens_session(&message) {
+        return full();
     }
+    let request = handed_on(Request::from_parts(parts, Body::from(message)), &offer, &answer);
     let holder = offer.holder.clone();
-    let client = Client::of(door.host.clone(), offer, door.links.clone());
+    let client = Client::new(door.host.clone(), offer, door.links.clone());
     let service = StreamableHttpService::new(move || Ok(client.clone()), sessions, door.config.clone());
     let mut response = service.handle(request).await.map(Body::new);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -176,15 +179,13 @@ fn handed_on(mut request: Request, offer: &Arc<Offer>, answer: &Answer) -> Reque
     request
 }
 
-/// Whether a request opens a session, and the request as it was: clients of 2026-07-28 have none and send no header either.
-async fn opens_session(request: Request, longest: usize) -> (bool, Request) {
-    let (parts, body) = request.into_parts();
-    // What is larger than any message is none that anybody waits for.
-    let Ok(bytes) = to_bytes(body, longest).await else {
-        return (true, Request::from_parts(parts, Body::empty()));
-    };
-    let message = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
-    (message["method"] == "initialize", Request::from_parts(parts, Body::from(bytes)))
+/// Whether a message opens a session: clients of 2026-07-28 have none and send no header either.
+fn opens_session(message: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(message).unwrap_or_default()["method"] == "initialize"
+}
+
+fn too_large() -> Response {
+    told(StatusCode::PAYLOAD_TOO_LARGE, &Kind::InvalidInput.error("The message is larger than this host takes."))
 }
 
 fn full() -> Response {

@@ -14,8 +14,11 @@ pub mod stdio;
 mod streams;
 mod tools;
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use url::Url;
+use uuid::Uuid;
 
 pub use client::Client;
 pub use door::{Door, Keys};
@@ -35,8 +38,8 @@ fn longest_message(host: &Host) -> usize {
 pub struct Offer {
     /// The environment's name.
     pub environment: String,
-    /// The connections' names; none for all there are.
-    pub connections: Option<Vec<String>>,
+    /// The connections, by id: another that takes the name of one is not offered. None for all there are.
+    pub connections: Option<BTreeSet<Uuid>>,
     /// Operations of other effects are no tools.
     pub effects: Effects,
     /// Who it is, for the audit.
@@ -46,8 +49,8 @@ pub struct Offer {
 }
 
 impl Offer {
-    fn includes(&self, connection: &str) -> bool {
-        self.connections.as_ref().is_none_or(|all| all.iter().any(|name| name == connection))
+    fn includes(&self, connection: Uuid) -> bool {
+        self.connections.as_ref().is_none_or(|all| all.contains(&connection))
     }
 }
 

@@ -43,9 +43,16 @@ pub struct Wanted {
 
 impl Wanted {
     /// The same, of this caller: the operator, whose sessions nobody else has.
-    pub fn offer(self, caller: String) -> Offer {
+    ///
+    /// # Errors
+    /// `not-found` where there is no such environment, or a connection that is named.
+    pub fn offer(self, host: &Host, caller: String) -> Result<Offer> {
+        let book = host.book(&self.environment)?;
+        let id = |name: &String| book.connection(name).map(|connection| connection.id);
+        let named = |names: Vec<String>| names.iter().map(id).collect::<Result<_>>();
+        let connections = self.connections.map(named).transpose()?;
         let effects: Effects = self.effects.into_iter().collect();
-        Offer { environment: self.environment, connections: self.connections, effects, caller, holder: String::new() }
+        Ok(Offer { environment: self.environment, connections, effects, caller, holder: String::new() })
     }
 }
 
@@ -101,7 +108,7 @@ async fn open(
     let Json(wanted) = Json::<Wanted>::from_request(request, &()).await.map_err(|_| {
         Kind::Usage.error("What is to be offered is not understood.").hint("Use the `attache` that the host is.")
     })?;
-    let client = door.client(wanted.offer(caller))?;
+    let client = door.client(wanted.offer(door.host(), caller)?);
     tokio::spawn(async move {
         let outcome = {
             match becomes.await {

@@ -1,6 +1,6 @@
 //! Operations as tools: what they are called, and how they are described.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
@@ -96,15 +96,19 @@ fn connections(host: &Host, offer: &Offer, after: &str) -> Result<(Vec<Connectio
         let next = read.last().filter(|_| read.len() == READ).map(|last| last.name.clone());
         return Ok((read, next));
     };
-    let names: BTreeSet<&str> = offered.iter().map(String::as_str).filter(|name| *name > after).collect();
-    let next = names.iter().nth(READ - 1).filter(|_| names.len() > READ).map(|last| (*last).to_owned());
-    let read = names.into_iter().take(READ).map(|name| book.find_connection(name));
-    Ok((read.filter_map(Result::transpose).collect::<Result<_>>()?, next))
+    let found = offered.iter().filter_map(|id| book.connection_of_id(*id).transpose());
+    let mut found = found.collect::<Result<Vec<_>>>()?;
+    found.retain(|connection| connection.name.as_str() > after);
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    let more = found.len() > READ;
+    found.truncate(READ);
+    let next = found.last().filter(|_| more).map(|last| last.name.clone());
+    Ok((found, next))
 }
 
 /// A connection that can be used now, as far as is known before a call of it.
 fn usable(host: &Host, offer: &Offer, connection: &Connection) -> Result<Arc<Ready>> {
-    let ready = host.ready(&offer.environment, &connection.name)?;
+    let ready = host.ready_as(&offer.environment, &connection.name, Some(connection.id))?;
     ready.signed_in()?;
     Ok(ready)
 }
@@ -131,7 +135,7 @@ pub(super) fn find(host: &Host, offer: &Offer, wanted: &str) -> Result<Option<Ta
         None if ends_in_a_hash(wanted) => book.connections()?,
         None => return Ok(None),
     };
-    for connection in candidates.into_iter().filter(|connection| offer.includes(&connection.name)) {
+    for connection in candidates.into_iter().filter(|connection| offer.includes(connection.id)) {
         let Some(approval) = book.find_approval(&connection.connector)? else { continue };
         let loaded = host.loaded(&approval)?;
         let mut operations = loaded.manifest.operations.iter();
@@ -141,15 +145,6 @@ pub(super) fn find(host: &Host, offer: &Offer, wanted: &str) -> Result<Option<Ta
         }
     }
     Ok(None)
-}
-
-/// Demands that the connections an offer names are there.
-pub(super) fn known(host: &Host, offer: &Offer) -> Result<()> {
-    let book = host.book(&offer.environment)?;
-    for name in offer.connections.iter().flatten() {
-        book.connection(name)?;
-    }
-    Ok(())
 }
 
 fn tool(connection: &Connection, manifest: &Manifest, operation: &Operation) -> Option<Tool> {
@@ -248,6 +243,8 @@ pub(super) fn unknown(name: &str) -> rmcp::ErrorData {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
