@@ -12,6 +12,7 @@ use crate::{
     manifest::{Manifest, declared},
     outbox::EventType,
     runtime::{Component, Inspected},
+    sync::lock,
 };
 
 /// A connector that was looked at and is not approved yet.
@@ -92,6 +93,8 @@ impl Host {
         isolation: Option<Isolation>,
         approved_by: &str,
     ) -> Result<Approval> {
+        // Its files are kept in the same go: whoever removes another approval takes those away that none needs.
+        let approving = lock(&self.approving);
         let book = self.book(&proposal.environment)?;
         let name = &proposal.manifest.name;
         let before = book.find_approval(name)?;
@@ -116,6 +119,7 @@ impl Host {
         book.put_approval(&approval)?;
         if let Some(before) = before.filter(|before| before.digest != digest) {
             self.forget_unused(before.digest)?;
+            drop(approving);
             self.tell_of_changes(&book, name)?;
         }
         Ok(approval)
@@ -144,6 +148,7 @@ impl Host {
         isolation: Isolation,
         caller: &str,
     ) -> Result<Approval> {
+        let _approving = lock(&self.approving);
         let book = self.book(environment)?;
         let approval = Approval { isolation, ..book.approval(name)? };
         self.audit.write(&Event::connector_isolated(environment, name, approval.digest, isolation.name(), caller))?;
@@ -154,25 +159,17 @@ impl Host {
     /// Removes a connector that no connection uses.
     ///
     /// # Errors
-    /// `not-found`; `denied` while connections use it.
+    /// `not-found`; `denied` while connections use it, or sign-ins of which one may come.
     pub fn remove_connector(&self, environment: &str, name: &str, caller: &str) -> Result<()> {
+        let _approving = lock(&self.approving);
         let book = self.book(environment)?;
         let approval = book.approval(name)?;
-        let users: Vec<String> =
-            book.connections()?.into_iter().filter(|it: &Connection| it.connector == name).map(|it| it.name).collect();
-        if !users.is_empty() {
-            return Err(Kind::Denied
-                .error(format!("The connector `{name}` is used by {}.", users.join(", ")))
-                .hint("Remove the connections first: `attache connection remove NAME`."));
-        }
-        // Another component of that name would be given the app's secrets without a word.
-        if let Some(app) = book.apps(name)?.first() {
-            return Err(Kind::Denied
-                .error(format!("The connector `{name}` has the app `{}`, with its secrets.", app.name))
-                .hint(format!("Remove it first: `attache app remove {name} --name {}`.", app.name)));
-        }
+        // What is kept from now on finds that it is gone.
+        let keeping = lock(&self.keeping);
+        unused(&book, name)?;
         self.audit.write(&Event::connector_removed(environment, name, approval.digest, caller))?;
         book.remove_approval(name)?;
+        drop(keeping);
         self.forget_unused(approval.digest)
     }
 
@@ -184,5 +181,35 @@ impl Host {
             }
         }
         self.library.remove(digest)
+    }
+}
+
+/// Whether nothing is left that would be another's who takes a connector's name.
+///
+/// # Errors
+/// `denied`, with what is left.
+fn unused(book: &Book<'_>, name: &str) -> Result<()> {
+    let users: Vec<String> =
+        book.connections()?.into_iter().filter(|it: &Connection| it.connector == name).map(|it| it.name).collect();
+    if !users.is_empty() {
+        return Err(Kind::Denied
+            .error(format!("The connector `{name}` is used by {}.", users.join(", ")))
+            .hint("Remove the connections first: `attache connection remove NAME`."));
+    }
+    let waiting = book.pending()?.iter().filter(|(_, it)| it.drafted.connection.connector == name).count();
+    if waiting > 0 {
+        return Err(Kind::Denied
+            .error(format!(
+                "{waiting} sign-ins for the connector `{name}` wait to be confirmed: what they brought would be left at the \
+                 provider."
+            ))
+            .hint("`attache serve` ends those that nobody confirms within ten minutes."));
+    }
+    // Another component of that name would be given the app's secrets without a word.
+    match book.apps(name)?.first() {
+        Some(app) => Err(Kind::Denied
+            .error(format!("The connector `{name}` has the app `{}`, with its secrets.", app.name))
+            .hint(format!("Remove it first: `attache app remove {name} --name {}`.", app.name))),
+        None => Ok(()),
     }
 }

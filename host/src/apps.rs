@@ -18,6 +18,7 @@ use crate::{
     manifest::{Manifest, Parameter},
     origin::Origin,
     secret::Secret,
+    sync::lock,
     text,
     transport::Identity,
 };
@@ -61,6 +62,7 @@ impl Host {
     pub fn set_app(&self, mut request: AppRequest) -> Result<App> {
         let (environment, caller) = (request.environment.clone(), request.caller.clone());
         let (gateway, sealed) = (request.gateway.clone(), request.sealed.take());
+        let _approving = lock(&self.approving);
         let book = self.book(&environment)?;
         let mut app = self.app_as_asked(&book, request)?;
         match (gateway, sealed) {
@@ -220,6 +222,7 @@ impl Host {
     /// # Errors
     /// `not-found`; those of the store.
     pub fn remove_app(&self, environment: &str, connector: &str, name: &str, caller: &str) -> Result<()> {
+        let _approving = lock(&self.approving);
         let book = self.book(environment)?;
         let app = book.app(connector, Some(name))?;
         self.audit.write(&Event::app_removed(environment, connector, name, caller))?;

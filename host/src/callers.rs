@@ -18,6 +18,7 @@ use crate::{
     manifest::{Effect, Effects},
     secret::Secret,
     store::{Changes, Place},
+    sync::lock,
     text,
 };
 
@@ -173,6 +174,8 @@ impl Host {
     /// # Errors
     /// `not-found` for an environment or connection that is not there; `already-exists`; `usage` for one that is good for nothing.
     pub fn create_key(&self, new: NewKey) -> Result<(CallerKey, Secret)> {
+        // Until it is written the environment stays, and nobody makes another of this name.
+        let _keeping = lock(&self.keeping);
         let book = self.book(&new.environment)?;
         proper_name(&new.name)?;
         if new.permissions.is_empty() {

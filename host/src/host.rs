@@ -155,7 +155,11 @@ pub struct Host {
     pub(crate) ledger: Mutex<Ledger>,
     /// Until when what somebody signed in for here can be confirmed, by its code's digest and by a clock that nobody sets.
     pub(crate) confirmable: Mutex<HashMap<Digest, Instant>>,
-    /// Held from the last look at what a connection is until what it becomes is written.
+    /// Held from the last look at what a connector is approved for, and at its apps, until what becomes of it is written. Whoever
+    /// holds this one and [`Host::keeping`] took this one first.
+    pub(crate) approving: Mutex<()>,
+    /// Held from the last look at what a connection is, or whether there is an environment and what it has beside connectors,
+    /// until what it becomes is written.
     pub(crate) keeping: Mutex<()>,
     /// Held by the one backup that is made at a time.
     pub(crate) backing_up: Mutex<()>,
@@ -165,6 +169,8 @@ pub struct Host {
     /// Where providers send people back to this host, where others than this machine's browsers find it.
     pub(crate) people_return: OnceLock<Url>,
     pub(crate) relay: Arc<Relay>,
+    /// Held by the one rotation that is made at a time.
+    rotating: Mutex<()>,
     /// Where the key comes from, since it was rotated.
     moved_to: Mutex<Option<KeySource>>,
     runtime: OnceLock<Arc<Runtime>>,
@@ -197,12 +203,14 @@ impl Host {
             uses: Uses::default(),
             ledger: Mutex::default(),
             confirmable: Mutex::default(),
+            approving: Mutex::default(),
             keeping: Mutex::default(),
             backing_up: Mutex::default(),
             traffic: Traffic::new(&settings.traffic.value),
             metrics: Metrics::default(),
             surveys: Surveys::default(),
             relay: Arc::default(),
+            rotating: Mutex::default(),
             moved_to: Mutex::default(),
             resting: Resting::new(settings.concurrency.value as usize),
             people_return: OnceLock::new(),
@@ -232,6 +240,7 @@ impl Host {
     /// # Errors
     /// `usage`, `already-exists`.
     pub fn create_environment(&self, name: &str) -> Result<Environment> {
+        let _keeping = lock(&self.keeping);
         Book::create_environment(&self.vault, name)
     }
 
@@ -240,7 +249,8 @@ impl Host {
     /// # Errors
     /// `not-found`, `denied`.
     pub fn remove_environment(&self, name: &str) -> Result<()> {
-        // One of the same name that is made later is another, and opens to nobody's old key.
+        // One of the same name that is made later is another, and opens to nobody's old key: nothing is kept here meanwhile.
+        let (_approving, _keeping) = (lock(&self.approving), lock(&self.keeping));
         let (keys, gateways) = (self.key_places(name)?, self.gateways(name)?);
         let elsewhere = [keys, self.gateway_places(name)?].concat();
         self.outbox.change(|| Book::remove_environment(&self.vault, name, &elsewhere))?;
@@ -293,6 +303,8 @@ impl Host {
     /// # Errors
     /// `usage` where the new key cannot be written or is the old one; `denied` while a backup is made; those of the store.
     pub fn rotate_key(&self, to: &NewKey, caller: &str) -> Result<Rotated> {
+        // The next one begins with the key that this one leaves.
+        let _rotating = lock(&self.rotating);
         let from = self.key_source()?;
         self.audit.write(&Event::key_rotation(from.kind(), to.source(&from).kind(), caller))?;
         self.close()?;
@@ -620,3 +632,6 @@ fn made_once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<
     let made = make()?;
     Ok(cell.get_or_init(|| made))
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,8 @@ pub mod simulate;
 pub mod store;
 mod survey;
 mod sync;
+#[cfg(test)]
+mod testing;
 pub mod text;
 mod trace;
 pub mod traffic;

@@ -95,7 +95,12 @@ impl Embedded {
 
     /// Registers an app with a provider's origin.
     pub fn set_app(&self, client: (&str, &str), origin: &str) {
-        let request = AppRequest {
+        self.host.set_app(self.app(client, origin)).unwrap();
+    }
+
+    /// What an operator says of such an app.
+    pub fn app(&self, client: (&str, &str), origin: &str) -> AppRequest {
+        AppRequest {
             environment: "default".into(),
             connector: self.connector.clone(),
             client_id: Some(client.0.into()),
@@ -103,8 +108,7 @@ impl Embedded {
             secrets: [("client_secret".to_owned(), Secret::new(client.1))].into(),
             caller: "tester".into(),
             ..AppRequest::default()
-        };
-        self.host.set_app(request).unwrap();
+        }
     }
 
     /// Tells webhooks what happens, from now on.

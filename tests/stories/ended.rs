@@ -65,23 +65,3 @@ fn the_secrets_of_a_connection_that_was_used_are_gone_once_its_consent_is_revoke
     running.attache.run(&["consent", "revoke", "echo"]).done();
     soon("it is still there", || found().is_empty());
 }
-
-#[test]
-fn zz_temporary_sweep() {
-    let service = Service::plain();
-    let mut attache = machine();
-    attache.add("remembers");
-    attache.run(&["connector", "isolate", "remembers", "connection"]).done();
-    attache.set("K", KEY);
-    let base = format!("base={}", service.base());
-    attache.run(&["connect", "remembers", "--auth", "header", "--set", &base, "--secret", "key=env:K", "--yes", "--allow-private", &service.authority()]).done();
-    let running = start(attache, &[]);
-    running.attache.try_call("remembers", "keep", &json!({ "text": "x" })).done();
-    let began = std::time::Instant::now();
-    assert!(running.metrics().contains("attache_resting_instances 1"));
-    while !running.metrics().contains("attache_resting_instances 0") {
-        assert!(began.elapsed().as_secs() < 100);
-        std::thread::sleep(std::time::Duration::from_secs(1));
-    }
-    eprintln!("after {:?}", began.elapsed());
-}

@@ -68,7 +68,7 @@ fn connect(embedded: &Embedded, service: &Service, key: &str) {
 }
 
 /// The same connector in other bytes: a section that means nothing stands behind it.
-fn other_bytes_of(guest: &str) -> Vec<u8> {
+pub(crate) fn other_bytes_of(guest: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(attache_tests::connector(guest)).unwrap();
     bytes.extend([0, 3, 1, b'x', b'!']);
     bytes

@@ -194,6 +194,7 @@ fn what_came_of_a_call_is_kept_for_a_day() {
     let call = Call {
         environment: "default".into(),
         connection: "work".into(),
+        id: None,
         operation: "send".into(),
         input: json!({ "url": format!("{}/a", service.base()) }),
         caller: "app".into(),

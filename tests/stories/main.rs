@@ -6,6 +6,7 @@ mod agreed;
 mod anew;
 mod api;
 mod app_origins;
+mod approving;
 mod audit;
 mod azure;
 mod backup;

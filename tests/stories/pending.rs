@@ -21,6 +21,8 @@ use attache_tests::{
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::isolation::other_bytes_of;
+
 const OWNER: &str = "alice";
 const CALLER: &str = "tester";
 
@@ -50,11 +52,15 @@ impl Story {
 
     #[track_caller]
     fn signed_in_within(&self, proposal: &ConnectProposal, within: Duration) -> String {
+        self.sign_in(proposal, within).unwrap()
+    }
+
+    fn sign_in(&self, proposal: &ConnectProposal, within: Duration) -> Result<String, Error> {
         let trip = self.embedded.send_away(proposal).unwrap();
         let page = Browser::that_stops_at(CALLBACK).open(trip.url.as_str());
         let signed_in = SignedIn::CameBack { trip, came: came(&page.url) };
         let host = self.embedded.host();
-        self.embedded.block_on(host.connect_pending(proposal, signed_in, OWNER, None, within)).unwrap()
+        self.embedded.block_on(host.connect_pending(proposal, signed_in, OWNER, None, within))
     }
 
     /// Ends what was not confirmed in time, by a clock that says this.
@@ -205,13 +211,70 @@ fn an_environment_in_which_somebody_waits_to_be_confirmed_is_not_removed() {
     request.private = PrivateAllowed::parse([story.provider.authority()]).unwrap();
     request.parameters = ["base", "issuer"].map(|name| (name.to_owned(), story.provider.url().to_owned())).into();
     let code = story.signed_in_for(&embedded.block_on(host.propose_connection(request)).unwrap());
-    host.remove_app(environment, "oauth", "oauth", CALLER).unwrap();
-    host.remove_connector(environment, "oauth", CALLER).unwrap();
     let refused = host.remove_environment(environment).unwrap_err();
     assert_eq!(refused.kind(), Kind::Denied, "{refused}");
     assert!(refused.message().contains("1 sign-ins wait"), "{refused}");
     drop(embedded.block_on(host.confirm(environment, &code, "nobody", CALLER, None)));
+    host.remove_app(environment, "oauth", "oauth", CALLER).unwrap();
+    host.remove_connector(environment, "oauth", CALLER).unwrap();
     host.remove_environment(environment).unwrap();
+}
+
+#[test]
+fn a_connector_that_somebody_signed_in_with_stays_until_that_is_over() {
+    // Regression: it could be removed. What was confirmed afterwards was a connection without a connector, which the next one of
+    // that name took over.
+    let story = story();
+    let remove = || {
+        let refused = story.embedded.host().remove_connector("default", "oauth", CALLER).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Denied, "{refused}");
+        refused.message().to_owned()
+    };
+    let code = story.signed_in("me");
+    assert!(remove().contains("1 sign-ins for the connector `oauth` wait to be confirmed"), "{}", remove());
+    story.confirm(&code, CALLER).unwrap();
+    assert!(remove().contains("is used by me"), "{}", remove());
+    story.is_usable("me");
+    let code = story.signed_in("me");
+    story.embedded.block_on(story.embedded.host().remove_connection("default", "me", CALLER)).unwrap();
+    assert!(remove().contains("1 sign-ins"), "{}", remove());
+    drop(story.confirm(&code, CALLER));
+    assert!(remove().contains("has the app `oauth`"), "{}", remove());
+}
+
+#[test]
+fn nothing_is_made_of_a_sign_in_whose_connector_is_removed_in_the_middle_of_it() {
+    // Regression: the approval was looked at before the sign-in, and not again.
+    type SignIn = fn(&Story, ConnectProposal) -> Result<(), Error>;
+    let ways: [SignIn; 2] = [
+        |story, proposal| story.embedded.go_through(proposal, |_, page| page).map(drop),
+        |story, proposal| story.sign_in(&proposal, CONFIRM_WITHIN).map(drop),
+    ];
+    for sign_in in ways {
+        let story = story();
+        let host = story.embedded.host();
+        // From then on the component is at hand, whatever becomes of its file.
+        story.confirm(&story.signed_in("first"), CALLER).unwrap();
+        story.embedded.block_on(host.remove_connection("default", "first", CALLER)).unwrap();
+        let before = story.revocations();
+        let proposal = story.embedded.propose("me", "plain", story.provider.url()).unwrap();
+        story.provider.next(&json!({ "endpoint": "token", "times": 1, "hold": "before" }));
+        let refused = thread::scope(|scope| {
+            let signing_in = scope.spawn(|| sign_in(&story, proposal));
+            story.provider.wait_until_held(1);
+            host.remove_app("default", "oauth", "oauth", CALLER).unwrap();
+            host.remove_connector("default", "oauth", CALLER).unwrap();
+            let another = host.propose_connector("default", other_bytes_of("oauth"));
+            host.approve_connector(&story.embedded.block_on(another).unwrap(), None, CALLER).unwrap();
+            story.provider.release();
+            signing_in.join().unwrap().unwrap_err()
+        });
+        assert_eq!(refused.kind(), Kind::ApprovalNeeded, "{refused}");
+        assert!(refused.message().contains("was changed by somebody else in the meantime"), "{refused}");
+        let book = host.book("default").unwrap();
+        assert!(book.connections().unwrap().is_empty() && book.pending().unwrap().is_empty());
+        assert_eq!(story.revocations() - before, 2, "what the provider gave is given back");
+    }
 }
 
 #[test]

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::gateways;
+use super::{changes::approved_still, gateways};
 use crate::{
     audit::{Event, Subject},
     consent::{
-        AgreedGateway, App, Book, Brought, Connection, Errand, Fruitless, misunderstood,
+        AgreedGateway, App, Approval, Book, Brought, Connection, Errand, Fruitless, misunderstood,
         oauth2::{self, Registry},
     },
     digest::Digest,
     error::{Kind, Result},
     gateway::{AppTerms, Gateway},
     host::Host,
-    manifest::{AuthOption, Oauth2, Values, declared},
+    manifest::{AuthOption, Oauth2, Values},
+    sync::lock,
 };
 
 /// How long the secret of an app that registered itself is to be good yet where somebody connects: as long as they may take at
@@ -27,8 +28,8 @@ const SECRET_LASTS: Duration = Duration::from_secs(10 * 60);
 pub(super) struct Seeking<'a> {
     pub(super) book: &'a Book<'a>,
     pub(super) option: &'a AuthOption,
-    /// What its connector says.
-    pub(super) declared: &'a declared::Connector,
+    /// Its connector's.
+    pub(super) approval: &'a Approval,
     pub(super) connection: &'a Connection,
     pub(super) gateway: Option<&'a Gateway>,
     pub(super) typed: &'a Values,
@@ -84,17 +85,28 @@ impl Host {
         (settings, registry): (&Oauth2, Registry),
         redirect_uri: Option<Url>,
     ) -> Result<App> {
-        let Seeking { book, option, connection, gateway, subject, .. } = seeking;
+        let Seeking { book, option, approval, connection, gateway, subject, .. } = seeking;
         let connector = &connection.connector;
         let app = match gateway {
             None => {
                 let way = self.way(option, None, connection, None)?;
                 let on_the_way = (&way, *subject);
                 let uri = redirect_uri.as_ref();
-                let registered = oauth2::register(connector, settings, registry, uri, None, on_the_way).await?;
-                App { name: free_name(&book.apps(connector)?, registered.name), ..registered }
+                oauth2::register(connector, settings, registry, uri, None, on_the_way).await?
             }
             Some(gateway) => self.register_through(gateway, seeking, &registry, redirect_uri).await?,
+        };
+        let _approving = lock(&self.approving);
+        approved_still(book, connector, approval.digest)?;
+        let others = book.apps(connector)?;
+        let app = match gateway {
+            None => App { name: free_name(&others, app.name), ..app },
+            Some(_) if others.iter().any(|other| other.name == app.name) => {
+                return Err(Kind::AlreadyExists
+                    .error(format!("Another app was called `{}` while the gateway registered this one.", app.name))
+                    .hint("Connect again."));
+            }
+            Some(_) => app,
         };
         self.audit.write(&Event::app_registered(subject, &app.name))?;
         book.put_app(&app)?;
@@ -105,12 +117,12 @@ impl Host {
     async fn register_through(
         &self,
         gateway: &Gateway,
-        Seeking { book, declared, connection, subject, .. }: &Seeking<'_>,
+        Seeking { book, approval, connection, subject, .. }: &Seeking<'_>,
         registry: &Registry,
         redirect_uri: Option<Url>,
     ) -> Result<App> {
         let connector = &connection.connector;
-        let terms = gateways::terms(book.environment(), gateway, connection, declared, None)?;
+        let terms = gateways::terms(book.environment(), gateway, connection, &approval.declared, None)?;
         let elsewhere = self.finding_out(gateway, &terms, None)?;
         // What it is called is sealed with its secrets.
         let name = free_name(&book.apps(connector)?, connector.clone());
@@ -120,11 +132,6 @@ impl Host {
             _ => return Err(misunderstood()),
         };
         let accepted = AppTerms::parse(&sealed.terms)?.accept(&terms, &name, registry)?;
-        if book.apps(connector)?.iter().any(|other| other.name == name) {
-            return Err(Kind::AlreadyExists
-                .error(format!("Another app was called `{name}` while the gateway registered this one."))
-                .hint("Connect again."));
-        }
         Ok(App { redirect_uri, gateway: Some(gateways::agreed(gateway)), sealed: Some(sealed), ..accepted })
     }
 }
@@ -164,7 +171,7 @@ impl Seeking<'_> {
     fn opens(&self, app: &App) -> bool {
         let Some(gateway) = self.gateway else { return true };
         let terms = app.sealed.as_ref().and_then(|sealed| AppTerms::parse(&sealed.terms).ok());
-        let declared = self.declared.auth.iter().find(|it| it.id == self.option.id);
+        let declared = self.approval.declared.auth.iter().find(|it| it.id == self.option.id);
         app.gateway.as_ref() == Some(&gateways::agreed(gateway))
             && terms.zip(declared).is_some_and(|(terms, declared)| terms.options.contains(declared))
     }

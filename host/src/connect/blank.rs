@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use url::Url;
 use uuid::Uuid;
 
-use super::{ConnectProposal, ConnectRequest, apps::Seeking, find_option, gateways, keep::unchanged_before, provider};
+use super::{
+    ConnectProposal, ConnectRequest, apps::Seeking, changes::approved_still, find_option, gateways,
+    keep::unchanged_before, provider,
+};
 use crate::{
     call, callers,
     consent::{self, Approval, Book, Connection, Discovered, now},
@@ -192,7 +195,7 @@ impl Host {
         let seeking = Seeking {
             book: &ground.book,
             option,
-            declared: &ground.approval.declared,
+            approval: &ground.approval,
             connection: &connection,
             gateway: ground.gateway.as_ref(),
             typed: &values,
@@ -234,11 +237,7 @@ impl Host {
         {
             let book = self.book(&blank.request.environment)?;
             let approval = &blank.approval;
-            if book.find_approval(&approval.connector)?.is_none_or(|now| now.digest != approval.digest) {
-                return Err(anew(
-                    Kind::ApprovalNeeded.error("The connector was changed by somebody else in the meantime."),
-                ));
-            }
+            approved_still(&book, &approval.connector, approval.digest).map_err(anew)?;
             unchanged_before(&book, &blank.connection, blank.revoked_before.as_deref()).map_err(anew)?;
         }
         self.propose_connection(blank.filled_in(answers)?).await

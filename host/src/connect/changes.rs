@@ -1,11 +1,14 @@
-//! What changed since an account's owner agreed: the connector that is approved now may be another than they were shown.
+//! What changed since an account's owner agreed: the connector that is approved now may be another than they were shown, or
+//! none.
 
 use std::collections::BTreeSet;
 
 use crate::{
-    consent::{self, Difference},
+    consent::{self, Book, Difference, Pending},
+    digest::Digest,
     error::{Kind, Result},
     host::Host,
+    sync::lock,
 };
 
 impl Host {
@@ -48,6 +51,30 @@ impl Host {
         let missing = required.filter(|scope| !agreed.scopes.contains(scope));
         difference.widened.extend(missing.map(|scope| format!("new scope: {scope}")));
         Ok(difference)
+    }
+
+    /// Keeps what somebody signed in for until it is confirmed.
+    ///
+    /// # Errors
+    /// `approval-needed` where the connector was changed or removed meanwhile; those of the store.
+    pub(super) fn keep_pending(&self, book: &Book<'_>, code: Digest, pending: &Pending) -> Result<()> {
+        let _keeping = lock(&self.keeping);
+        approved_still(book, &pending.drafted.connection.connector, pending.drafted.consent.digest)?;
+        book.put_pending(code, pending)
+    }
+}
+
+/// Whether the connector that is approved is the one that was agreed to. Under [`Host::keeping`] it is not removed until what
+/// comes of this is written, and so it is told of what was written when it is; nor is its environment.
+///
+/// # Errors
+/// `approval-needed`.
+pub(super) fn approved_still(book: &Book<'_>, connector: &str, agreed: Digest) -> Result<()> {
+    match book.find_approval(connector)? {
+        Some(approval) if approval.digest == agreed => Ok(()),
+        _ => Err(Kind::ApprovalNeeded
+            .error("The connector was changed by somebody else in the meantime.")
+            .hint("Connect again.")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ConnectProposal, Granted, Trip, find_option, provider::WayBack};
+use super::{ConnectProposal, Granted, Trip, changes::approved_still, find_option, provider::WayBack};
 use crate::{
     audit::{Event, Subject},
     call,
@@ -59,13 +59,7 @@ impl Host {
     /// Everything of a connection, as it would be kept.
     pub(super) async fn draft(&self, proposal: &ConnectProposal, signed_in: SignedIn) -> Result<Drafted> {
         let book = self.book(&proposal.environment)?;
-        let approval = &proposal.approval;
-        let unchanged = book.find_approval(&approval.connector)?.is_some_and(|now| now.digest == approval.digest);
-        if !unchanged {
-            return Err(Kind::ApprovalNeeded
-                .error("The connector was changed by somebody else in the meantime.")
-                .hint("Connect again."));
-        }
+        approved_still(&book, &proposal.approval.connector, proposal.approval.digest)?;
         let before = unchanged_before(&book, &proposal.connection, proposal.revoked_before.as_deref())?;
         let subject = proposal.subject("check");
         let mut consent = proposal.consent.clone();
@@ -125,6 +119,7 @@ impl Host {
             let _keeping = lock(&self.keeping);
             // Somebody may have been faster while this was waited for.
             unchanged_before(&book, &connection, revoked_before.as_deref())?;
+            approved_still(&book, &connection.connector, consent.digest)?;
             self.audit.write(&if before.is_some() {
                 Event::reconnected(subject)
             } else {

@@ -148,7 +148,7 @@ impl Host {
         let seeking = Seeking {
             book: &ground.book,
             option,
-            declared,
+            approval: &ground.approval,
             connection: &connection,
             gateway,
             typed: &typed,

@@ -68,7 +68,7 @@ impl Host {
         let kept_as = Digest::of(code.as_bytes());
         let (owner, session) = (owner.to_owned(), session.map(str::to_owned));
         let pending = Pending { drafted, owner, key: proposal.key, session, since, until };
-        book.put_pending(kept_as, &pending)?;
+        self.keep_pending(&book, kept_as, &pending)?;
         lock(&self.confirmable).insert(kept_as, Instant::now() + within);
         Ok(code)
     }

@@ -16,6 +16,7 @@ use crate::{
     host::Host,
     secret::Secret,
     store::{Changes, Place},
+    sync::lock,
     text,
 };
 
@@ -104,6 +105,7 @@ impl Host {
     /// # Errors
     /// `not-found` for the environment or the gateway that there should be, `usage` for the name, `already-exists`.
     pub fn invite_gateway(&self, environment: &str, name: &str, another: bool, caller: &str) -> Result<Invited> {
+        let _keeping = lock(&self.keeping);
         self.book(environment)?;
         proper_name(name)?;
         match self.find_gateway(environment, name)? {
@@ -134,8 +136,8 @@ impl Host {
     /// `denied`, with one sentence for a code that was used, has run out or never was, and another where it has not the key of
     /// the gateway that it is to be another of; `already-exists`.
     pub(super) fn join_gateway(&self, id: Uuid, secret: &Secret, identity: Digest, key: SealingKey) -> Result<Member> {
-        // One at a time: a code is used once.
-        let _joining = self.relay.joining();
+        // One at a time: a code is used once, for a gateway and an environment that stay until this is written.
+        let _keeping = lock(&self.keeping);
         let place = code_place(id)?;
         let shown = Digest::of(secret.expose());
         let invitation = self.vault.get::<Invitation>(&place)?.filter(|invitation| {
@@ -311,7 +313,7 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         gateway::key::OpeningKey,
-        settings::{Given, Settings, Source, Sourced},
+        testing::{self, at_once},
     };
 
     pub(in crate::gateway) struct Story {
@@ -320,14 +322,8 @@ pub(super) mod tests {
     }
 
     pub(in crate::gateway) fn story() -> Story {
-        let folder = tempfile::tempdir().unwrap();
-        let key = format!("file:{}", folder.path().join("key").display());
-        let settings = Settings::load(Given {
-            data_dir: Some(Sourced { value: folder.path().join("data"), source: Source::Flag }),
-            key: Some(Sourced { value: key, source: Source::Flag }),
-            environment: None,
-        });
-        Story { host: Host::open(&settings.unwrap()).unwrap(), _folder: folder }
+        let (host, _folder) = testing::host();
+        Story { host, _folder }
     }
 
     impl Story {
@@ -426,6 +422,24 @@ pub(super) mod tests {
         assert_eq!(story.join(&waiting, b"second").unwrap_err().kind(), Kind::Denied);
         for folder in [GATEWAYS, CODES, CONTACTS] {
             assert!(story.host.vault.places_below(&Place::new([folder]).unwrap()).unwrap().is_empty(), "{folder}");
+        }
+    }
+
+    #[test]
+    fn no_gateway_that_joins_while_its_environment_is_removed_is_one_of_the_next_one_of_that_name() {
+        // Regression: one that was kept after the look at which there are was left, and a code as well.
+        let story = story();
+        for round in 0..10 {
+            story.host.create_environment("other").unwrap();
+            let (code, who) = (story.invite("other", "plant"), [round]);
+            let (_, removed) = at_once(|| story.join(&code, &who), || story.host.remove_environment("other"));
+            removed.unwrap();
+            assert!(story.host.member(Digest::of(&who)).unwrap().is_none());
+            story.host.create_environment("other").unwrap();
+            let invite = || story.host.invite_gateway("other", "plant", false, "tester").map(drop);
+            let (_, removed) = at_once(invite, || story.host.remove_environment("other"));
+            removed.unwrap();
+            assert!(story.host.vault.places_below(&Place::new([CODES]).unwrap()).unwrap().is_empty());
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -50,7 +50,6 @@ pub(crate) struct Relay {
     changed: watch::Sender<u64>,
     /// Whether gateways can come in: only where a host runs.
     listening: AtomicBool,
-    joining: Mutex<()>,
     /// Whose turn it is where several lines lead to the same gateway.
     turn: AtomicUsize,
 }
@@ -74,10 +73,6 @@ impl Relay {
         self.listening.store(false, Ordering::Release);
         lock(&self.lines).open.drain().flat_map(|(_, lines)| lines).for_each(|line| line.end());
         self.changed.send_modify(|changes| *changes += 1);
-    }
-
-    pub(super) fn joining(&self) -> MutexGuard<'_, ()> {
-        lock(&self.joining)
     }
 
     /// Since when a machine is connected, if it is; RFC 3339.

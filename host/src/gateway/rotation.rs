@@ -203,7 +203,8 @@ fn resealed(
         app.gateway = Some(now.clone());
         changes = changes.and(book.app_changes(&app)?);
     }
-    let member = Member { key: key.clone(), ..member.clone() };
+    // One that was removed meanwhile stays away.
+    let member = Member { key: key.clone(), ..host.member(member.identity)?.ok_or_else(stranger)? };
     Ok((changes.put(&member_place(member.identity)?, &member)?, boxes))
 }
 
@@ -239,5 +240,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line<S> {
 
     async fn write(&mut self, what: &impl Serialize) -> Result<()> {
         write_line(&mut self.0, what).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{consent::now, testing};
+
+    #[test]
+    fn a_gateway_that_is_removed_while_it_gets_another_key_stays_away() {
+        // Regression: it was put in place with the other key, as if nobody had removed it.
+        let (host, _home) = testing::host();
+        let key = || OpeningKey::generate().unwrap().public().clone();
+        let member = Member {
+            gateway: "plant".into(),
+            environment: "default".into(),
+            identity: Digest::of(b"first"),
+            key: key(),
+            joined: now(),
+            invited_by: "tester".into(),
+        };
+        host.vault.commit(Changes::new().put(&member_place(member.identity).unwrap(), &member).unwrap()).unwrap();
+        let (gateway, new) = (host.gateway("default", "plant").unwrap(), key());
+        let reseal = || resealed(&host, &gateway, &member, &new, &mut Anew::default());
+        reseal().unwrap();
+        host.remove_gateway("default", "plant", None, "tester").unwrap();
+        assert_eq!(reseal().unwrap_err().kind(), Kind::Denied);
     }
 }

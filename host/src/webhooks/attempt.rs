@@ -117,22 +117,11 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::{
-        settings::{Given, Settings, Source, Sourced},
-        transport::PrivateAllowed,
-        webhooks::NewEndpoint,
-    };
+    use crate::{testing, transport::PrivateAllowed, webhooks::NewEndpoint};
 
     #[tokio::test]
     async fn nothing_is_sent_to_an_endpoint_that_was_removed_since_its_message_was_taken_up() {
-        let home = tempfile::tempdir().unwrap();
-        let key = format!("file:{}", home.path().join("key").display());
-        let settings = Settings::load(Given {
-            data_dir: Some(Sourced { value: home.path().join("data"), source: Source::Flag }),
-            key: Some(Sourced { value: key, source: Source::Flag }),
-            environment: None,
-        });
-        let host = Host::open(&settings.unwrap()).unwrap();
+        let (host, _home) = testing::host();
         let receiver = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let authority = receiver.local_addr().unwrap().to_string();
         let new = || NewEndpoint {

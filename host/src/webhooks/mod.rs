@@ -96,6 +96,8 @@ impl Host {
         self.judge_webhook(&origin, &private).await?;
         let endpoint = Endpoint::new(&new.environment, name, url, events, private, secret.clone(), now(), new.caller);
         self.outbox.change(|| {
+            // It may have been removed while the address was looked up; from here on it stays.
+            self.book(&endpoint.environment)?;
             let all = self.outbox.endpoints(&endpoint.environment)?;
             if all.iter().any(|other| other.name == endpoint.name) {
                 return Err(Kind::AlreadyExists

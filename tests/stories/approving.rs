@@ -1,0 +1,146 @@
+//! What operators decide of a connector and its apps, when two do so at once.
+
+use std::{
+    fs,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use attache::{Kind, approve::Proposal, apps::AppRequest, consent::Isolation, digest::Digest};
+use attache_tests::{Embedded, connector};
+
+/// Often enough for a window that is as wide as a write to the disk.
+const ROUNDS: usize = 10;
+const CALLER: &str = "tester";
+const CLIENT: (&str, &str) = ("demo", "demo-secret");
+
+/// A host with no connector, and each of these versions of one as it is proposed there.
+fn proposed<const N: usize>(name: &str, guests: [&str; N]) -> (Embedded, [Proposal; N]) {
+    let embedded = Embedded::new(guests[0], Isolation::Call);
+    embedded.host().remove_connector("default", name, CALLER).unwrap();
+    let proposals = guests.map(|guest| propose(&embedded, guest));
+    (embedded, proposals)
+}
+
+fn propose(embedded: &Embedded, guest: &str) -> Proposal {
+    let bytes = fs::read(connector(guest)).unwrap();
+    embedded.block_on(embedded.host().propose_connector("default", bytes)).unwrap()
+}
+
+fn approved(embedded: &Embedded, name: &str) -> Option<Digest> {
+    embedded.host().book("default").unwrap().find_approval(name).unwrap().map(|approval| approval.digest)
+}
+
+/// Does both at once, and gives what came of each.
+fn at_once<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T) -> (T, T) {
+    let ready = Barrier::new(2);
+    thread::scope(|scope| {
+        let one = scope.spawn(|| {
+            ready.wait();
+            one()
+        });
+        ready.wait();
+        let other = other();
+        (one.join().unwrap(), other)
+    })
+}
+
+/// Does one thing while the other is done over and over again.
+fn among<T>(over_and_over: impl Fn() + Sync, once: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    over_and_over();
+                }
+            });
+        }
+        let done = once();
+        is_over.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+#[test]
+fn of_two_versions_that_are_approved_at_once_one_is_and_the_other_is_shown_again() {
+    // Regression: both were, and whoever had approved the one had not seen how it differs from the other.
+    let (embedded, [one, other]) = proposed("upgrade", ["upgrade-a", "upgrade-b"]);
+    let host = embedded.host();
+    let approve = |proposal| host.approve_connector(proposal, None, CALLER).map(|it| it.digest).map_err(|it| it.kind());
+    for _ in 0..ROUNDS {
+        let kept = match at_once(|| approve(&one), || approve(&other)) {
+            (Ok(kept), Err(Kind::ApprovalNeeded)) | (Err(Kind::ApprovalNeeded), Ok(kept)) => kept,
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(approved(&embedded, "upgrade"), Some(kept));
+        host.remove_connector("default", "upgrade", CALLER).unwrap();
+        assert_eq!(fs::read_dir(embedded.folder().join("data/connectors")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn whoever_chooses_the_isolation_brings_back_no_version_that_was_replaced_or_removed() {
+    // Regression: the whole approval was written as it had been looked at a moment before.
+    let (embedded, [first]) = proposed("upgrade", ["upgrade-a"]);
+    let host = embedded.host();
+    let isolate = || drop(host.isolate_connector("default", "upgrade", Isolation::Connection, CALLER));
+    for _ in 0..ROUNDS {
+        host.approve_connector(&first, None, CALLER).unwrap();
+        among(isolate, || host.remove_connector("default", "upgrade", CALLER)).unwrap();
+        assert_eq!(approved(&embedded, "upgrade"), None);
+    }
+    host.approve_connector(&first, None, CALLER).unwrap();
+    let newer = propose(&embedded, "upgrade-b");
+    host.approve_connector(&newer, None, CALLER).unwrap();
+    let older = propose(&embedded, "upgrade-a");
+    for proposal in [&older, &newer].into_iter().cycle().take(2 * ROUNDS) {
+        among(isolate, || host.approve_connector(proposal, None, CALLER)).unwrap();
+        assert_eq!(approved(&embedded, "upgrade"), Some(proposal.digest));
+    }
+}
+
+#[test]
+fn no_app_that_is_set_while_its_connector_is_removed_is_left_for_the_next_one_of_that_name() {
+    // Regression: the removal looked whether there is one, and the setting whether there is the connector, before either wrote.
+    let (embedded, [proposal]) = proposed("oauth", ["oauth"]);
+    let host = embedded.host();
+    let app = || embedded.app(CLIENT, "https://login.example.com");
+    for _ in 0..ROUNDS {
+        host.approve_connector(&proposal, None, CALLER).unwrap();
+        let set = || host.set_app(app()).map(drop);
+        let (set, removed) = at_once(set, || host.remove_connector("default", "oauth", CALLER));
+        assert!(set.is_ok() ^ removed.is_ok(), "{set:?} {removed:?}");
+        if set.is_ok() {
+            host.remove_app("default", "oauth", "oauth", CALLER).unwrap();
+            host.remove_connector("default", "oauth", CALLER).unwrap();
+        }
+        assert!(host.book("default").unwrap().apps("oauth").unwrap().is_empty());
+    }
+}
+
+#[test]
+fn an_app_that_is_changed_while_it_is_removed_stays_away_with_its_secrets() {
+    // Regression: what was looked at before the removal was written after it.
+    let (embedded, [proposal]) = proposed("oauth", ["oauth"]);
+    let host = embedded.host();
+    host.approve_connector(&proposal, None, CALLER).unwrap();
+    let change = || {
+        let request = AppRequest {
+            environment: "default".into(),
+            connector: "oauth".into(),
+            redirect_uri: Some("https://attache.example.com/callback".into()),
+            caller: CALLER.into(),
+            ..AppRequest::default()
+        };
+        drop(host.set_app(request));
+    };
+    for _ in 0..ROUNDS {
+        embedded.set_app(CLIENT, "https://login.example.com");
+        among(change, || host.remove_app("default", "oauth", "oauth", CALLER)).unwrap();
+        assert!(host.apps("default").unwrap().is_empty());
+    }
+}
