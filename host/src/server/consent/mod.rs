@@ -437,22 +437,25 @@ async fn came_back(
 ) -> Response {
     let Ok(below) = below else { return refuse(&unreadable()) };
     let came = CameBack { below: below.map(|Path(below)| below), query: query.unwrap_or_default() };
-    // Whoever leaves the page takes nothing with them: a token that was got is kept or given back.
-    let finished = tokio::spawn(async move { finish(&server, came, &headers).await }).await;
-    ConsentServer::told(finished.unwrap_or_else(|_| Err(not_known())))
+    ConsentServer::told(finish(&server, came, &headers).await)
 }
 
-async fn finish(server: &ConsentServer, came: CameBack, headers: &HeaderMap) -> Result<Taken> {
+async fn finish(server: &Arc<ConsentServer>, came: CameBack, headers: &HeaderMap) -> Result<Taken> {
     let browser = server.browser(headers)?.unwrap_or_default();
     let (name, asked, trip) = server.sessions.end(&came, browser)?;
-    let public_name = sessions::public_name(&name);
-    let (proposal, whose) = (asked.proposal.clone(), asked.whose(public_name.clone()));
-    let taken = server.desk.take(&public_name, asked, SignedIn::CameBack { trip, came }).await;
-    if let Err(error) = &taken {
-        server.desk.failed(&whose, error);
-    }
-    server.sessions.note(&name, &proposal, taken.as_ref().map(|_| ()).map_err(Clone::clone));
-    taken
+    let server = server.clone();
+    // Whoever leaves the page takes nothing with them: a token that was got is kept or given back.
+    let taking = tokio::spawn(async move {
+        let public_name = sessions::public_name(&name);
+        let (proposal, whose) = (asked.proposal.clone(), asked.whose(public_name.clone()));
+        let taken = server.desk.take(&public_name, asked, SignedIn::CameBack { trip, came }).await;
+        if let Err(error) = &taken {
+            server.desk.failed(&whose, error);
+        }
+        server.sessions.note(&name, &proposal, taken.as_ref().map(|_| ()).map_err(Clone::clone));
+        taken
+    });
+    taking.await.unwrap_or_else(|_| Err(not_known()))
 }
 
 fn not_known() -> Error {
