@@ -33,9 +33,9 @@ const SECRET_BYTES: usize = 32;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Permission {
-    /// Call operations of connections, and see which there are
+    /// Call operations of connections, and see and check which there are
     Call,
-    /// Make links with which people connect, and confirm who came back
+    /// Connect accounts, by links among other ways, and see and end what they agreed to
     Connect,
     /// Everything that an operator does in the key's environment
     Administer,

@@ -147,6 +147,14 @@ impl Audit {
         Ok(())
     }
 
+    /// Appends a line of what is over already, and of which somebody is told in any case. Where it cannot be written, the log says
+    /// so, and the next request does not pass the audit.
+    pub(crate) fn write_over(&self, event: &Event) {
+        if let Err(error) = self.write(event) {
+            tracing::error!(%error, "the audit cannot be written");
+        }
+    }
+
     /// Appends the line of a request that is about to leave; it is in the file when this is over. Requests that leave together
     /// share one system call: whoever comes first lets everything run that is ready to, and then writes the lines of all. What
     /// comes of a request is written down too, so there must be room for that on the disk, and for the store to note where the

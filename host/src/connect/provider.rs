@@ -211,7 +211,7 @@ impl Host {
             Err(error) => {
                 let is_refused = error.kind() == Kind::ConsentNeeded;
                 let event = if is_refused { Event::obtaining_refused } else { Event::obtaining_failed };
-                self.write_down(&event(Obtaining::SignIn, &subject, error.message()));
+                self.audit.write_over(&event(Obtaining::SignIn, &subject, error.message()));
                 Err(error)
             }
         }
@@ -239,14 +239,7 @@ impl Host {
             (Ok(None), Ok(client), Ok(way)) => client.revoke(&way, &proposal.values, captured, subject).await,
             _ => Revoked::NoEndpoint,
         };
-        self.write_down(&Event::given_back(subject, outcome.name()));
-    }
-
-    /// Writes down what is over already: whoever waits is told of that, and the next request will not pass the audit.
-    fn write_down(&self, event: &Event) {
-        if let Err(error) = self.audit.write(event) {
-            tracing::error!(%error, "the audit cannot be written");
-        }
+        self.audit.write_over(&Event::given_back(subject, outcome.name()));
     }
 
     /// The same, where there is something.

@@ -226,7 +226,7 @@ impl Renewal {
     /// Writes down that nothing was given, and that the next time something may be.
     fn failed(&self, error: &Error, subject: &Subject) {
         let obtaining = obtaining(self.captured().as_ref());
-        self.write_down(&Event::obtaining_failed(obtaining, subject, error.message()));
+        self.way.audit.write_over(&Event::obtaining_failed(obtaining, subject, error.message()));
     }
 
     /// Writes down that somebody came back from a page for nothing, and gives why. There is nothing kept yet.
@@ -234,15 +234,8 @@ impl Renewal {
         let is_refused = matches!(failure, Failure::Refused(_));
         let error = failure.into_error();
         let event = if is_refused { Event::obtaining_refused } else { Event::obtaining_failed };
-        self.write_down(&event(Obtaining::SignIn, subject, error.message()));
+        self.way.audit.write_over(&event(Obtaining::SignIn, subject, error.message()));
         error
-    }
-
-    fn write_down(&self, event: &Event) {
-        if let Err(unwritable) = self.way.audit.write(event) {
-            // Whoever waits is told why nothing was given; the next request will not pass the audit.
-            tracing::error!(error = %unwritable, "the audit cannot be written");
-        }
     }
 
     /// Here, or where only what was typed can be opened.
