@@ -8,21 +8,25 @@
 //! - a hundred thousand connections: how long the host takes to start, its memory, and a list's first page.
 //!
 //! On two cores on 27 November 2026, optimised but not at link time (thin LTO gave the same ratios), with a fresh instance and with
-//! one that is used again: 0.43 and 0.49 of the bare handler at concurrency 1, 0.30 and 0.36 at 16, 0.34 and 0.42 at 64, where a call
-//! takes 158 µs and 122 µs of the host's CPU, and the bare handler 39 µs; in another run 0.36 and 0.43 at 64. On a single thread the
-//! handler takes 28 µs, and does 1.3 times as much. Before connectors had an engine without the component model's async it was 0.30
-//! and 0.37 at 64, 181 µs and 144 µs. 2,000 calls in flight take 380 to 410 MB the first time and the third; of 4,000, 2,000 are
-//! answered and 2,000 refused with 429. With 100,000 connections the host starts in 0.3 s in 49 MB, shows one in 0.1 ms, and lists a
-//! page in 3 ms, and has 70 MB then. How much a call takes differs from machine to machine and from hour to hour by a half, since
-//! its time goes into many small pieces of memory; on 26 November, on another one, it was 97 to 105 µs and 74 to 76 µs with that
-//! older engine, and 23 µs for the handler on a single thread, of which the host did 0.33 and 0.42.
+//! one that is used again, in two runs: 0.41 and 0.40, then 0.40 and 0.46 of the bare handler at concurrency 1; 0.39 and 0.44, then
+//! 0.40 and 0.45 at 16; 0.42 and 0.47, then 0.48 and 0.56 at 64, where a call takes 230 to 250 µs and 190 to 210 µs of the host's CPU,
+//! and the bare handler 71 to 74 µs. There p50 and p99 are 10 ms and 18 ms with a fresh instance, 9 ms and 16 ms with one that is used
+//! again, and 4 ms and 8 ms of the handler. On a single thread the handler takes 52 to 65 µs, and does 1.05 to 1.2 times as much.
+//! The host of the day before did 0.38 and 0.45 at 64 an hour earlier, with 369 µs and 306 µs beside 98 µs; and 0.34 and 0.42 on
+//! another machine, with 158 µs and 122 µs beside 39 µs. How much a call takes differs from machine to machine and from hour to hour
+//! by more than a half, since its time goes into many small pieces of code and memory, so that the ratios differ, too.
 //!
-//! Where a call's CPU time went at 64 before that, of both kinds together, by a profiler: the kernel's sockets 20 %, the allocator 11,
-//! wasmtime 9 and wiping what guests wrote 2, the guest's own code 8, tokio and switching threads 9, the HTTP client 6, the HTTP
-//! server and routing 9, the audit's lines with their MACs and their file 9, copying 5, what a call's futures do themselves 5,
-//! URLs 4, masking 3, JSON and schemas 2, the caller's key, the connection and the limits 1. No other part is above 1. Two
-//! system calls to write and two to read are all that a call asks of the kernel for itself, as many as the bare handler; locks
-//! and the audit's file add a quarter of one.
+//! What made the difference last: an answer that comes after a tick of the engine's clock does not have its guest take turns at once
+//! with others, which it did not keep waiting; queries are judged, and bodies bounded, in a layer without memory of its own.
+//!
+//! 2,000 calls in flight take 370 to 400 MB the first time and the third; of 4,000, 2,000 are answered and 2,000 refused with 429.
+//! With 100,000 connections the host starts in 0.3 s in 49 MB, shows one in 0.1 ms, and lists a page in 3 ms, and has 70 MB then.
+//!
+//! Where a call's CPU time goes at 64 with a fresh instance, by a profiler: the kernel 16 % (15 of it sockets), making an instance 7
+//! and taking it down 5, the guest's own code 8, the audit's lines with their MACs and their file 9, the HTTP client 20 with its
+//! sockets. Nothing else stands out: no function of ours is above 1, and the allocator (some 250 pieces a call, 65 of the bare
+//! handler's) is 9. Two system calls to write and two to read are all that a call asks of the kernel for itself, as many as the bare
+//! handler, and one to find out which pages its guest wrote to: four. Locks and the audit's file add three quarters of one.
 //!
 //! `ATTACHE_BENCH=calls|flight|many` runs one of these.
 

@@ -1,6 +1,6 @@
 //! Every instance is bounded, and what ends it says which setting did.
 
-use std::{fs, os::unix::net::UnixStream};
+use std::{fs, os::unix::net::UnixStream, time::Duration};
 
 use attache::{Kind, consent::Isolation, runtime::Limits};
 use attache_tests::{
@@ -50,6 +50,21 @@ fn what_a_limit_ends_is_the_connectors_failure_and_names_the_setting() {
 #[test]
 fn computing_without_end_is_stopped() {
     exceeds(|it| it.compute_seconds = 1, "spin", "it computed for more than 1 s", "compute-seconds");
+}
+
+#[test]
+fn waiting_for_a_service_is_not_computing() {
+    // Regression: each answer that took longer than a tick counted as a tick of computing, so that a hundred of them were a second.
+    let service = Service::start(|_| {
+        std::thread::sleep(Duration::from_millis(11));
+        answer(200, &[], "jo")
+    });
+    let attache = connected(&service);
+    attache.configure("[limits]\ncompute-seconds = 1\n");
+    let sent = attache.call("echo", "send", &json!({ "url": service.base(), "times": 150 }));
+    assert_eq!(sent["status"], 200, "{sent}");
+    // One more came as it was connected.
+    assert_eq!(service.received().len(), 1 + 150);
 }
 
 #[test]

@@ -78,7 +78,10 @@ impl Chain {
         context.update(previous.as_bytes());
         context.update(b"\n");
         context.update(open.as_bytes());
-        hex::encode(context.sign())
+        // Many times as fast as one digit after the other.
+        let mut digits = [0; 64];
+        hex::encode_to_slice(context.sign(), &mut digits).expect("twice as many digits as bytes");
+        String::from_utf8_lossy(&digits).into_owned()
     }
 }
 

@@ -408,7 +408,8 @@ impl Clock {
         let (second, millisecond) = (&self.written, now.subsec_millisecond());
         let mut line = String::with_capacity(members.len() + FRAME);
         // Writing to a string cannot fail.
-        let _ = write!(line, "{{\"seq\":{seq},\"time\":\"{second}.{millisecond:03}Z\",\"event\":\"{name}\"{members}");
+        let _ = write!(line, "{{\"seq\":{seq},\"time\":\"{second}.{millisecond:03}Z\",\"event\":\"{name}\"");
+        line.push_str(members);
         line
     }
 }

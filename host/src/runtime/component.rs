@@ -10,8 +10,11 @@ use tokio::sync::SemaphorePermit;
 use wasmtime::component::types::ComponentItem;
 
 use super::{
-    GuestRequest, GuestResponse, Invoked, Resting, Runtime, SendError, Tenant, WayOut, bindings::v0_1, engine::Engine,
-    instance::Instance, limits::Times,
+    GuestRequest, GuestResponse, Invoked, Resting, Runtime, SendError, Tenant, WayOut,
+    bindings::v0_1,
+    engine::{Engine, Ticks},
+    instance::Instance,
+    limits::Times,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -38,6 +41,7 @@ const OFFERED_WASI: [&str; 6] =
 pub struct Component {
     runtime: Arc<Runtime>,
     linked: v0_1::Linked,
+    ticks: Ticks,
 }
 
 /// What a file turned out to be when it was looked at before being added.
@@ -92,7 +96,7 @@ impl Component {
                 text::foreign(&format!("{error:#}"), 500)
             ))
         })?;
-        Ok(Self { runtime: runtime.clone(), linked })
+        Ok(Self { runtime: runtime.clone(), linked, ticks: engine.ticks() })
     }
 
     /// Whether it runs on the runtime's second engine.
@@ -149,7 +153,7 @@ impl Component {
         let _running = self.turn().await?;
         let mut instance = match resting.take(tenant) {
             Some(instance) => instance,
-            None => Instance::new(&self.runtime, &self.linked, connector, self.runtime.limits.of_a_call()).await?,
+            None => self.made(connector, self.runtime.limits.of_a_call()).await?,
         };
         instance.wake(way_out);
         // A call that is dropped here drops its instance with it.
@@ -185,9 +189,13 @@ impl Component {
     }
 
     async fn woken(&self, connector: &str, times: Times, way_out: Box<dyn WayOut>) -> Result<Instance> {
-        let mut instance = Instance::new(&self.runtime, &self.linked, connector, times).await?;
+        let mut instance = self.made(connector, times).await?;
         instance.wake(way_out);
         Ok(instance)
+    }
+
+    async fn made(&self, connector: &str, times: Times) -> Result<Instance> {
+        Instance::new(&self.runtime, &self.linked, self.ticks.clone(), connector, times).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -55,7 +55,7 @@ pub struct Runtime {
 pub(super) struct Engine {
     pub(super) engine: wasmtime::Engine,
     pub(super) linker: Linker<Guest>,
-    _ticker: Ticker,
+    ticker: Ticker,
 }
 
 impl Runtime {
@@ -105,7 +105,11 @@ impl Engine {
         let linker =
             linker(&engine).map_err(|error| Kind::Internal.error(format!("Linking the host failed: {error:#}.")))?;
         let ticker = Ticker::start(&engine)?;
-        Ok(Self { engine, linker, _ticker: ticker })
+        Ok(Self { engine, linker, ticker })
+    }
+
+    pub(super) fn ticks(&self) -> Ticks {
+        self.ticker.ticks.clone()
     }
 }
 
@@ -148,8 +152,19 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     Ok(linker)
 }
 
+/// How often an engine's epoch moved on, which wasmtime itself tells nobody.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ticks(Arc<AtomicU64>);
+
+impl Ticks {
+    pub(super) fn so_far(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Moves the engine's epoch on, from a thread of its own, for as long as the runtime lives.
 struct Ticker {
+    ticks: Ticks,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -159,19 +174,24 @@ impl Ticker {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let engine = engine.weak();
+        let ticks = Ticks::default();
+        let ticked = ticks.clone();
         let thread = std::thread::Builder::new()
             .name("attache-epoch".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
                     std::thread::park_timeout(TICK);
                     match engine.upgrade() {
-                        Some(engine) => engine.increment_epoch(),
+                        Some(engine) => {
+                            ticked.0.fetch_add(1, Ordering::Relaxed);
+                            engine.increment_epoch();
+                        }
                         None => return,
                     }
                 }
             })
             .map_err(|error| Kind::Internal.error(format!("The epoch ticker could not be started: {error}.")))?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { ticks, stop, thread: Some(thread) })
     }
 }
 

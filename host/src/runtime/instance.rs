@@ -10,7 +10,10 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{
-    GuestRequest, GuestResponse, Limits, Runtime, SendError, WayOut, bindings::v0_1, engine::TICK, limits::Times,
+    GuestRequest, GuestResponse, Limits, Runtime, SendError, WayOut,
+    bindings::v0_1,
+    engine::{TICK, Ticks},
+    limits::Times,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -54,6 +57,7 @@ pub(super) struct Guest {
     limits: Arc<Limits>,
     times: Times,
     used: Used,
+    ticks: Ticks,
     exceeded: Option<Exceeded>,
     stopped: bool,
     /// Made when it is first asked for, which most connectors never do.
@@ -68,6 +72,8 @@ struct Used {
     response_bytes: u64,
     log_lines: u32,
     ticks: u64,
+    /// Whether one went by while it waited for a service, which it meets at its next step.
+    waited: bool,
 }
 
 /// Which limit ended the call, and the setting that would raise it.
@@ -106,16 +112,23 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Makes an instance that rests. Each of its runs may take this long.
-    pub(super) async fn new(runtime: &Runtime, linked: &v0_1::Linked, connector: &str, times: Times) -> Result<Self> {
+    pub(super) async fn new(
+        runtime: &Runtime,
+        linked: &v0_1::Linked,
+        ticks: Ticks,
+        connector: &str,
+        times: Times,
+    ) -> Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        let compute_ticks = ticks(times.compute.seconds);
+        let compute_ticks = in_ticks(times.compute.seconds);
         let guest = Guest {
             way_out: None,
             connector: connector.to_owned(),
             limits: runtime.limits.clone(),
             times,
             used: Used::default(),
+            ticks,
             exceeded: None,
             stopped: false,
             wasi: None,
@@ -127,6 +140,9 @@ impl Instance {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |mut store| {
             let guest = store.data_mut();
+            if std::mem::take(&mut guest.used.waited) {
+                return Ok(UpdateDeadline::Continue(1));
+            }
             guest.used.ticks += 1;
             if guest.used.ticks > compute_ticks {
                 let time = guest.times.compute;
@@ -290,12 +306,14 @@ impl Guest {
                 "The request's body has {body} bytes, over the limit of {limit} (limits.request-bytes)."
             ))));
         }
+        let before = self.ticks.so_far();
         let way_out = self.way_out()?;
         let answer = way_out.send(request).await;
         if way_out.stop() {
             self.stopped = true;
             return Err(Ended.into());
         }
+        self.used.waited |= self.ticks.so_far() != before;
         if let Ok(response) = &answer {
             self.used.response_bytes += response.body.len() as u64;
             if self.used.response_bytes > self.limits.total_response_bytes {
@@ -363,6 +381,6 @@ fn nothing_to_reach() -> WasiCtx {
     WasiCtxBuilder::new().allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false).build()
 }
 
-fn ticks(seconds: u64) -> u64 {
+fn in_ticks(seconds: u64) -> u64 {
     seconds.saturating_mul(1_000) / TICK.as_millis() as u64
 }

@@ -73,21 +73,21 @@ impl Policy {
     fn admit(self, origin: &Origin, address: IpAddr) -> Result<Reach, Fault> {
         let reach = judge(address);
         // An address that the URL names itself need not be said twice.
-        let is = match origin.host() {
+        let is = || match origin.host() {
             Host::Domain(_) => format!("`{origin}` leads to {address}, which is"),
             Host::Ipv4(_) | Host::Ipv6(_) => format!("`{origin}` is"),
         };
         match reach {
             Reach::Public if self.plain => Err(Fault::Denied {
-                what: format!("{is} a public address, and plain http would send credentials to it in clear."),
+                what: format!("{} a public address, and plain http would send credentials to it in clear.", is()),
                 allow: "Use https://.".into(),
             }),
             Reach::Private(why) if !self.private => Err(Fault::Denied {
-                what: format!("{is} {why}."),
+                what: format!("{} {why}.", is()),
                 allow: format!("Allow it with `--allow-private {}`.", HostPort::of(origin)),
             }),
             Reach::Never(why) => Err(Fault::Denied {
-                what: format!("{is} {why}."),
+                what: format!("{} {why}.", is()),
                 allow: "Nothing allows it; name the address of the service itself.".into(),
             }),
             Reach::Public | Reach::Private(_) => Ok(reach),

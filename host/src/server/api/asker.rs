@@ -204,6 +204,9 @@ fn unknown(error: Error, parts: &Parts, host: &Host) -> Problem {
 }
 
 fn environment(parts: &Parts) -> Result<Option<String>, Problem> {
+    if parts.uri.query().is_none() {
+        return Ok(None);
+    }
     let query = Query::<HashMap<String, String>>::try_from_uri(&parts.uri)
         .map_err(|_| Kind::Usage.error("The query cannot be read."))?;
     Ok(query.get("environment").cloned())

@@ -39,7 +39,6 @@ use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
     http::Uri,
-    middleware::from_fn_with_state,
     routing::{any, get},
 };
 use url::Url;
@@ -73,7 +72,11 @@ pub use self::{
     problem::{Problem, status_of},
     proposals::Proposals,
 };
-use self::{health::Readiness, later::Later, query::Queries};
+use self::{
+    health::Readiness,
+    later::Later,
+    query::{Queries, RefuseUnknown},
+};
 use super::consent::ConsentServer;
 use crate::{error::Kind, host::Host};
 
@@ -124,7 +127,7 @@ impl Api {
     pub fn routes(self: &Arc<Self>) -> Router {
         let (router, document) = described(self.largest_component());
         // Hardly anybody asks for it.
-        let router = router.route_layer(from_fn_with_state(Queries::of(&document), query::refuse_unknown));
+        let router = router.route_layer((self.largest_body(), RefuseUnknown(Queries::of(&document))));
         let document = Arc::new(LazyLock::new(move || document::finished(document)));
         self.guarded(router.route(OPENAPI, get(async move || Json(OpenApi::clone(&document)))))
     }
@@ -133,18 +136,21 @@ impl Api {
     pub(crate) fn routes_for(self: &Arc<Self>, request: &Uri) -> Router {
         let named = request.path().split('/').nth(2).unwrap_or_default();
         let part = PARTS.iter().find(|(name, _)| *name == named).map(|(_, part)| part(self.largest_component()));
-        self.guarded(part.unwrap_or_default().into())
+        self.guarded(Router::from(part.unwrap_or_default()).layer(self.largest_body()))
     }
 
     /// With what holds for all of them.
     fn guarded(self: &Arc<Self>, routes: Router<Arc<Self>>) -> Router {
-        // What is larger is read by the one route that takes connectors.
-        let largest = self.host.settings().limits.value.input_bytes.saturating_add(ENVELOPE);
         routes
             .route("/v1/{*rest}", any(async || Problem::from(Kind::NotFound.error("There is no such route."))))
             .method_not_allowed_fallback(async || problem::not_allowed())
-            .layer(DefaultBodyLimit::max(usize::try_from(largest).unwrap_or(usize::MAX)))
             .with_state(self.clone())
+    }
+
+    /// What is larger is read by the one route that takes connectors.
+    fn largest_body(&self) -> DefaultBodyLimit {
+        let largest = self.host.settings().limits.value.input_bytes.saturating_add(ENVELOPE);
+        DefaultBodyLimit::max(usize::try_from(largest).unwrap_or(usize::MAX))
     }
 
     fn largest_component(&self) -> usize {

@@ -3,15 +3,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    future::{Ready, ready},
     sync::Arc,
+    task::{Context, Poll},
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::Method,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
+use tower::{Layer, Service};
 use url::form_urlencoded;
 use utoipa::openapi::{
     OpenApi, RefOr,
@@ -63,21 +66,46 @@ fn names(operation: &Operation) -> HashSet<String> {
     all.filter(|it| it.parameter_in == ParameterIn::Query).map(|it| it.name.clone()).collect()
 }
 
-/// Refuses a query that has another name.
-pub(super) async fn refuse_unknown(
-    State(queries): State<Arc<Queries>>,
-    path: MatchedPath,
-    request: Request,
-    next: Next,
-) -> Response {
-    let unknown = request.uri().query().and_then(|query| queries.unknown(request.method(), path.as_str(), query));
-    match unknown {
-        None => next.run(request).await,
-        Some(name) => {
-            let error = Kind::Usage
-                .error(format!("The query has `{}`, which means nothing here.", text::foreign(&name, 60)))
-                .hint("The document at /v1/openapi.json has the names that it may have.");
-            Problem::from(error).into_response()
+/// Refuses a query that has another name, before its route. It stands before every call, so that it takes no memory of its own.
+#[derive(Clone)]
+pub(super) struct RefuseUnknown(pub(super) Arc<Queries>);
+
+impl<S> Layer<S> for RefuseUnknown {
+    type Service = Refusing<S>;
+
+    fn layer(&self, route: S) -> Refusing<S> {
+        Refusing { queries: self.0.clone(), route }
+    }
+}
+
+/// A route, and which names queries may have.
+#[derive(Clone)]
+pub(super) struct Refusing<S> {
+    queries: Arc<Queries>,
+    route: S,
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Refusing<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.route.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let path = request.extensions().get::<MatchedPath>();
+        let unknown = path.zip(request.uri().query());
+        let unknown = unknown.and_then(|(path, query)| self.queries.unknown(request.method(), path.as_str(), query));
+        match unknown {
+            None => Either::Left(self.route.call(request)),
+            Some(name) => {
+                let error = Kind::Usage
+                    .error(format!("The query has `{}`, which means nothing here.", text::foreign(&name, 60)))
+                    .hint("The document at /v1/openapi.json has the names that it may have.");
+                Either::Right(ready(Ok(Problem::from(error).into_response())))
+            }
         }
     }
 }
