@@ -1,6 +1,13 @@
 //! What tests of several parts have in common.
 
-use std::{path::Path, sync::Barrier, thread};
+use std::{
+    path::Path,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use tempfile::TempDir;
 
@@ -24,6 +31,27 @@ pub(crate) fn settings(home: &Path, key: String) -> Settings {
         environment: None,
     };
     Settings::load(given).unwrap()
+}
+
+/// Does one thing while others do another over and over again, and are anywhere in the middle of it.
+pub(crate) fn among<T>(over_and_over: impl Fn() + Sync, once: impl FnOnce() -> T) -> T {
+    let (times, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    over_and_over();
+                    times.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while times.load(Ordering::Relaxed) < 3 {
+            thread::yield_now();
+        }
+        let done = once();
+        is_over.store(true, Ordering::Relaxed);
+        done
+    })
 }
 
 /// Does both at once, and gives what came of each.

@@ -4,7 +4,7 @@ use std::{
     fs,
     sync::{
         Barrier,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -48,16 +48,20 @@ fn at_once<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T) -
     })
 }
 
-/// Does one thing while the other is done over and over again.
+/// Does one thing while others do another over and over again, and are anywhere in the middle of it.
 fn among<T>(over_and_over: impl Fn() + Sync, once: impl FnOnce() -> T) -> T {
-    let is_over = AtomicBool::new(false);
+    let (times, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     over_and_over();
+                    times.fetch_add(1, Ordering::Relaxed);
                 }
             });
+        }
+        while times.load(Ordering::Relaxed) < 3 {
+            thread::yield_now();
         }
         let done = once();
         is_over.store(true, Ordering::Relaxed);
@@ -128,19 +132,23 @@ fn an_app_that_is_changed_while_it_is_removed_stays_away_with_its_secrets() {
     let (embedded, [proposal]) = proposed("oauth", ["oauth"]);
     let host = embedded.host();
     host.approve_connector(&proposal, None, CALLER).unwrap();
+    // Reading them takes a while, between the look and the writing.
+    let origins: Vec<String> = (0..300).map(|number| format!("https://login-{number}.example.com")).collect();
+    let changed = AtomicUsize::new(0);
     let change = || {
         let request = AppRequest {
             environment: "default".into(),
             connector: "oauth".into(),
-            redirect_uri: Some("https://attache.example.com/callback".into()),
+            origins: origins.clone(),
             caller: CALLER.into(),
             ..AppRequest::default()
         };
-        drop(host.set_app(request));
+        changed.fetch_add(usize::from(host.set_app(request).is_ok()), Ordering::Relaxed);
     };
     for _ in 0..ROUNDS {
         embedded.set_app(CLIENT, "https://login.example.com");
         among(change, || host.remove_app("default", "oauth", "oauth", CALLER)).unwrap();
         assert!(host.apps("default").unwrap().is_empty());
     }
+    assert!(changed.into_inner() > 0, "it was never changed");
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     callers,
     store::NewKey,
-    testing::{self, at_once},
+    testing::{self, among, at_once},
     transport::PrivateAllowed,
     webhooks::NewEndpoint,
 };
@@ -45,11 +45,15 @@ fn no_key_that_is_made_while_its_environment_is_removed_opens_the_next_one_of_th
     let (host, _home) = testing::host();
     for _ in 0..ROUNDS {
         host.create_environment("other").unwrap();
-        let (made, removed) = at_once(|| host.create_key(key("other")), || host.remove_environment("other"));
-        removed.unwrap();
+        let made = Mutex::new(Vec::new());
+        let make = || {
+            let named = callers::NewKey { name: Uuid::new_v4().to_string(), ..key("other") };
+            lock(&made).extend(host.create_key(named).ok());
+        };
+        among(make, || host.remove_environment("other")).unwrap();
         host.create_environment("other").unwrap();
         assert!(host.keys("other").unwrap().is_empty());
-        if let Ok((_, shown)) = made {
+        for (_, shown) in made.into_inner().unwrap() {
             host.key_shown(std::str::from_utf8(shown.expose()).unwrap()).unwrap_err();
         }
         host.remove_environment("other").unwrap();
@@ -63,15 +67,17 @@ fn no_webhook_that_is_added_while_its_environment_is_removed_is_told_of_the_next
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for _ in 0..ROUNDS {
         host.create_environment("other").unwrap();
-        let new = NewEndpoint {
-            environment: "other".into(),
-            url: "http://127.0.0.1:1/hooks".into(),
-            name: Some("app".into()),
-            private: PrivateAllowed::parse(["127.0.0.1:1"]).unwrap(),
-            ..NewEndpoint::default()
+        let add = || {
+            let new = NewEndpoint {
+                environment: "other".into(),
+                url: "http://127.0.0.1:1/hooks".into(),
+                name: Some(Uuid::new_v4().to_string()),
+                private: PrivateAllowed::parse(["127.0.0.1:1"]).unwrap(),
+                ..NewEndpoint::default()
+            };
+            drop(runtime.block_on(host.add_webhook(new)));
         };
-        let (_, removed) = at_once(|| runtime.block_on(host.add_webhook(new)), || host.remove_environment("other"));
-        removed.unwrap();
+        among(add, || host.remove_environment("other")).unwrap();
         host.create_environment("other").unwrap();
         assert!(host.webhooks("other").unwrap().is_empty());
         host.remove_environment("other").unwrap();
