@@ -1,13 +1,6 @@
 //! What tests of several parts have in common.
 
-use std::{
-    path::Path,
-    sync::{
-        Barrier,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -15,6 +8,11 @@ use crate::{
     host::Host,
     settings::{Given, Settings, Source, Sourced},
 };
+
+#[path = "../../tests/src/at_once.rs"]
+mod at_once;
+
+pub(crate) use at_once::{among, at_once};
 
 /// A host on a data directory of its own, with its key beside that in the folder.
 pub(crate) fn host() -> (Host, TempDir) {
@@ -31,39 +29,4 @@ pub(crate) fn settings(home: &Path, key: String) -> Settings {
         environment: None,
     };
     Settings::load(given).unwrap()
-}
-
-/// Does one thing while others do another over and over again, and are anywhere in the middle of it.
-pub(crate) fn among<T>(over_and_over: impl Fn() + Sync, once: impl FnOnce() -> T) -> T {
-    let (times, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    over_and_over();
-                    times.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        while times.load(Ordering::Relaxed) < 3 {
-            thread::yield_now();
-        }
-        let done = once();
-        is_over.store(true, Ordering::Relaxed);
-        done
-    })
-}
-
-/// Does both at once, and gives what came of each.
-pub(crate) fn at_once<T: Send, U>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> U) -> (T, U) {
-    let ready = Barrier::new(2);
-    thread::scope(|scope| {
-        let one = scope.spawn(|| {
-            ready.wait();
-            one()
-        });
-        ready.wait();
-        let other = other();
-        (one.join().unwrap(), other)
-    })
 }

@@ -22,10 +22,10 @@
 //! 2,000 calls in flight take 370 to 400 MB the first time and the third; of 4,000, 2,000 are answered and 2,000 refused with 429.
 //! With 100,000 connections the host starts in 0.3 s in 49 MB, shows one in 0.1 ms, and lists a page in 3 ms, and has 70 MB then.
 //!
-//! Where a call's CPU time goes at 64 with a fresh instance, by a profiler: the kernel 16 % (15 of it sockets), making an instance 7
-//! and taking it down 5, the guest's own code 8, the audit's lines with their MACs and their file 9, the HTTP client 20 with its
-//! sockets. Nothing else stands out: no function of ours is above 1, and the allocator (some 250 pieces a call, 65 of the bare
-//! handler's) is 9. Two system calls to write and two to read are all that a call asks of the kernel for itself, as many as the bare
+//! Where a call's CPU time went at 64 with a fresh instance before that, by a profiler: the kernel 16 % (11 of it sockets), making an
+//! instance 7 and taking it down 5, the guest's own code 8, the audit's lines with their MACs and their file 9, the HTTP client 20
+//! with its sockets. Nothing else stands out: one function of ours is at 1, the way of a request, and none above, and the allocator
+//! (some 250 pieces a call, 75 of the bare handler's) is at 9. Two system calls to write and two to read are all that a call asks of the kernel for itself, as many as the bare
 //! handler, and one to find out which pages its guest wrote to: four. Locks and the audit's file add three quarters of one.
 //!
 //! `ATTACHE_BENCH=calls|flight|many` runs one of these.

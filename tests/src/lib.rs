@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stderr)]
 
+pub mod at_once;
 mod attache;
 pub mod authority;
 mod browser;

@@ -2,15 +2,15 @@
 
 use std::{
     fs,
-    sync::{
-        Barrier,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use attache::{Kind, approve::Proposal, apps::AppRequest, consent::Isolation, digest::Digest};
-use attache_tests::{Embedded, connector};
+use attache_tests::{
+    Embedded,
+    at_once::{among, at_once},
+    connector,
+};
 
 /// Often enough for a window that is as wide as a write to the disk.
 const ROUNDS: usize = 10;
@@ -32,41 +32,6 @@ fn propose(embedded: &Embedded, guest: &str) -> Proposal {
 
 fn approved(embedded: &Embedded, name: &str) -> Option<Digest> {
     embedded.host().book("default").unwrap().find_approval(name).unwrap().map(|approval| approval.digest)
-}
-
-/// Does both at once, and gives what came of each.
-fn at_once<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T) -> (T, T) {
-    let ready = Barrier::new(2);
-    thread::scope(|scope| {
-        let one = scope.spawn(|| {
-            ready.wait();
-            one()
-        });
-        ready.wait();
-        let other = other();
-        (one.join().unwrap(), other)
-    })
-}
-
-/// Does one thing while others do another over and over again, and are anywhere in the middle of it.
-fn among<T>(over_and_over: impl Fn() + Sync, once: impl FnOnce() -> T) -> T {
-    let (times, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    over_and_over();
-                    times.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        while times.load(Ordering::Relaxed) < 3 {
-            thread::yield_now();
-        }
-        let done = once();
-        is_over.store(true, Ordering::Relaxed);
-        done
-    })
 }
 
 #[test]

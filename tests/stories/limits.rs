@@ -52,19 +52,34 @@ fn computing_without_end_is_stopped() {
     exceeds(|it| it.compute_seconds = 1, "spin", "it computed for more than 1 s", "compute-seconds");
 }
 
+/// A service that takes longer than a tick of the engine's.
+fn slow() -> Service {
+    Service::start(|_| {
+        std::thread::sleep(Duration::from_millis(11));
+        answer(200, &[], "jo")
+    })
+}
+
 #[test]
 fn waiting_for_a_service_is_not_computing() {
     // Regression: each answer that took longer than a tick counted as a tick of computing, so that a hundred of them were a second.
-    let service = Service::start(|_| {
-        std::thread::sleep(Duration::from_millis(11));
-        answer(200, &[], "jo")
-    });
+    let service = slow();
     let attache = connected(&service);
     attache.configure("[limits]\ncompute-seconds = 1\n");
     let sent = attache.call("echo", "send", &json!({ "url": service.base(), "times": 150 }));
     assert_eq!(sent["status"], 200, "{sent}");
     // One more came as it was connected.
     assert_eq!(service.received().len(), 1 + 150);
+}
+
+#[test]
+fn computing_that_begins_with_a_wait_is_stopped_too() {
+    let (service, attache) = (slow(), machine());
+    attache.configure("[limits]\ncompute-seconds = 1\n");
+    attache.add("waits");
+    let (base, authority) = (format!("base={}", service.base()), service.authority());
+    attache.run(&["connect", "waits", "--set", &base, "--allow-private", &authority, "--yes"]).done();
+    attache.try_call("waits", "spin", &json!({})).refused(7, "it computed for more than 1 s");
 }
 
 #[test]

@@ -19,7 +19,6 @@ mod through;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    pin::pin,
     sync::{Arc, Mutex},
 };
 
@@ -244,7 +243,7 @@ impl Session {
             sent.add(&self.access.known, attached.values);
             let span = trace::request(&self.span, &method, &url);
             let attach = destination == Destination::Audience && self.attaches(request.attach);
-            let exchange = pin!(self.exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated)));
+            let exchange = self.exchange(outgoing, (attach, held.as_deref()), existing, (hop, repeated));
             let answered = tokio::select! {
                 // Before each step: what was taken back while the line was written does not leave.
                 biased;
@@ -259,11 +258,11 @@ impl Session {
                 }
             };
             span.record("http.response.status_code", i64::from(answer.status.as_u16()));
-            if let Some(held) = &held
+            if let Some(held) = held
                 && self.is_refused(&answer)?
                 && !std::mem::replace(&mut renewed, true)
             {
-                let renewal = self.access.credentials.renewed(held, &self.subject).await;
+                let renewal = self.access.credentials.renewed(&held, &self.subject).await;
                 if !matches!(renewal, Ok(None)) {
                     self.note(Event::answer(&self.subject, answer.status.as_u16(), answer.body.len(), 0), sent)?;
                 }

@@ -140,6 +140,7 @@ impl Instance {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |mut store| {
             let guest = store.data_mut();
+            // That one is no computing, and nobody waited for this guest meanwhile.
             if std::mem::take(&mut guest.used.waited) {
                 return Ok(UpdateDeadline::Continue(1));
             }

@@ -45,7 +45,6 @@ mod upload;
 
 use std::{
     path::PathBuf,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -163,14 +162,13 @@ impl Transport {
             })?;
         }
         let exchange = Exchange { origin: &origin, limits, began, room: self.room.as_ref() };
-        let mut exchanged = pin!(exchange.run(&pooled, request));
         let outcome = tokio::select! {
             biased;
             () = pooled.standing.closed() => Err(Fault::Denied {
                 what: format!("The connection to `{origin}` was closed while the request was under way."),
                 allow: "Look whether its consent was revoked or the connection was removed, then connect again.".into(),
             }),
-            outcome = &mut exchanged => outcome,
+            outcome = exchange.run(&pooled, request) => outcome,
         };
         if let (true, Some(well)) = (sparing, did_well(&outcome)) {
             pooled.standing.spare.note(well, limits.rest);
