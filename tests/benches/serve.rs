@@ -7,14 +7,15 @@
 //! - two thousand calls in flight at once, three times over, and twice as many as the limits allow;
 //! - a hundred thousand connections: how long the host takes to start, its memory, and a list's first page.
 //!
-//! On two cores on 27 November 2026, optimised but not at link time (thin LTO gave the same ratios), with a fresh instance and with
-//! one that is used again, in two runs: 0.41 and 0.40, then 0.40 and 0.46 of the bare handler at concurrency 1; 0.39 and 0.44, then
-//! 0.40 and 0.45 at 16; 0.42 and 0.47, then 0.48 and 0.56 at 64, where a call takes 230 to 250 µs and 190 to 210 µs of the host's CPU,
-//! and the bare handler 71 to 74 µs. There p50 and p99 are 10 ms and 18 ms with a fresh instance, 9 ms and 16 ms with one that is used
-//! again, and 4 ms and 8 ms of the handler. On a single thread the handler takes 52 to 65 µs, and does 1.05 to 1.2 times as much.
-//! The host of the day before did 0.38 and 0.45 at 64 an hour earlier, with 369 µs and 306 µs beside 98 µs; and 0.34 and 0.42 on
-//! another machine, with 158 µs and 122 µs beside 39 µs. How much a call takes differs from machine to machine and from hour to hour
-//! by more than a half, since its time goes into many small pieces of code and memory, so that the ratios differ, too.
+//! On two cores on 27 November 2026, optimised but not at link time (thin LTO gave the same ratios), five runs gave 0.42, 0.48, 0.49,
+//! 0.28 and 0.54 of the bare handler at concurrency 64 with a fresh instance, and 0.47, 0.56, 0.44, 0.44 and 0.63 with one that is
+//! used again; at 16 from 0.32 to 0.41, and from 0.40 to 0.45. In the two of them that nothing disturbed, the first, a call takes 230
+//! to 250 µs and 190 to 210 µs of the host's CPU at 64, and the bare handler 71 to 74 µs; p50 and p99 are 10 ms and 18 ms with a
+//! fresh instance, 9 ms and 16 ms with one that is used again, and 4 ms and 8 ms of the handler. What differs so much is the machine.
+//! Another client, which costs less, took turns with host and handler twenty-four times, two seconds each: with a fresh instance the
+//! host did 0.40 by the medians of both, and 0.375 by the median of the pairs, half of which lie between 0.35 and 0.45; the host of
+//! the day before 0.36, 0.355, and 0.33 to 0.42. That one had done 0.34 and 0.42 in this benchmark on another machine, with 158 µs
+//! and 122 µs beside 39 µs.
 //!
 //! What made the difference last: an answer that comes after a tick of the engine's clock does not have its guest take turns at once
 //! with others, which it did not keep waiting; queries are judged, and bodies bounded, in a layer without memory of its own.
