@@ -18,7 +18,7 @@ use std::{
 
 use attache_tests::{
     Attache, Running,
-    measure::{Forecasts, beside, resident, started, with_input},
+    measure::{Forecasts, Round, beside, resident, started, with_input},
     service::{Service, ok},
 };
 use reqwest::{Client, RequestBuilder};
@@ -108,7 +108,7 @@ impl Plant {
             let input = json!({ "city": "oslo" });
             let requests = ["weather", "weather-through"]
                 .map(|connection| (self.call(connection, "forecast", &input), self.host.id()));
-            let [direct, through] = beside(concurrency, ROUNDS, ROUND, requests).await;
+            let [direct, through] = beside(concurrency, ROUNDS, ROUND, requests).await.map(|it| Round::middle(&it));
             println!(
                 "{concurrency:>11} {:>10.0} {:>10.0}   {:>5.2}   {:>8.1?} / {:.1?}   {:>8.1?} / {:.1?}",
                 direct.per_second,

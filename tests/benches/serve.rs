@@ -47,16 +47,16 @@ use attache::{
 };
 use attache_tests::{
     Attache, connector,
-    measure::{self, Forecasts, beside, median, resident, started, with_input},
+    measure::{self, Forecasts, Round, beside, median, resident, started, with_input},
 };
 use axum::{Json, Router, extract::State, routing::post};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-/// Rounds of each kind, interleaved; the median counts.
-const ROUNDS: usize = 7;
+/// How often each kind has its turn; the medians count.
+const TURNS: usize = 32;
 /// Length of a round.
-const ROUND: Duration = Duration::from_millis(1_500);
+const ROUND: Duration = Duration::from_millis(400);
 /// Calls in flight at once.
 const IN_FLIGHT: usize = 2_000;
 /// Connections of the store that is opened.
@@ -163,24 +163,21 @@ async fn beside_a_handler(authority: &str) {
     let again = running.again(authority);
     let mut handlers = [IS_HANDLER, ON_ONE_THREAD].map(|kind| measure::again_with(kind, authority));
     let client = Client::builder().no_proxy().build().unwrap();
-    println!("concurrency                    a second   ratio       p50       p99   CPU of it");
+    println!("concurrency                    a second   ratio  (quartiles)       p50       p99   CPU of it");
     for concurrency in [1, 16, 64] {
         let [bare, on_one] = handlers.each_ref().map(|(process, authority)| {
             (with_input(client.post(format!("http://{authority}/call")), &json!({ "city": "oslo" })), process.id())
         });
         let calls = [&running.key, &again].map(|key| running.request_with(&client, key, "oslo"));
         let [fresh, again] = calls.map(|request| (request, running.process.id()));
-        let measured = beside(concurrency, ROUNDS, ROUND, [bare, on_one, fresh, again]).await;
-        for (what, one) in
-            ["bare handler", "on one thread", "fresh instance", "instance again"].into_iter().zip(measured)
+        let measured = beside(concurrency, TURNS, ROUND, [bare, on_one, fresh, again]).await;
+        for (what, rounds) in
+            ["bare handler", "on one thread", "fresh instance", "instance again"].into_iter().zip(&measured)
         {
+            let Round { per_second, p50, p99, cpu } = Round::middle(rounds);
+            let [low, ratio, high] = Round::ratios(rounds, &measured[0]);
             println!(
-                "{concurrency:>11}  {what:<15} {:>11.0}   {:>5.2}  {:>8.1?}  {:>8.1?}  {:>9.1?}",
-                one.per_second,
-                one.per_second / measured[0].per_second,
-                one.p50,
-                one.p99,
-                one.cpu
+                "{concurrency:>11}  {what:<15} {per_second:>11.0}   {ratio:>5.2}  {low:>4.2} to {high:>4.2}  {p50:>8.1?}  {p99:>8.1?}  {cpu:>9.1?}",
             );
         }
     }

@@ -135,19 +135,21 @@ pub async fn round<F: Future<Output = ()> + Send>(
 }
 
 /// What each of these requests gives, in rounds that take turns, since a machine is busy with other things now and then: the
-/// medians. The first round of each warms up. Each is named with the process that answers it, whose CPU time is told.
+/// shorter they are, the more alike is what disturbs those of one turn. Who begins differs from turn to turn, and the first
+/// warms up. Each request is named with the process that answers it, whose CPU time is told.
 ///
 /// # Panics
 /// Where one is not answered with 200.
 pub async fn beside<const N: usize>(
     concurrency: usize,
-    rounds: usize,
+    turns: usize,
     length: Duration,
     requests: [(reqwest::RequestBuilder, u32); N],
-) -> [Round; N] {
+) -> [Vec<Round>; N] {
     let mut measured = [const { Vec::new() }; N];
-    for number in 0..=rounds {
-        for ((request, process), measured) in requests.iter().zip(&mut measured) {
+    for turn in 0..=turns {
+        for number in (0..N).map(|it| (it + turn) % N) {
+            let (request, process) = &requests[number];
             let request = Arc::new(request.try_clone().unwrap());
             let once = move || {
                 let request = request.try_clone().unwrap();
@@ -160,17 +162,32 @@ pub async fn beside<const N: usize>(
             let before = cpu_time_of(*process);
             let mut one = round(concurrency, length, once).await;
             one.cpu = (cpu_time_of(*process) - before).div_f64(one.per_second * length.as_secs_f64());
-            if number > 0 {
-                measured.push(one);
+            if turn > 0 {
+                measured[number].push(one);
             }
         }
     }
-    measured.map(|rounds: Vec<Round>| Round {
-        per_second: median(rounds.iter().map(|it| it.per_second)),
-        p50: median(rounds.iter().map(|it| it.p50)),
-        p99: median(rounds.iter().map(|it| it.p99)),
-        cpu: median(rounds.iter().map(|it| it.cpu)),
-    })
+    measured
+}
+
+impl Round {
+    /// Each number at the median of these rounds.
+    pub fn middle(rounds: &[Self]) -> Self {
+        Self {
+            per_second: median(rounds.iter().map(|it| it.per_second)),
+            p50: median(rounds.iter().map(|it| it.p50)),
+            p99: median(rounds.iter().map(|it| it.p99)),
+            cpu: median(rounds.iter().map(|it| it.cpu)),
+        }
+    }
+
+    /// How many a second one does for each of the other, turn by turn: at the first quartile, the median and the third.
+    pub fn ratios(one: &[Self], other: &[Self]) -> [f64; 3] {
+        let mut ratios: Vec<f64> =
+            one.iter().zip(other).map(|(one, other)| one.per_second / other.per_second).collect();
+        ratios.sort_by(f64::total_cmp);
+        [1, 2, 3].map(|quarter| ratios[ratios.len() * quarter / 4])
+    }
 }
 
 /// A request with an operation's input.
