@@ -115,7 +115,8 @@ impl Host {
         let connector = &ready.connection.connector;
         let way_out = Box::new(ToService::new(session, &ready));
         let ended = match ready.isolation {
-            Isolation::Call => component.invoke(connector, way_out, operation.id.clone(), input).await,
+            // In places of their own, so that what waits for a call is small, and quickly moved.
+            Isolation::Call => Box::pin(component.invoke(connector, way_out, operation.id.clone(), input)).await,
             Isolation::Connection => {
                 let tenant = Tenant {
                     connection: ready.connection.id,
@@ -125,7 +126,8 @@ impl Host {
                 };
                 let operation = operation.id.clone();
                 let ended =
-                    component.invoke_reusing(&self.resting, &tenant, connector, way_out, operation, input).await;
+                    Box::pin(component.invoke_reusing(&self.resting, &tenant, connector, way_out, operation, input))
+                        .await;
                 // All that rested for it was let go when it ended, which this one may have come after.
                 if ready.is_over() {
                     self.resting.forget(tenant.connection);

@@ -320,7 +320,9 @@ impl Session {
     ) -> Result<Returned> {
         let Access { through, pool, reachable, limits, .. } = &*self.access;
         let Some(through) = through else {
-            let answer = self.transport.send_sparing(pool, &reachable.private, outgoing, limits).await?;
+            // In a place of its own: a future that holds another one is moved with it, at each step between here and the guest.
+            let sending = Box::pin(self.transport.send_sparing(pool, &reachable.private, outgoing, limits));
+            let answer = sending.await?;
             return Ok(Returned { answer, masked: 0 });
         };
         let (about, reads) = (self.subject.about(), self.effect == Effect::Read);

@@ -102,13 +102,13 @@ pub(super) async fn call(
     let (host, allowed, holder) = (api.host.clone(), asker.allowed(), asker.holder());
     let name = name.map(|key| Name { holder: holder.clone(), key });
     // From here on it goes on whether or not somebody waits.
-    let made = async move {
+    let made = Box::pin(async move {
         let _admitted = admitted;
         match name {
             Some(name) => host.call_once(&call, connection, allowed, &name).await,
             None => Ok(Told { result: host.call_within(&call, allowed).await, replayed: false }),
         }
-    }
+    })
     .instrument(span);
     if !prefer.may_come_early() {
         let made = tokio::spawn(made).await.map_err(|_| Kind::Internal.error("The call was given up."))?;
