@@ -7,18 +7,16 @@
 //! - two thousand calls in flight at once, three times over, and twice as many as the limits allow;
 //! - a hundred thousand connections: how long the host takes to start, its memory, and a list's first page.
 //!
-//! On two cores on 27 November 2026, optimised but not at link time (thin LTO gave the same ratios), five runs gave 0.42, 0.48, 0.49,
-//! 0.28 and 0.54 of the bare handler at concurrency 64 with a fresh instance, and 0.47, 0.56, 0.44, 0.44 and 0.63 with one that is
-//! used again; at 16 from 0.32 to 0.41, and from 0.40 to 0.45. In the two of them that nothing disturbed, the first, a call takes 230
-//! to 250 µs and 190 to 210 µs of the host's CPU at 64, and the bare handler 71 to 74 µs; p50 and p99 are 10 ms and 18 ms with a
-//! fresh instance, 9 ms and 16 ms with one that is used again, and 4 ms and 8 ms of the handler. What differs so much is the machine.
-//! Another client, which costs less, took turns with host and handler twenty-four times, two seconds each: with a fresh instance the
-//! host did 0.40 by the medians of both, and 0.375 by the median of the pairs, half of which lie between 0.35 and 0.45; the host of
-//! the day before 0.36, 0.355, and 0.33 to 0.42. That one had done 0.34 and 0.42 in this benchmark on another machine, with 158 µs
-//! and 122 µs beside 39 µs.
+//! On two cores on 28 November 2026, optimised but not at link time (thin LTO gave the same ratios), at concurrency 64: the host did
+//! 0.39 of the bare handler by the median of 32 turns with a fresh instance, half of them between 0.37 and 0.41, and 0.47 with an
+//! instance that is used again (0.44 to 0.48); at 16 it was 0.39 and 0.46. Nothing disturbed that run. A call takes 242 µs and 193 µs
+//! of the host's CPU, and the bare handler's 65 µs; p50 and p99 are 10 ms and 17 ms with a fresh instance, 9 ms and 15 ms with one
+//! that is used again, and 4 ms and 7 ms of the handler. Two runs before the last change to the host, on the same machine when it
+//! was much disturbed, gave 0.40 and 0.40, and 0.48 and 0.47. Another client, which costs less, so that the two servers are more of
+//! what is measured, gave 0.355 twice, and 0.34 twice for the host before that change, with a fresh instance.
 //!
-//! What made the difference last: an answer that comes after a tick of the engine's clock does not have its guest take turns at once
-//! with others, which it did not keep waiting; queries are judged, and bodies bounded, in a layer without memory of its own.
+//! What made the difference last: the futures of a call are small. One that holds another is moved with it at each step, and the
+//! one of a request was 20 KB, the one of a call as much again.
 //!
 //! 2,000 calls in flight take 370 to 400 MB the first time and the third; of 4,000, 2,000 are answered and 2,000 refused with 429.
 //! With 100,000 connections the host starts in 0.3 s in 49 MB, shows one in 0.1 ms, and lists a page in 3 ms, and has 70 MB then.
