@@ -115,7 +115,7 @@ impl Host {
         let connector = &ready.connection.connector;
         let way_out = Box::new(ToService::new(session, &ready));
         let ended = match ready.isolation {
-            // In places of their own, so that what waits for a call is small, and quickly moved.
+            // In places of their own, so that they are moved as a pointer.
             Isolation::Call => Box::pin(component.invoke(connector, way_out, operation.id.clone(), input)).await,
             Isolation::Connection => {
                 let tenant = Tenant {

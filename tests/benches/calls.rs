@@ -42,7 +42,7 @@ use attache::{
 };
 use attache_tests::{
     Attache, connector,
-    measure::{Forecasts, Round, median, resident, round},
+    measure::{Forecasts, Round, cpu_time, median, resident, round},
 };
 use serde_json::json;
 
@@ -113,7 +113,7 @@ async fn one_round(concurrency: usize, kind: &Kind) -> Round {
         let kind = kind.clone();
         async move { kind.once().await }
     };
-    round(concurrency, ROUND, once).await
+    round(concurrency, ROUND, cpu_time, once).await
 }
 
 async fn throughput(host: &Arc<Host>, authority: &str) {

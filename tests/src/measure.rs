@@ -94,14 +94,15 @@ pub struct Round {
     pub p50: Duration,
     /// The same at the 99th percentile.
     pub p99: Duration,
-    /// CPU time for one, of this process unless another one is named.
+    /// CPU time for one.
     pub cpu: Duration,
 }
 
-/// So many tasks do the same over and over, for so long.
+/// So many tasks do the same over and over, for so long. Whose CPU time is told is whose clock is given.
 pub async fn round<F: Future<Output = ()> + Send>(
     concurrency: usize,
     length: Duration,
+    cpu_time: impl Fn() -> Duration,
     once: impl Fn() -> F + Clone + Send + 'static,
 ) -> Round {
     let (began, cpu) = (Instant::now(), cpu_time());
@@ -159,9 +160,7 @@ pub async fn beside<const N: usize>(
                     answer.bytes().await.unwrap();
                 }
             };
-            let before = cpu_time_of(*process);
-            let mut one = round(concurrency, length, once).await;
-            one.cpu = (cpu_time_of(*process) - before).div_f64(one.per_second * length.as_secs_f64());
+            let one = round(concurrency, length, || cpu_time_of(*process), once).await;
             if turn > 0 {
                 measured[number].push(one);
             }

@@ -101,7 +101,7 @@ pub(super) async fn call(
     }
     let (host, allowed, holder) = (api.host.clone(), asker.allowed(), asker.holder());
     let name = name.map(|key| Name { holder: holder.clone(), key });
-    // From here on it goes on whether or not somebody waits.
+    // From here on it goes on whether or not somebody waits. Most calls do not come here, and hold no place for it.
     let made = Box::pin(async move {
         let _admitted = admitted;
         match name {
