@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     thread,
     time::Duration,
@@ -202,4 +202,38 @@ fn whoever_waits_with_a_key_that_is_revoked_hears_no_more() {
             assert_eq!((told.status, &told.json()["kind"]), (401, &json!("denied")), "{told:?}");
         }
     });
+}
+
+#[test]
+fn whoever_is_refused_while_they_still_send_a_connector_is_told_why() {
+    // Regression: the host answered, and closed the connection on what was still coming, so that it was reset now and then.
+    let (_service, running) = story();
+    let body = vec![0; 16_000_000];
+    let authority = running.url.trim_start_matches("http://");
+    let head = |key: &str| {
+        let authorization = format!("Authorization: Bearer {key}\r\nContent-Type: application/wasm");
+        let length = body.len();
+        format!(
+            "POST /v1/connectors/approvals HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let mut stream = BufReader::new(TcpStream::connect(authority).unwrap());
+    for _ in 0..3 {
+        stream.get_mut().write_all(head("attache_x_y").as_bytes()).unwrap();
+        stream.get_mut().write_all(&body).expect("what is sent is taken in");
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 401"), "{line}");
+        let mut length = 0;
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+            if let Some(told) = line.to_lowercase().strip_prefix("content-length:") {
+                length = told.trim().parse().unwrap();
+            }
+        }
+        let mut problem = vec![0; length];
+        stream.read_exact(&mut problem).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&problem).unwrap()["kind"], "denied");
+    }
 }

@@ -1,74 +1,85 @@
-//! Answering those who come over the network, for as long as they say what they want: whoever begins a request and does not go
-//! on, or keeps a connection without using it, would else hold one of as many as the machine has, for ever.
+//! Answering those who come in, for as long as they say what they want: whoever begins a request and does not go on, or keeps a
+//! connection without using it, would else hold one of as many as the machine has, for ever.
 
 use std::{
+    fmt::Debug,
     io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::{
-    BoxError, Router,
+    Router,
     body::Body,
     extract::Request,
     http::{HeaderValue, header::CONNECTION},
     response::{IntoResponse, Response},
     serve::Listener,
 };
-use bytes::Bytes;
-use hyper::{
-    body::{Body as Comes, Frame, Incoming, SizeHint},
-    server::conn::http1,
-    service::service_fn,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
     task::JoinSet,
-    time::{Instant, Sleep, sleep},
 };
 use tower::ServiceExt;
 
-use super::{api::Problem, remote::Remote};
+use super::{api::Problem, paced::Paced, remote::Remote};
 
 /// How long is waited for whoever comes in.
 #[derive(Debug, Clone, Copy)]
-struct Waits {
+pub(super) struct Waits {
     /// For the head of a request: it is a few packets, and a phone on a bad line needs some seconds for them.
     head: Duration,
     /// For more of its body, where nothing comes.
-    body: Duration,
+    pub(super) body: Duration,
+    /// For the rest of a body that nobody reads, once it is answered.
+    pub(super) rest: Duration,
 }
 
-const WAITS: Waits = Waits { head: Duration::from_secs(20), body: Duration::from_secs(30) };
+const WAITS: Waits =
+    Waits { head: Duration::from_secs(20), body: Duration::from_secs(30), rest: Duration::from_secs(30) };
 
-/// What a byte of a body earns again: a large one may take long on a bad line, and nobody stays by sending one now and then.
-const EARNED: Duration = Duration::from_millis(2);
+/// Who came in.
+pub(super) trait Peer: Debug + Clone + Send + 'static {
+    /// Notes on a request of theirs what others are to know of them.
+    fn note(&self, request: &mut Request);
+}
 
-/// Answers until it is over; those that are under way then are answered to their end. On each request it is noted where that
-/// comes from: behind a proxy, from where the proxy says.
-pub(super) async fn answer<L>(
+/// Who came in from the network, and whether others come through them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FromAfar {
+    pub(super) address: SocketAddr,
+    pub(super) behind_proxy: bool,
+}
+
+impl Peer for FromAfar {
+    /// Where it comes from: behind a proxy, from where the proxy says.
+    fn note(&self, request: &mut Request) {
+        let remote = Remote::of(request.headers(), self.address.ip(), self.behind_proxy);
+        request.extensions_mut().insert(remote);
+    }
+}
+
+/// Answers until it is over; those that are under way then are answered to their end.
+pub(super) async fn answer<L: Listener, P: Peer>(
     mut listener: L,
     routes: Router,
-    behind_proxy: bool,
+    who: impl Fn(&L::Io, L::Addr) -> P,
     mut over: watch::Receiver<()>,
-) -> io::Result<()>
-where
-    L: Listener<Addr = SocketAddr>,
-{
+) -> io::Result<()> {
     let mut all = JoinSet::new();
     loop {
         tokio::select! {
             (stream, from) = listener.accept() => {
-                let from = Peer { address: from, behind_proxy };
-                drop(all.spawn(converse(stream, from, WAITS, routes.clone(), over.clone())));
+                let peer = who(&stream, from);
+                drop(all.spawn(converse(stream, peer, WAITS, routes.clone(), over.clone())));
             }
             Some(_) = all.join_next() => {}
             _ = over.changed() => break,
@@ -79,26 +90,21 @@ where
     Ok(())
 }
 
-/// Who came in, and whether others come through them.
-#[derive(Debug, Clone, Copy)]
-struct Peer {
-    address: SocketAddr,
-    behind_proxy: bool,
-}
-
 /// Answers one request after the other.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    from: Peer,
+    peer: impl Peer,
     waits: Waits,
     routes: Router,
     mut over: watch::Receiver<()>,
 ) {
+    let (from, ending) = (peer.clone(), over.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let too_slow = Arc::<AtomicBool>::default();
-        let mut request = request.map(|body| Body::new(Paced::new(body, waits.body, &too_slow)));
-        let remote = Remote::of(request.headers(), from.address.ip(), from.behind_proxy);
-        request.extensions_mut().insert(remote);
+        let (head, body) = request.into_parts();
+        let body = Paced::new(body, &head.headers, waits, &too_slow, &ending);
+        let mut request = Request::from_parts(head, Body::new(body));
+        peer.note(&mut request);
         let answered = routes.clone().oneshot(request);
         async move {
             let answer = answered.await;
@@ -114,7 +120,7 @@ async fn converse(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(from = %from.address, %error, "a connection ended before its time");
+                    tracing::debug!(?from, %error, "a connection ended before its time");
                 }
                 return;
             }
@@ -132,92 +138,58 @@ fn gave_up() -> Response {
     response
 }
 
-/// How long somebody may still pause.
-#[derive(Debug)]
-struct Patience {
-    left: Duration,
-    most: Duration,
-}
-
-impl Patience {
-    fn waited(&mut self, pause: Duration) {
-        self.left = self.left.saturating_sub(pause);
-    }
-
-    fn came(&mut self, bytes: usize) {
-        let earned = EARNED.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.left = self.left.saturating_add(earned).min(self.most);
-    }
-}
-
-/// A body that ends in the middle once nothing came of it for too long. While nobody reads it, nobody waits for it.
-struct Paced {
-    body: Incoming,
-    patience: Patience,
-    /// Since when nothing comes, and until when that may be.
-    pause: Option<(Instant, Pin<Box<Sleep>>)>,
-    too_slow: Arc<AtomicBool>,
-}
-
-impl Paced {
-    fn new(body: Incoming, most: Duration, too_slow: &Arc<AtomicBool>) -> Self {
-        Self { body, patience: Patience { left: most, most }, pause: None, too_slow: too_slow.clone() }
-    }
-}
-
-impl Comes for Paced {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { body, patience, pause, too_slow } = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            if let Some((since, _)) = pause.take() {
-                patience.waited(since.elapsed());
-            }
-            if let Some(bytes) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-                patience.came(bytes.len());
-            }
-            return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
-        }
-        let (_, until) = pause.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(patience.left))));
-        ready!(until.as_mut().poll(context));
-        too_slow.store(true, Ordering::Relaxed);
-        Poll::Ready(Some(Err("the rest of it did not come in time".into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::{Extension, routing::get};
+    use axum::{
+        Extension,
+        http::StatusCode,
+        routing::{get, post},
+    };
     use serde_json::Value;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
-    const SHORT: Waits = Waits { head: Duration::from_millis(100), body: Duration::from_millis(100) };
+    const MOMENT: Duration = Duration::from_millis(100);
+    const SHORT: Waits = Waits { head: MOMENT, body: MOMENT, rest: MOMENT };
+
+    /// Somebody who comes in. It is over when the second is dropped.
+    fn come_in(waits: Waits) -> (DuplexStream, watch::Sender<()>) {
+        let get = get(async |Extension(remote): Extension<Remote>| remote.0.to_string());
+        let refused = post(async || StatusCode::FORBIDDEN);
+        let routes = Router::new().route("/", get.post(async |body: String| body)).route("/refused", refused);
+        let (client, stream) = tokio::io::duplex(1_024);
+        let (ending, over) = watch::channel(());
+        let peer = FromAfar { address: "192.0.2.7:1".parse().unwrap(), behind_proxy: false };
+        tokio::spawn(converse(stream, peer, waits, routes, over));
+        (client, ending)
+    }
+
+    async fn soon<T>(what: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(60), what).await.expect("it waits for what never comes")
+    }
+
+    /// What is answered until the connection ends.
+    async fn all(client: &mut DuplexStream) -> String {
+        let mut answer = String::new();
+        soon(client.read_to_string(&mut answer)).await.unwrap();
+        answer
+    }
+
+    /// The head of the next answer.
+    async fn head(client: &mut DuplexStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(soon(client.read_u8()).await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
 
     /// What somebody is answered who sends this, and nothing more.
     async fn answered(sent: &str, waits: Waits) -> String {
-        let get = get(async |Extension(remote): Extension<Remote>| remote.0.to_string());
-        let routes = Router::new().route("/", get.post(async |body: String| body));
-        let (mut client, stream) = tokio::io::duplex(1_024);
-        let (_ending, over) = watch::channel(());
-        let from = Peer { address: "192.0.2.7:1".parse().unwrap(), behind_proxy: false };
-        tokio::spawn(converse(stream, from, waits, routes, over));
+        let (mut client, _ending) = come_in(waits);
         client.write_all(sent.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let told = client.read_to_string(&mut answer);
-        tokio::time::timeout(Duration::from_secs(60), told).await.expect("it waits for what never comes").unwrap();
-        answer
+        all(&mut client).await
     }
 
     #[tokio::test]
@@ -245,19 +217,45 @@ mod tests {
         assert!(whole.starts_with("HTTP/1.1 200") && whole.ends_with("whole"), "{whole}");
     }
 
-    #[test]
-    fn whoever_keeps_sending_may_take_long_and_whoever_only_stays_may_not() {
-        let second = Duration::from_secs(1);
-        let mut patience = Patience { left: WAITS.body, most: WAITS.body };
-        for _ in 0..1_000 {
-            patience.waited(10 * second);
-            assert!(!patience.left.is_zero(), "8 MB on a bad line");
-            patience.came(8_000);
+    const REFUSED: &str = "POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n";
+
+    #[tokio::test]
+    async fn whoever_is_refused_while_they_still_send_gets_their_answer() {
+        // Regression: the connection was closed with the rest of the request unread, and who sent it saw a reset instead.
+        let (mut client, _ending) = come_in(WAITS);
+        for _ in 0..2 {
+            client.write_all(format!("{REFUSED}\r\n").as_bytes()).await.unwrap();
+            assert!(head(&mut client).await.starts_with("HTTP/1.1 403"), "it is answered before the rest comes");
+            soon(client.write_all(&[b'x'; 100_000])).await.expect("it is taken in");
         }
-        assert_eq!(patience.left, WAITS.body, "nothing is earned beforehand");
-        patience.waited(29 * second);
-        patience.came(1);
-        patience.waited(29 * second);
-        assert!(patience.left.is_zero(), "a byte now and then");
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        assert!(all(&mut client).await.starts_with("HTTP/1.1 200"), "the connection is as good as before");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_refused_and_sends_for_ever_or_not_at_all_is_not_waited_for() {
+        let (mut client, _ending) = come_in(SHORT);
+        client.write_all(format!("{REFUSED}\r\n").as_bytes()).await.unwrap();
+        assert!(all(&mut client).await.starts_with("HTTP/1.1 403"), "they send nothing of it");
+
+        let (mut client, _ending) = come_in(SHORT);
+        let endless = REFUSED.replace("100000", "1000000000000");
+        client.write_all(format!("{endless}\r\n").as_bytes()).await.unwrap();
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 403"));
+        soon(async { while client.write_all(&[b'x'; 1_000]).await.is_ok() {} }).await;
+
+        let (mut client, ending) = come_in(WAITS);
+        client.write_all(format!("{REFUSED}\r\n").as_bytes()).await.unwrap();
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 403"));
+        drop(ending);
+        assert_eq!(all(&mut client).await, "", "a host that stops does not wait for them");
+    }
+
+    #[tokio::test]
+    async fn whoever_asked_whether_to_send_is_refused_without_it() {
+        let (mut client, _ending) = come_in(WAITS);
+        client.write_all(format!("{REFUSED}Expect: 100-continue\r\n\r\n").as_bytes()).await.unwrap();
+        let told = all(&mut client).await;
+        assert!(told.starts_with("HTTP/1.1 403"), "nobody says that it is to come: {told}");
     }
 }

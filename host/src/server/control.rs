@@ -4,15 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use axum::{
-    Router,
-    extract::{ConnectInfo, Request, connect_info::Connected},
+    Extension, Router,
+    extract::Request,
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    serve::IncomingStream,
 };
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
-use super::api::{Operator, Problem};
+use super::{
+    answering::Peer,
+    api::{Operator, Problem},
+};
 use crate::{error::Kind, text};
 
 /// Who is at the other end, in their own words, for consents and the audit.
@@ -23,19 +25,25 @@ pub fn socket(data_dir: &Path) -> PathBuf {
     data_dir.join("attache.sock")
 }
 
-/// The other end of a connection.
+/// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
+pub(super) struct AtTheSocket {
     may_read_the_key: bool,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+impl AtTheSocket {
+    pub(super) fn of(stream: &UnixStream) -> Self {
         let ours = rustix::process::getuid().as_raw();
         // The file's mode keeps others out already. Where a service manager gave the host a user of its own, it is root who
         // administers it.
-        let may_read_the_key = stream.io().peer_cred().is_ok_and(|peer| [ours, 0].contains(&peer.uid()));
+        let may_read_the_key = stream.peer_cred().is_ok_and(|peer| [ours, 0].contains(&peer.uid()));
         Self { may_read_the_key }
+    }
+}
+
+impl Peer for AtTheSocket {
+    fn note(&self, request: &mut Request) {
+        request.extensions_mut().insert(*self);
     }
 }
 
@@ -44,7 +52,7 @@ pub(super) fn by_operator(routes: Router) -> Router {
     routes.layer(middleware::from_fn(let_in))
 }
 
-async fn let_in(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
+async fn let_in(Extension(peer): Extension<AtTheSocket>, mut request: Request, next: Next) -> Response {
     if !peer.may_read_the_key {
         return Problem::from(
             Kind::Denied.error("The host answers the user that it runs as and root, and nobody else."),

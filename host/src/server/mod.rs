@@ -17,6 +17,7 @@ mod exposure;
 mod gateway;
 pub mod mcp;
 mod metrics;
+mod paced;
 mod page;
 mod prompt;
 mod remote;

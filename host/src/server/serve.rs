@@ -13,19 +13,19 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 use url::Url;
 
 use super::{
-    answering::answer,
+    answering::{FromAfar, answer},
     api::{Api, Pages},
     backup,
     consent::{Asked, ConsentServer, Desk, Taken, Whose, below},
     console::{self, Console},
-    control,
+    control::{self, AtTheSocket},
     exposure::{self, Tls},
     gateway,
     mcp::{Door, stdio},
@@ -121,21 +121,21 @@ pub async fn serve(
     let public = public.fallback(async || ConsentServer::no_page());
     let longest_call = host.settings().limits.value.wall();
     let (ending, ended) = watch::channel(());
-    let over = |mut ended: watch::Receiver<()>| async move { drop(ended.changed().await) };
     let by_operator = routes.merge(console.link_routes()).merge(metrics::routes(host.clone()));
     let by_operator = by_operator
         .merge(stdio::routes(&mcp))
         .merge(backup::routes(host.clone()))
         .merge(rotation::routes(host.clone()));
-    let routes = control::by_operator(by_operator).into_make_service_with_connect_info::<control::Peer>();
+    let routes = control::by_operator(by_operator);
+    let afar = move |address| FromAfar { address, behind_proxy };
     let public = match &shown {
         Some(shown) => {
             let pages = TlsListener::new(Prompt(pages), shown.clone())?;
-            tokio::spawn(answer(pages, public, behind_proxy, ended.clone()))
+            tokio::spawn(answer(pages, public, move |_, from| afar(from), ended.clone()))
         }
-        None => tokio::spawn(answer(Prompt(pages), public, behind_proxy, ended.clone())),
+        None => tokio::spawn(answer(Prompt(pages), public, move |_, from| afar(from), ended.clone())),
     };
-    let serving = [public, tokio::spawn(axum::serve(socket, routes).with_graceful_shutdown(over(ended)).into_future())];
+    let serving = [public, tokio::spawn(answer(socket, routes, |stream, _| AtTheSocket::of(stream), ended))];
     let caring = [
         tokio::spawn(show_metrics(watched, host.clone())),
         tokio::spawn(renew_certificates(shown)),
@@ -204,7 +204,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 
 async fn show_metrics(listener: Option<TcpListener>, host: Arc<Host>) {
     let Some(listener) = listener else { return };
-    if let Err(error) = axum::serve(listener, metrics::routes(host)).await {
+    // For as long as the host runs.
+    let (_ending, over) = watch::channel(());
+    let who = |_: &TcpStream, address| FromAfar { address, behind_proxy: false };
+    if let Err(error) = answer(listener, metrics::routes(host), who, over).await {
         tracing::error!(%error, "metrics are no longer shown");
     }
 }
