@@ -64,13 +64,13 @@ impl Chain {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) }
     }
 
-    /// Finishes a line, which is a JSON object that lacks its last member and its end, and gives its MAC.
-    pub(super) fn finish(&self, previous: &str, line: &mut String) -> String {
-        let mac = self.mac(previous, line);
-        line.push_str(SEAM);
-        line.push_str(&mac);
-        line.push_str("\"}\n");
-        mac
+    /// Finishes the line that begins there, which is a JSON object that lacks its last member and its end. `mac` is that of the
+    /// line before it, and becomes its own.
+    pub(super) fn finish(&self, lines: &mut String, start: usize, mac: &mut String) {
+        *mac = self.mac(mac, &lines[start..]);
+        lines.push_str(SEAM);
+        lines.push_str(mac);
+        lines.push_str("\"}\n");
     }
 
     fn mac(&self, previous: &str, open: &str) -> String {

@@ -205,15 +205,13 @@ impl Event {
         }
     }
 
-    /// Its members as they stand in a JSON object, each with a comma before it.
-    pub(super) fn members(&self) -> String {
-        let mut members = String::with_capacity(LIKELY_LENGTH);
-        members.push_str(self.subject.as_deref().unwrap_or_default());
+    /// Writes its members as they stand in a JSON object, each with a comma before it.
+    pub(super) fn write_members(&self, to: &mut String) {
+        to.push_str(self.subject.as_deref().unwrap_or_default());
         for (name, said) in &self.own {
-            write_name(&mut members, name);
-            said.write(&mut members);
+            write_name(to, name);
+            said.write(to);
         }
-        members
     }
 
     /// An operator agreed to a connector.

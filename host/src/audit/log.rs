@@ -3,24 +3,30 @@
 //! 50 ms later.
 
 use std::{
-    fmt::Write as _,
     fs::{File, OpenOptions},
-    io::{ErrorKind, Read, Seek, SeekFrom, Write},
+    ops::{Deref, DerefMut},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use serde_json::Value;
+use tokio::sync::Notify;
 
+use self::{
+    end::End,
+    queue::Queue,
+    torn::{last_line, sync_name},
+};
 use super::{
     Event,
-    chain::{self, Chain, Head, LONGEST_LINE, split},
+    chain::{self, Chain, Head},
     counts::Counts,
-    name::Name,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -29,19 +35,20 @@ use crate::{
     sync::lock,
 };
 
+mod end;
+mod queue;
+mod torn;
+
 /// Lines are synced in groups: the most that a power cut can take.
 const GROUP: Duration = Duration::from_millis(50);
 /// Lines that are held back while the disk is full, in bytes: some ten thousand, which are of calls that were under way.
 const MOST_HELD: usize = 4 << 20;
 /// Room that was found on the disk is there for so long: what is written meanwhile is a small part of what has to be free.
 const ROOM_LASTS: Duration = Duration::from_millis(10);
-/// Room for what a line has beside its members: number, time, name and MAC.
-const FRAME: usize = 192;
 
 /// The audit of one data directory, open for writing.
 pub struct Audit {
     shared: Arc<Shared>,
-    chain: Chain,
     /// To ask its disk for room without waiting for whoever writes.
     file: Arc<File>,
     /// When there was room for more, last.
@@ -49,31 +56,23 @@ pub struct Audit {
     syncer: Option<JoinHandle<()>>,
 }
 
+/// Locked in this order, where more than one is: `syncing`, `end`, `queue`.
 struct Shared {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
+    /// The queue has a line, or is to be closed.
     changed: Condvar,
+    end: Mutex<End>,
+    /// Somebody wrote, or could not.
+    let_go: Notify,
+    /// How many of those that were in the queue are in the file.
+    written: AtomicU64,
+    /// Bytes in the chain that are not in the file, when it was let go last.
+    held: AtomicUsize,
+    /// See [`End::is_broken`].
+    broken: AtomicBool,
+    /// Held while the disk is told to keep what was written: whoever waits for that waits for all of it.
+    syncing: Mutex<()>,
     counts: Counts,
-}
-
-struct State {
-    file: Arc<File>,
-    /// How long the file is with every line that was written whole.
-    length: u64,
-    clock: Clock,
-    head: Option<Head>,
-    /// The number of the last line that is in the file.
-    written: u64,
-    /// Lines that are in the chain and not in the file yet.
-    noted: Vec<u8>,
-    /// Whether there are lines that were not synced yet.
-    unsynced: bool,
-    /// Since when, until they are on the disk.
-    waiting_since: Option<Instant>,
-    /// What was noted waits for room on the disk.
-    full: bool,
-    /// Once the disk failed, nothing may happen that the audit would not know of, until it is opened anew.
-    broken: bool,
-    closing: bool,
 }
 
 impl Audit {
@@ -109,20 +108,14 @@ impl Audit {
         let length = file.metadata().map_err(|error| unwritable(&error))?.len();
         let file = Arc::new(file);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                file: file.clone(),
-                length,
-                clock: Clock::default(),
-                written: reached(&head),
-                head,
-                noted: Vec::new(),
-                unsynced,
-                waiting_since: None,
-                full: false,
-                broken: false,
-                closing: false,
-            }),
+            queue: Mutex::new(Queue { unsynced, ..Queue::default() }),
             changed: Condvar::new(),
+            end: Mutex::new(End::new(file.clone(), length, Chain::new(&key), head)),
+            let_go: Notify::new(),
+            written: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+            syncing: Mutex::default(),
             counts: Counts::default(),
         });
         let syncing = shared.clone();
@@ -130,7 +123,7 @@ impl Audit {
             .name("attache-audit".into())
             .spawn(move || sync_in_groups(&syncing))
             .map_err(|error| unwritable(&error))?;
-        Ok(Self { shared, chain: Chain::new(&key), file, room_found: Mutex::default(), syncer: Some(syncer) })
+        Ok(Self { shared, file, room_found: Mutex::default(), syncer: Some(syncer) })
     }
 
     /// Appends a line.
@@ -138,11 +131,17 @@ impl Audit {
     /// # Errors
     /// `store-unavailable` where it cannot be written now: then it is in no chain, and nothing else is done either.
     pub fn write(&self, event: &Event) -> Result<()> {
-        let (mut state, before) = self.append(event)?;
-        if let Err(error) = state.flush() {
-            state.take_back(before);
+        let mut end = self.shared.end();
+        let (now, is_first) = self.shared.take_queued(&mut end, Queue::begin_group);
+        if is_first {
+            self.shared.changed.notify_one();
+        }
+        let before = end.chain_one(now, event);
+        if let Err(error) = end.flush() {
+            end.take_back(before);
             return Err(error);
         }
+        drop(end);
         self.count(event);
         Ok(())
     }
@@ -165,13 +164,22 @@ impl Audit {
     /// that are held back: then the audit tells of a request that did not leave, which is better than the opposite.
     pub async fn leaving(&self, event: &Event) -> Result<()> {
         self.find_room()?;
-        let seq = self.append(event)?.0.head.as_ref().map_or(0, |head| head.seq);
+        let Some(number) = self.shared.queue(event)? else { return self.write(event) };
         tokio::task::yield_now().await;
-        let mut state = self.shared.lock();
-        if state.written < seq {
-            state.flush()?;
+        loop {
+            // Made before it is looked: whoever lets go after that is heard.
+            let let_go = self.shared.let_go.notified();
+            if self.shared.written.load(Ordering::Acquire) >= number {
+                break;
+            }
+            match self.shared.try_flush() {
+                Some(flushed) => {
+                    flushed?;
+                    break;
+                }
+                None => let_go.await,
+            }
         }
-        drop(state);
         self.count(event);
         Ok(())
     }
@@ -196,12 +204,8 @@ impl Audit {
     /// # Errors
     /// `store-unavailable` where nothing could be written before.
     pub fn note(&self, event: &Event) -> Result<()> {
-        let (mut state, before) = self.append(event)?;
-        if state.noted.len() > MOST_HELD
-            && let Err(error) = state.flush()
-        {
-            state.take_back(before);
-            return Err(error);
+        if self.shared.queue(event)?.is_none() {
+            return self.write(event);
         }
         self.count(event);
         Ok(())
@@ -213,31 +217,11 @@ impl Audit {
         }
     }
 
-    fn append(&self, event: &Event) -> Result<(MutexGuard<'_, State>, Before)> {
-        // Everything that needs no lock, before it.
-        let members = event.members();
-        let mut state = self.shared.lock();
-        if state.broken {
-            return Err(refused());
-        }
-        let before = Before { head: state.head.clone(), noted: state.noted.len() };
-        let seq = state.head.as_ref().map_or(1, |head| head.seq + 1);
-        let mut line = state.clock.open(seq, event.name, &members);
-        let previous = state.head.as_ref().map_or("", |head| head.mac.as_str());
-        let mac = self.chain.finish(previous, &mut line);
-        state.noted.extend_from_slice(line.as_bytes());
-        state.head = Some(Head { seq, mac });
-        // The syncer waits for the first line of a group, and sleeps through the others.
-        if !std::mem::replace(&mut state.unsynced, true) {
-            state.waiting_since = Some(Instant::now());
-            self.shared.changed.notify_one();
-        }
-        Ok((state, before))
-    }
-
     /// Puts what was noted into the file, for whoever reads it now. Where it cannot be written, whoever writes next is told.
     pub(crate) fn settle(&self) {
-        let _ = self.shared.lock().flush();
+        let mut end = self.shared.end();
+        self.shared.take_queued(&mut end, |_| ());
+        let _ = end.flush();
     }
 
     /// Waits until everything written is on the disk.
@@ -245,7 +229,7 @@ impl Audit {
     /// # Errors
     /// `store-unavailable`.
     pub fn sync(&self) -> Result<()> {
-        sync_now(&self.shared, self.shared.lock()).1
+        self.shared.sync()
     }
 
     /// How often what was written down happened.
@@ -255,12 +239,14 @@ impl Audit {
 
     /// How long the oldest line waits that is not on the disk.
     pub(crate) fn lag(&self) -> Duration {
-        self.shared.lock().waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
+        lock(&self.shared.queue).waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// The last line, if there is one.
     pub fn head(&self) -> Option<Head> {
-        self.shared.lock().head.clone()
+        let mut end = self.shared.end();
+        self.shared.take_queued(&mut end, |_| ());
+        end.head.clone()
     }
 
     /// The last line, and how long the file is with it: whatever is written later stands behind that.
@@ -268,10 +254,11 @@ impl Audit {
     /// # Errors
     /// `store-unavailable`.
     pub(crate) fn moment(&self) -> Result<(Option<Head>, u64)> {
-        let mut state = self.shared.lock();
-        state.flush()?;
-        let length = state.file.metadata().map_err(|error| unwritable(&error))?.len();
-        Ok((state.head.clone(), length))
+        let mut end = self.shared.end();
+        self.shared.take_queued(&mut end, |_| ());
+        end.flush()?;
+        let length = end.file.metadata().map_err(|error| unwritable(&error))?.len();
+        Ok((end.head.clone(), length))
     }
 
     /// Walks the whole chain. The anchor is the head that was noted when a command ended.
@@ -285,7 +272,7 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        self.shared.lock().closing = true;
+        lock(&self.shared.queue).closing = true;
         self.shared.changed.notify_all();
         if let Some(syncer) = self.syncer.take() {
             // A thread that panicked has nothing left to sync.
@@ -295,169 +282,148 @@ impl Drop for Audit {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is changed only after the file was, so a panic elsewhere leaves it true.
-        lock(&self.state)
+    /// Queues a line, and gives its number among those that were queued; none where too much is held back already.
+    fn queue(&self, event: &Event) -> Result<Option<u64>> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(refused());
+        }
+        let mut queue = lock(&self.queue);
+        if queue.batch.bytes() + self.held.load(Ordering::Relaxed) > MOST_HELD {
+            return Ok(None);
+        }
+        let number = queue.push(event);
+        let is_first = queue.begin_group();
+        drop(queue);
+        // The syncer waits for the first line of a group, and sleeps through the others.
+        if is_first {
+            self.changed.notify_one();
+        }
+        Ok(Some(number))
+    }
+
+    /// Takes what is queued into the chain, and gives the time: whatever is queued from now on is later. `meanwhile` nobody queues
+    /// anything.
+    fn take_queued<T>(&self, end: &mut End, meanwhile: impl FnOnce(&mut Queue) -> T) -> (Timestamp, T) {
+        let mut queue = lock(&self.queue);
+        std::mem::swap(&mut queue.batch, &mut end.batch);
+        end.taken = queue.queued;
+        let (now, done) = (Timestamp::now(), meanwhile(&mut queue));
+        drop(queue);
+        end.chain_batch();
+        (now, done)
+    }
+
+    fn end(&self) -> Writing<'_> {
+        Writing { shared: self, end: lock(&self.end), _then: LetGo(&self.let_go) }
+    }
+
+    /// Writes what is queued, where nobody else writes just now.
+    fn try_flush(&self) -> Option<Result<()>> {
+        let end = match self.end.try_lock() {
+            Ok(end) => end,
+            Err(TryLockError::Poisoned(left)) => left.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let mut end = Writing { shared: self, end, _then: LetGo(&self.let_go) };
+        self.take_queued(&mut end, |_| ());
+        Some(end.flush())
+    }
+
+    /// Others write meanwhile: a disk takes milliseconds for it.
+    fn sync(&self) -> Result<()> {
+        let _alone = lock(&self.syncing);
+        let mut end = self.end();
+        let group = |queue: &mut Queue| (std::mem::take(&mut queue.unsynced), queue.waiting_since);
+        let (_, (unsynced, waiting)) = self.take_queued(&mut end, group);
+        let flushed = end.flush();
+        let (file, held, broken) = (end.file.clone(), end.held() > 0, end.is_broken());
+        drop(end);
+        if held {
+            let mut queue = lock(&self.queue);
+            (queue.unsynced, queue.waiting_since) = (true, waiting);
+        }
+        if !unsynced || broken {
+            return flushed;
+        }
+        if let Err(error) = file.sync_data() {
+            // The kernel may have dropped what it could not write, and say nothing of it the next time.
+            tracing::error!(%error, "the audit cannot be synced");
+            self.end().fail();
+            return Err(refused());
+        }
+        let mut queue = lock(&self.queue);
+        // Lines that came meanwhile have a moment of their own.
+        if queue.waiting_since == waiting && !held {
+            queue.waiting_since = None;
+        }
+        flushed
+    }
+}
+
+/// The end of the audit, for as long as somebody writes there.
+struct Writing<'a> {
+    shared: &'a Shared,
+    end: MutexGuard<'a, End>,
+    /// Dropped after the guard: whoever is told then finds it free.
+    _then: LetGo<'a>,
+}
+
+impl Deref for Writing<'_> {
+    type Target = End;
+
+    fn deref(&self) -> &End {
+        &self.end
+    }
+}
+
+impl DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut End {
+        &mut self.end
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let Self { shared, end, .. } = self;
+        if end.is_broken() {
+            shared.broken.store(true, Ordering::Release);
+        } else if end.held() == 0 {
+            shared.written.store(end.taken, Ordering::Release);
+        }
+        shared.held.store(end.held(), Ordering::Relaxed);
+    }
+}
+
+struct LetGo<'a>(&'a Notify);
+
+impl Drop for LetGo<'_> {
+    fn drop(&mut self) {
+        self.0.notify_waiters();
     }
 }
 
 fn sync_in_groups(shared: &Shared) {
-    let mut state = shared.lock();
     loop {
-        state = shared
+        let mut queue = shared
             .changed
-            .wait_while(state, |state| !state.unsynced && !state.closing)
+            .wait_while(lock(&shared.queue), |queue| !queue.unsynced && !queue.closing)
             .unwrap_or_else(PoisonError::into_inner);
-        if !state.closing {
+        if !queue.closing {
             // Lines that come within the group share one sync.
-            state = shared
+            queue = shared
                 .changed
-                .wait_timeout_while(state, GROUP, |state| !state.closing)
+                .wait_timeout_while(queue, GROUP, |queue| !queue.closing)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+        let closing = queue.closing;
+        drop(queue);
         // What failed is tried again, or is told to whoever writes next.
-        state = sync_now(shared, state).0;
-        if state.closing {
+        let _ = shared.sync();
+        if closing {
             return;
         }
     }
-}
-
-/// Syncs what there is. Others write meanwhile: a disk takes milliseconds for it.
-fn sync_now<'a>(shared: &'a Shared, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, Result<()>) {
-    let written = state.flush();
-    let held = !state.noted.is_empty();
-    if !std::mem::replace(&mut state.unsynced, held) || state.broken {
-        return (state, written);
-    }
-    let (file, waiting) = (state.file.clone(), state.waiting_since);
-    drop(state);
-    let synced = file.sync_data();
-    let mut state = shared.lock();
-    // Lines that came meanwhile have a moment of their own.
-    if state.waiting_since == waiting && !held {
-        state.waiting_since = None;
-    }
-    if let Err(error) = synced {
-        // The kernel may have dropped what it could not write, and say nothing of it the next time.
-        tracing::error!(%error, "the audit cannot be synced");
-        state.broken = true;
-        return (state, Err(refused()));
-    }
-    (state, written)
-}
-
-/// How the chain was before a line.
-struct Before {
-    head: Option<Head>,
-    noted: usize,
-}
-
-impl State {
-    /// Writes what was noted. Where the disk has no room for all of it, nothing of it is in the file, and it stays noted.
-    fn flush(&mut self) -> Result<()> {
-        if self.broken {
-            return Err(refused());
-        }
-        if self.noted.is_empty() {
-            return Ok(());
-        }
-        let Err(error) = (&*self.file).write_all(&self.noted) else {
-            self.length += self.noted.len() as u64;
-            self.noted.clear();
-            self.written = self.head.as_ref().map_or(0, |head| head.seq);
-            self.full = false;
-            return Ok(());
-        };
-        let no_room = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        if no_room && self.noted.len() <= MOST_HELD && self.file.set_len(self.length).is_ok() {
-            if !std::mem::replace(&mut self.full, true) {
-                tracing::error!(%error, "the audit cannot be written until there is room");
-            }
-            return Err(full());
-        }
-        tracing::error!(%error, "the audit cannot be written");
-        self.broken = true;
-        self.noted.clear();
-        Err(refused())
-    }
-
-    /// Takes the last line back, which was not written.
-    fn take_back(&mut self, before: Before) {
-        self.noted.truncate(before.noted);
-        self.head = before.head;
-    }
-}
-
-/// Writes the time of lines. Many lines have one second, which is formatted once for all of them.
-#[derive(Default)]
-struct Clock {
-    second: i64,
-    written: String,
-}
-
-impl Clock {
-    /// What every line has, and the event's own members: a JSON object that is still open.
-    fn open(&mut self, seq: u64, name: Name, members: &str) -> String {
-        let now = Timestamp::now();
-        if self.written.is_empty() || self.second != now.as_second() {
-            self.written = now.strftime("%Y-%m-%dT%H:%M:%S").to_string();
-            self.second = now.as_second();
-        }
-        let (second, millisecond) = (&self.written, now.subsec_millisecond());
-        let mut line = String::with_capacity(members.len() + FRAME);
-        // Writing to a string cannot fail.
-        let _ = write!(line, "{{\"seq\":{seq},\"time\":\"{second}.{millisecond:03}Z\",\"event\":\"{name}\"");
-        line.push_str(members);
-        line
-    }
-}
-
-/// Finds the last line, and sets a torn one aside.
-fn last_line(file: &mut File, path: &Path) -> Result<Option<Head>> {
-    let length = file.metadata().map_err(|error| unwritable(&error))?.len();
-    if length == 0 {
-        return Ok(None);
-    }
-    // Two of the longest lines: the last whole one is in there, whatever was torn behind it.
-    let from = length.saturating_sub(2 * LONGEST_LINE);
-    let mut tail = Vec::new();
-    file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut tail)).map_err(|error| unwritable(&error))?;
-    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    if whole < tail.len() {
-        set_aside(file, path, from + whole as u64, &tail[whole..])?;
-    }
-    let lines = String::from_utf8_lossy(&tail[..whole]).into_owned();
-    let Some(last) = lines.lines().last() else { return Ok(None) };
-    let head = split(last).and_then(|(_, mac)| {
-        let seq = serde_json::from_str::<Value>(last).ok()?["seq"].as_u64()?;
-        Some(Head { seq, mac: mac.to_owned() })
-    });
-    head.map(Some).ok_or_else(|| {
-        Kind::StoreDamaged.error(format!("The last line of {} is not a line of the audit.", path.display())).hint(
-            "Move the file away to begin a new audit; `attache audit verify` will tell that the old one is missing.",
-        )
-    })
-}
-
-fn set_aside(file: &File, path: &Path, from: u64, torn: &[u8]) -> Result<()> {
-    let aside = path.with_extension(format!("torn-{}", Timestamp::now().as_millisecond()));
-    tracing::warn!(aside = %aside.display(), "the audit's last line was torn by a crash; it is set aside");
-    let keep = || -> std::io::Result<()> {
-        let mut kept = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        kept.write_all(torn)?;
-        kept.sync_all()?;
-        sync_name(&aside)?;
-        file.set_len(from)?;
-        file.sync_all()
-    };
-    keep().map_err(|error| unwritable(&error))
-}
-
-/// Waits until a file's name is on the disk.
-fn sync_name(path: &Path) -> std::io::Result<()> {
-    File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 fn unwritable(error: &std::io::Error) -> Error {

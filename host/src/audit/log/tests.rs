@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, io::Write};
 
 use super::{
     super::event::{About, Subject},
@@ -117,7 +117,7 @@ fn an_audit_that_cannot_be_written_refuses_everything_after() {
     let folder = tempfile::tempdir().unwrap();
     let audit = Audit::open(folder.path(), key(), None).unwrap();
     // A file that is open for reading only stands for a disk that takes no more.
-    audit.shared.lock().file = Arc::new(File::open(Audit::path(folder.path())).unwrap());
+    lock(&audit.shared.end).file = Arc::new(File::open(Audit::path(folder.path())).unwrap());
     for _ in 0..2 {
         assert_eq!(audit.write(&event("c")).unwrap_err().kind(), Kind::StoreUnavailable);
     }
@@ -166,6 +166,52 @@ async fn the_line_of_a_request_is_in_the_file_before_it_leaves_however_many_leav
     }
     audit.sync().unwrap();
     assert_eq!(verify(folder.path(), &audit.head().unwrap()), Ok(20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn lines_that_come_from_everywhere_at_once_are_one_chain_in_the_order_of_their_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = Arc::new(Audit::open(folder.path(), key(), None).unwrap());
+    let path = Audit::path(folder.path());
+    let work = (0..40).map(|number| {
+        let (audit, path) = (audit.clone(), path.clone());
+        tokio::spawn(async move {
+            for turn in 0..10 {
+                let name = format!("leaves-{number}-{turn}");
+                audit.leaving(&event(&name)).await.unwrap();
+                assert!(fs::read_to_string(&path).unwrap().contains(&format!("\"{name}\"")), "{name}");
+                audit.note(&event(&format!("over-{number}-{turn}"))).unwrap();
+                match turn % 4 {
+                    0 => audit.write(&event("written")).unwrap(),
+                    1 => audit.settle(),
+                    _ => {}
+                }
+            }
+        })
+    });
+    for done in work.collect::<Vec<_>>() {
+        done.await.unwrap();
+    }
+    audit.sync().unwrap();
+    assert_eq!(verify(folder.path(), &audit.head().unwrap()), Ok(40 * (10 + 10 + 3)));
+    let text = fs::read_to_string(path).unwrap();
+    let times: Vec<&str> = text.lines().map(|line| line.split('"').nth(5).unwrap()).collect();
+    assert!(times[0].ends_with('Z') && times.is_sorted(), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_leaves_once_the_audit_cannot_be_written_however_many_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = Arc::new(Audit::open(folder.path(), key(), None).unwrap());
+    // As above.
+    lock(&audit.shared.end).file = Arc::new(File::open(Audit::path(folder.path())).unwrap());
+    let leaving = (0..40).map(|_| {
+        let audit = audit.clone();
+        tokio::spawn(async move { audit.leaving(&event("c")).await.unwrap_err().kind() })
+    });
+    for refused in leaving.collect::<Vec<_>>() {
+        assert_eq!(refused.await.unwrap(), Kind::StoreUnavailable);
+    }
 }
 
 #[test]
