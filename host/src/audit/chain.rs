@@ -54,6 +54,15 @@ pub struct Filter {
     pub of_host: bool,
 }
 
+/// In hex.
+struct Mac([u8; 64]);
+
+impl Mac {
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("digits are ASCII")
+    }
+}
+
 /// Computes lines and their MACs.
 pub(super) struct Chain {
     key: hmac::Key,
@@ -67,13 +76,15 @@ impl Chain {
     /// Finishes the line that begins there, which is a JSON object that lacks its last member and its end. `mac` is that of the
     /// line before it, and becomes its own.
     pub(super) fn finish(&self, lines: &mut String, start: usize, mac: &mut String) {
-        *mac = self.mac(mac, &lines[start..]);
+        let own = self.mac(mac, &lines[start..]);
+        mac.clear();
+        mac.push_str(own.as_str());
         lines.push_str(SEAM);
         lines.push_str(mac);
         lines.push_str("\"}\n");
     }
 
-    fn mac(&self, previous: &str, open: &str) -> String {
+    fn mac(&self, previous: &str, open: &str) -> Mac {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(previous.as_bytes());
         context.update(b"\n");
@@ -81,7 +92,7 @@ impl Chain {
         // Many times as fast as one digit after the other.
         let mut digits = [0; 64];
         hex::encode_to_slice(context.sign(), &mut digits).expect("twice as many digits as bytes");
-        String::from_utf8_lossy(&digits).into_owned()
+        Mac(digits)
     }
 }
 
@@ -158,7 +169,7 @@ impl Walk {
             )));
         }
         let previous = self.head.as_ref().map_or("", |head| head.mac.as_str());
-        if self.chain.mac(previous, open) != mac {
+        if self.chain.mac(previous, open).as_str() != mac {
             return Err(wrong("was changed, or the one before it was"));
         }
         let here = Head { seq, mac: mac.to_owned() };

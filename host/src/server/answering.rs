@@ -98,7 +98,8 @@ async fn converse(
     routes: Router,
     mut over: watch::Receiver<()>,
 ) {
-    let (from, ending) = (peer.clone(), over.clone());
+    // One for the connection: what all have in common is touched by threads in turn, and slow for that.
+    let (from, ending) = (peer.clone(), Arc::new(over.clone()));
     let service = service_fn(move |request: Request<Incoming>| {
         let too_slow = Arc::<AtomicBool>::default();
         let (head, body) = request.into_parts();

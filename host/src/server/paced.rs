@@ -57,7 +57,7 @@ pub(super) struct Paced {
     /// Whether the other end sends it only when somebody begins to read it (RFC 9110, section 10.1.1), and nobody has.
     is_held_back: bool,
     rest: Duration,
-    over: watch::Receiver<()>,
+    over: Arc<watch::Receiver<()>>,
 }
 
 impl Paced {
@@ -68,7 +68,7 @@ impl Paced {
         headers: &HeaderMap,
         waits: Waits,
         too_slow: &Arc<AtomicBool>,
-        over: &watch::Receiver<()>,
+        over: &Arc<watch::Receiver<()>>,
     ) -> Self {
         Self {
             body: (!body.is_end_stream()).then_some(body),
@@ -122,7 +122,7 @@ impl Drop for Paced {
     fn drop(&mut self) {
         let rest = self.body.take().filter(|body| !self.is_held_back && !body.is_end_stream());
         let (Some(body), Ok(here)) = (rest, Handle::try_current()) else { return };
-        here.spawn(take_in(body, self.rest, self.over.clone()));
+        here.spawn(take_in(body, self.rest, watch::Receiver::clone(&self.over)));
     }
 }
 
