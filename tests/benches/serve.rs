@@ -7,17 +7,15 @@
 //! - two thousand calls in flight at once, three times over, and twice as many as the limits allow;
 //! - a hundred thousand connections: how long the host takes to start, its memory, and a list's first page.
 //!
-//! On two cores on 28 November 2026, optimised but not at link time (thin LTO gave the same ratios), at concurrency 64: the host did
-//! 0.39 of the bare handler by the median of 32 turns with a fresh instance, half of them between 0.39 and 0.41, and 0.46 with an
-//! instance that is used again (0.45 to 0.48); at 16 it was 0.38 and 0.45. A run half an hour before gave 0.39 and 0.47. A call takes
-//! 226 µs and 184 µs of the host's CPU, and the bare handler's 62 µs; p50 and p99 are 10 ms and 16 ms with a fresh instance, 8 ms and
-//! 13 ms with one that is used again, and 4 ms and 7 ms of the handler. Two runs before the last change to the host, when everything
-//! on the machine took half as long again or more, gave 0.40 and 0.40, and 0.48 and 0.47. Another client, which costs less, so that
-//! the two servers are more of what is measured, gave 0.355 twice, and 0.34 twice for the host before that change, with a fresh
-//! instance, by turns with the handler and within two minutes.
+//! On two cores on 28 November 2026, optimised but not at link time, at concurrency 64: the host did 0.41 of the bare handler by the
+//! median of 32 turns with a fresh instance, half of them between 0.39 and 0.42, and 0.49 with an instance that is used again (0.48
+//! to 0.52). A call takes 217 µs and 171 µs of the host's CPU, and the bare handler's 61 µs; p50 and p99 are 9 ms and 16 ms with a
+//! fresh instance, 8 ms and 13 ms with one that is used again, and 4 ms and 7 ms of the handler. Two more runs gave 0.41, and 0.48
+//! and 0.49. With optimisation at link time over all crates, by which host and handler take a fifth less time, it was 0.41 and 0.47,
+//! and 0.44 and 0.51 on a busy machine.
+//! Another client, which costs less, so that the two servers are more of what is measured, gave 0.36 with a fresh instance.
 //!
-//! What made the difference last: the future of an exchange with a service has a place of its own. One that holds another is moved
-//! with it at each step; the one of a guest's request was 5 KB and is 2 KB.
+//! What made the difference last: nobody waits for a lock to note a line of the audit. Before, 0.39 and 0.46.
 //!
 //! 2,000 calls in flight take 370 to 400 MB the first time and the third; of 4,000, 2,000 are answered and 2,000 refused with 429.
 //! With 100,000 connections the host starts in 0.3 s in 49 MB, shows one in 0.1 ms, and lists a page in 3 ms, and has 70 MB then.

@@ -210,16 +210,12 @@ fn whoever_is_refused_while_they_still_send_a_connector_is_told_why() {
     let (_service, running) = story();
     let body = vec![0; 16_000_000];
     let authority = running.url.trim_start_matches("http://");
-    let head = |key: &str| {
-        let authorization = format!("Authorization: Bearer {key}\r\nContent-Type: application/wasm");
-        let length = body.len();
-        format!(
-            "POST /v1/connectors/approvals HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\nContent-Length: {length}\r\n\r\n"
-        )
-    };
+    let line = format!("POST /v1/connectors/approvals HTTP/1.1\r\nHost: {authority}");
+    let length = format!("Content-Type: application/wasm\r\nContent-Length: {}", body.len());
+    let head = format!("{line}\r\nAuthorization: Bearer attache_x_y\r\n{length}\r\n\r\n");
     let mut stream = BufReader::new(TcpStream::connect(authority).unwrap());
     for _ in 0..3 {
-        stream.get_mut().write_all(head("attache_x_y").as_bytes()).unwrap();
+        stream.get_mut().write_all(head.as_bytes()).unwrap();
         stream.get_mut().write_all(&body).expect("what is sent is taken in");
         let mut line = String::new();
         stream.read_line(&mut line).unwrap();

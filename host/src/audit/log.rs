@@ -219,9 +219,7 @@ impl Audit {
 
     /// Puts what was noted into the file, for whoever reads it now. Where it cannot be written, whoever writes next is told.
     pub(crate) fn settle(&self) {
-        let mut end = self.shared.end();
-        self.shared.take_queued(&mut end, |_| ());
-        let _ = end.flush();
+        let _ = self.shared.flush_queued(&mut self.shared.end());
     }
 
     /// Waits until everything written is on the disk.
@@ -255,8 +253,7 @@ impl Audit {
     /// `store-unavailable`.
     pub(crate) fn moment(&self) -> Result<(Option<Head>, u64)> {
         let mut end = self.shared.end();
-        self.shared.take_queued(&mut end, |_| ());
-        end.flush()?;
+        self.shared.flush_queued(&mut end)?;
         let length = end.file.metadata().map_err(|error| unwritable(&error))?.len();
         Ok((end.head.clone(), length))
     }
@@ -313,6 +310,12 @@ impl Shared {
         (now, done)
     }
 
+    /// Puts what is queued into the file.
+    fn flush_queued(&self, end: &mut End) -> Result<()> {
+        self.take_queued(end, |_| ());
+        end.flush()
+    }
+
     fn end(&self) -> Writing<'_> {
         Writing { shared: self, end: lock(&self.end), _then: LetGo(&self.let_go) }
     }
@@ -325,8 +328,7 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return None,
         };
         let mut end = Writing { shared: self, end, _then: LetGo(&self.let_go) };
-        self.take_queued(&mut end, |_| ());
-        Some(end.flush())
+        Some(self.flush_queued(&mut end))
     }
 
     /// Others write meanwhile: a disk takes milliseconds for it.

@@ -32,6 +32,13 @@ fn written(folder: &Path, lines: usize) -> Head {
     audit.head().unwrap()
 }
 
+/// One that fails. A file that is open for reading only stands for a disk that takes no more.
+fn failing(folder: &Path) -> Audit {
+    let audit = Audit::open(folder, key(), None).unwrap();
+    lock(&audit.shared.end).file = Arc::new(File::open(Audit::path(folder)).unwrap());
+    audit
+}
+
 fn verify(folder: &Path, anchor: &Head) -> std::result::Result<u64, String> {
     Audit::verify(&Audit::path(folder), &key(), Some(anchor)).map_err(|error| error.to_string())
 }
@@ -115,9 +122,7 @@ fn a_line_torn_by_a_crash_is_set_aside_and_the_chain_goes_on() {
 #[test]
 fn an_audit_that_cannot_be_written_refuses_everything_after() {
     let folder = tempfile::tempdir().unwrap();
-    let audit = Audit::open(folder.path(), key(), None).unwrap();
-    // A file that is open for reading only stands for a disk that takes no more.
-    lock(&audit.shared.end).file = Arc::new(File::open(Audit::path(folder.path())).unwrap());
+    let audit = failing(folder.path());
     for _ in 0..2 {
         assert_eq!(audit.write(&event("c")).unwrap_err().kind(), Kind::StoreUnavailable);
     }
@@ -202,9 +207,7 @@ async fn lines_that_come_from_everywhere_at_once_are_one_chain_in_the_order_of_t
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_leaves_once_the_audit_cannot_be_written_however_many_wait_for_each_other() {
     let folder = tempfile::tempdir().unwrap();
-    let audit = Arc::new(Audit::open(folder.path(), key(), None).unwrap());
-    // As above.
-    lock(&audit.shared.end).file = Arc::new(File::open(Audit::path(folder.path())).unwrap());
+    let audit = Arc::new(failing(folder.path()));
     let leaving = (0..40).map(|_| {
         let audit = audit.clone();
         tokio::spawn(async move { audit.leaving(&event("c")).await.unwrap_err().kind() })
