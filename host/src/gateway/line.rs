@@ -1,7 +1,12 @@
 //! One connected gateway: an HTTP/2 connection that it dialled and that the host asks through.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -9,7 +14,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
-    client::conn::http2::{Builder, SendRequest},
+    client::conn::{
+        TrySendError,
+        http2::{Builder, SendRequest},
+    },
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Serialize;
@@ -23,6 +31,7 @@ use super::wire::{self, Message};
 use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
+    sync::lock,
 };
 
 /// How long a gateway may take to answer what needs no service.
@@ -47,6 +56,8 @@ pub(super) struct Line {
     /// Since when; RFC 3339.
     pub(super) since: String,
     sender: SendRequest<Message>,
+    /// See [`Uncrossed`].
+    handing_over: Arc<Mutex<()>>,
     /// Places for large requests.
     large: Semaphore,
     /// No new request goes through it.
@@ -86,6 +97,8 @@ impl Line {
             .handshake(TokioIo::new(stream));
         let broken = |_| Kind::Unreachable.error("The line broke before anything was said.");
         let (sender, connection) = timeout(AT_ONCE, began).await.map_err(|_| silent())?.map_err(broken)?;
+        let handing_over = Arc::new(Mutex::new(()));
+        let connection = Uncrossed { connection: Some(Box::pin(connection)), handing_over: handing_over.clone() };
         let ended = watch::Sender::new(false);
         let (mut told, over) = (ended.subscribe(), ended.clone());
         let running = async move {
@@ -97,14 +110,13 @@ impl Line {
         };
         let since = crate::consent::now();
         let (large, leaving) = (Semaphore::new(wire::LARGE), AtomicBool::new(false));
-        Ok((Self { identity, since, sender, large, leaving, ended }, running))
+        Ok((Self { identity, since, sender, handing_over, large, leaving, ended }, running))
     }
 
     /// Says something that needs no service.
     pub(super) async fn say(&self, path: &'static str, what: &impl Serialize) -> Result<()> {
-        let mut sender = self.sender.clone();
-        let answered = sender.send_request(request(path, Message::of(what, Bytes::new())?)?);
-        match timeout(AT_ONCE, answered).await {
+        let asked = request(path, Message::of(what, Bytes::new())?)?;
+        match timeout(AT_ONCE, self.ask(asked)).await {
             Ok(Ok(answer)) if answer.status().is_success() => Ok(()),
             Ok(Ok(_)) => Err(wire::garbled()),
             Ok(Err(_)) => Err(Kind::Unreachable.error("The line broke before anything was said.")),
@@ -115,8 +127,7 @@ impl Line {
     /// Asks, and waits for the answer's head for as long as whoever asks does. A large request takes its place until then.
     pub(super) async fn ask(&self, request: Request<Message>) -> Result<Response<Incoming>, Lost> {
         let _place = if request.body().is_large() { self.large.acquire().await.ok() } else { None };
-        let mut sender = self.sender.clone();
-        sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+        self.hand_over(request).await.map_err(|mut error| match error.take_message() {
             Some(unsent) => {
                 // Whatever it was, the next one goes another way.
                 self.leaving.store(true, Ordering::Release);
@@ -130,6 +141,15 @@ impl Line {
         })
     }
 
+    fn hand_over(
+        &self,
+        request: Request<Message>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Message>>>> + use<> {
+        let mut sender = self.sender.clone();
+        let _uncrossed = lock(&self.handing_over);
+        sender.try_send_request(request)
+    }
+
     /// Whether something can be asked.
     pub(super) fn is_open(&self) -> bool {
         !self.leaving.load(Ordering::Acquire) && !self.sender.is_closed() && !*self.ended.borrow()
@@ -138,6 +158,31 @@ impl Line {
     /// Ends it with everything that is under way on it.
     pub(super) fn end(&self) {
         self.ended.send_replace(true);
+    }
+}
+
+/// A connection that takes requests, and lets go of those that it did not take, only while nobody hands one over. hyper does both
+/// without a lock, and one that is handed over just when the connection ends may lie where nobody takes it and nobody gives it
+/// back (hyperium/hyper#4122 tells of the same for HTTP/1.1): whoever asked would wait for as long as they may.
+struct Uncrossed<C> {
+    connection: Option<Pin<Box<C>>>,
+    handing_over: Arc<Mutex<()>>,
+}
+
+impl<C: Future> Future for Uncrossed<C> {
+    type Output = C::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
+        let Self { connection, handing_over } = &mut *self;
+        let _uncrossed = lock(handing_over);
+        connection.as_mut().map_or(Poll::Pending, |connection| connection.as_mut().poll(context))
+    }
+}
+
+impl<C> Drop for Uncrossed<C> {
+    fn drop(&mut self) {
+        let _uncrossed = lock(&self.handing_over);
+        self.connection = None;
     }
 }
 

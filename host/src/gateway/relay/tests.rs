@@ -183,3 +183,47 @@ async fn behind_a_line_that_is_half_open_what_may_be_made_twice_goes_another_way
     assert_eq!(error.kind(), Kind::Unreachable, "{error}");
     assert!(error.message().contains("nobody knows whether the service received it"), "{error}");
 }
+
+/// How often a line is cut; where it fails, it does after a few.
+const CUT: usize = 200;
+const AT_ONCE: usize = 32;
+
+// Regression: hyper forgot what was handed over just when a line ended, so that a call which went again hung for a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_asks_just_when_a_line_is_cut_is_told() {
+    for _ in 0..CUT {
+        let (near, far) = duplex(64 << 10);
+        let (line, running) = Line::begin(near, Digest::of(b""), Pulse::default()).await.unwrap();
+        let line = Arc::new(line);
+        tokio::spawn(running);
+        let asking = (0..AT_ONCE).map(|_| {
+            let line = line.clone();
+            // Until it is given back what it asks.
+            tokio::spawn(async move { while !matches!(line.ask(asked()).await, Err(Lost::Unsent(_))) {} })
+        });
+        let asking: Vec<_> = asking.collect();
+        cut_once_all_ask(far).await;
+        for asks in asking {
+            tokio::time::timeout(Duration::from_secs(10), asks).await.expect("it is still waited for").unwrap();
+        }
+    }
+}
+
+fn asked() -> Request<Message> {
+    line::request(wire::SEND, Message::plain(Bytes::from("hello"))).unwrap()
+}
+
+async fn cut_once_all_ask(far: DuplexStream) {
+    let (came, mut coming) = tokio::sync::mpsc::unbounded_channel();
+    let answering = service_fn(move |_| {
+        came.send(()).unwrap();
+        answered(How::Stalls)
+    });
+    let serving = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(far), answering);
+    let all = async {
+        for _ in 0..AT_ONCE {
+            coming.recv().await;
+        }
+    };
+    tokio::select! { ended = serving => ended.unwrap(), () = all => {} }
+}
