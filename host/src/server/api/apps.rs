@@ -91,6 +91,7 @@ impl NewApp {
 
 /// The apps.
 #[utoipa::path(get, path = "/v1/apps", tag = "apps", params(Place, Page),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = List<AppView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -104,6 +105,7 @@ pub(super) async fn list(
 
 /// The only app of a connector.
 #[utoipa::path(get, path = "/v1/apps/{connector}", tag = "apps", params(Place, ("connector" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = AppView)))]
 pub(super) async fn only(
     State(api): State<Arc<Api>>,
@@ -117,6 +119,7 @@ pub(super) async fn only(
 /// One app.
 #[utoipa::path(get, path = "/v1/apps/{connector}/{name}", tag = "apps",
     params(Place, ("connector" = String, Path), ("name" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = AppView)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -130,6 +133,7 @@ pub(super) async fn show(
 /// Sets an app, new or over what it was.
 #[utoipa::path(put, path = "/v1/apps/{connector}/{name}", tag = "apps",
     params(Place, ("connector" = String, Path), ("name" = String, Path)), request_body = NewApp,
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = AppView)))]
 pub(super) async fn set(
     State(api): State<Arc<Api>>,
@@ -145,6 +149,7 @@ pub(super) async fn set(
 /// Says what the secrets of an app would be sealed to, and for what. Nothing is kept of it.
 #[utoipa::path(post, path = "/v1/apps/{connector}/{name}/sealing", tag = "apps",
     params(Place, ("connector" = String, Path), ("name" = String, Path)), request_body = NewApp,
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = SealingView)))]
 pub(super) async fn seal(
     State(api): State<Arc<Api>>,
@@ -160,6 +165,7 @@ pub(super) async fn seal(
 /// Removes an app with its secrets.
 #[utoipa::path(delete, path = "/v1/apps/{connector}/{name}", tag = "apps",
     params(Place, ("connector" = String, Path), ("name" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 204)))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,

@@ -39,6 +39,7 @@ pub(crate) struct Verified {
 
 /// The newest lines, the newest last.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(Place, Lines, ("limit" = Option<usize>, Query)),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = Vec<Value>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -68,6 +69,7 @@ pub(super) async fn list(
 
 /// Checks that the audit is as it was written.
 #[utoipa::path(post, path = "/v1/audit/verification", tag = "audit",
+    security(("caller-key" = ["operator"])),
     responses((status = 200, body = Verified)))]
 pub(super) async fn verify(State(api): State<Arc<Api>>, asker: Asker) -> Answered<Json<Verified>> {
     asker.must_be_operator()?;

@@ -47,6 +47,7 @@ pub(crate) struct MadeCaller {
 
 /// The caller keys of an environment.
 #[utoipa::path(get, path = "/v1/callers", tag = "callers", params(Place, Page),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = List<CallerView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -60,6 +61,7 @@ pub(super) async fn list(
 
 /// Makes a caller key, and shows it this once.
 #[utoipa::path(post, path = "/v1/callers", tag = "callers", params(Place), request_body = NewCaller,
+    security(("caller-key" = ["administer"])),
     responses((status = 201, body = MadeCaller)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
@@ -94,6 +96,7 @@ pub(super) async fn create(
 
 /// Ends a caller key.
 #[utoipa::path(delete, path = "/v1/callers/{name}", tag = "callers", params(Place, ("name" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 204)))]
 pub(super) async fn revoke(State(api): State<Arc<Api>>, asker: Asker, At(name): At<String>) -> Answered<StatusCode> {
     asker.may(Permission::Administer)?;

@@ -54,6 +54,7 @@ pub(crate) struct PreviewView {
 /// What a connection can do.
 #[utoipa::path(get, path = "/v1/connections/{connection}/operations", tag = "calls",
     params(Place, ("connection" = String, Path)),
+    security(("caller-key" = ["call"])),
     responses((status = 200, body = Vec<OperationView>)))]
 pub(super) async fn operations(
     State(api): State<Arc<Api>>,
@@ -67,6 +68,7 @@ pub(super) async fn operations(
 /// One operation, with its JSON Schemas.
 #[utoipa::path(get, path = "/v1/connections/{connection}/operations/{operation}", tag = "calls",
     params(Place, ("connection" = String, Path), ("operation" = String, Path)),
+    security(("caller-key" = ["call"])),
     responses((status = 200, body = OperationDetail)))]
 pub(super) async fn operation(
     State(api): State<Arc<Api>>,
@@ -85,6 +87,7 @@ pub(super) async fn operation(
         ("Idempotency-Key" = Option<String>, Header, description = "What the caller calls this call; a UUID, for example."),
         ("Prefer" = Option<String>, Header, description = "`respond-async` or `wait=N`, in seconds (RFC 7240)")),
     request_body = Value,
+    security(("caller-key" = ["call"])),
     responses((status = 200, body = Value), (status = 202, body = CallUnderWay)))]
 pub(super) async fn call(
     State(api): State<Arc<Api>>,
@@ -130,6 +133,7 @@ pub(super) async fn call(
 /// Runs an operation up to its first request, which is shown and not sent.
 #[utoipa::path(post, path = "/v1/connections/{connection}/operations/{operation}/preview", tag = "calls",
     params(Place, ("connection" = String, Path), ("operation" = String, Path)), request_body = Value,
+    security(("caller-key" = ["call"])),
     responses((status = 200, body = PreviewView)))]
 pub(super) async fn preview(
     State(api): State<Arc<Api>>,

@@ -157,6 +157,7 @@ impl NewConnection {
 
 /// The connections.
 #[utoipa::path(get, path = "/v1/connections", tag = "connections", params(Place, Page),
+    security(("caller-key" = ["call"]), ("caller-key" = ["connect"])),
     responses((status = 200, body = List<ConnectionView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -172,6 +173,7 @@ pub(super) async fn list(
 
 /// Says what making a connection would mean. Nothing is kept of it but for ten minutes, in memory.
 #[utoipa::path(post, path = "/v1/connections/proposals", tag = "connections", params(Place), request_body = NewConnection,
+    security(("caller-key" = ["connect"])),
     responses((status = 201, body = ConnectProposalView)))]
 pub(super) async fn propose(
     State(api): State<Arc<Api>>,
@@ -189,6 +191,7 @@ pub(super) async fn propose(
 
 /// Makes a connection that was proposed and needs nobody at a page.
 #[utoipa::path(post, path = "/v1/connections", tag = "connections", params(Place), request_body = Agree,
+    security(("caller-key" = ["connect"])),
     responses((status = 201, body = MadeView)))]
 pub(super) async fn connect(
     State(api): State<Arc<Api>>,
@@ -222,6 +225,7 @@ pub(super) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = Res
 
 /// One connection, by its name or id.
 #[utoipa::path(get, path = "/v1/connections/{connection}", tag = "connections", params(Place, ("connection" = String, Path)),
+    security(("caller-key" = ["call"]), ("caller-key" = ["connect"])),
     responses((status = 200, body = ConnectionDetail)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -245,6 +249,7 @@ pub(super) async fn show(
 
 /// Asks the service whose the connection is.
 #[utoipa::path(post, path = "/v1/connections/{connection}/check", tag = "connections", params(Place, ("connection" = String, Path)),
+    security(("caller-key" = ["call"]), ("caller-key" = ["connect"])),
     responses((status = 200, body = Checked)))]
 pub(super) async fn check(State(api): State<Arc<Api>>, asker: Asker, At(named): At<String>) -> Answered<Json<Checked>> {
     asker.may_any(&WHO)?;
@@ -256,6 +261,7 @@ pub(super) async fn check(State(api): State<Arc<Api>>, asker: Asker, At(named): 
 
 /// Removes a connection with everything that belongs to it, here and at the provider.
 #[utoipa::path(delete, path = "/v1/connections/{connection}", tag = "connections", params(Place, ("connection" = String, Path)),
+    security(("caller-key" = ["connect"])),
     responses((status = 200, body = EndedView)))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,

@@ -86,6 +86,7 @@ const WHO: [Permission; 2] = [Permission::Call, Permission::Connect];
 
 /// The connectors that are approved.
 #[utoipa::path(get, path = "/v1/connectors", tag = "connectors", params(Place, Page),
+    security(("caller-key" = ["call"]), ("caller-key" = ["connect"])),
     responses((status = 200, body = List<ConnectorView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -100,6 +101,7 @@ pub(super) async fn list(
 /// Looks at a connector's bytes, and says what it would be allowed.
 #[utoipa::path(post, path = "/v1/connectors/proposals", tag = "connectors", params(Place),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
+    security(("caller-key" = ["administer"])),
     responses((status = 201, body = ConnectorProposal)))]
 pub(super) async fn propose(
     State(api): State<Arc<Api>>,
@@ -135,6 +137,7 @@ pub(super) async fn propose(
 
 /// Approves what was proposed.
 #[utoipa::path(post, path = "/v1/connectors/approvals", tag = "connectors", params(Place), request_body = Approve,
+    security(("caller-key" = ["administer"])),
     responses((status = 201, body = ConnectorView)))]
 pub(super) async fn approve(
     State(api): State<Arc<Api>>,
@@ -151,6 +154,7 @@ pub(super) async fn approve(
 
 /// One connector.
 #[utoipa::path(get, path = "/v1/connectors/{connector}", tag = "connectors", params(Place, ("connector" = String, Path)),
+    security(("caller-key" = ["call"]), ("caller-key" = ["connect"])),
     responses((status = 200, body = ConnectorDetail)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -165,6 +169,7 @@ pub(super) async fn show(
 /// Chooses how a connector's instances are kept apart.
 #[utoipa::path(patch, path = "/v1/connectors/{connector}", tag = "connectors", params(Place, ("connector" = String, Path)),
     request_body = Isolate,
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = ConnectorView)))]
 pub(super) async fn isolate(
     State(api): State<Arc<Api>>,
@@ -179,6 +184,7 @@ pub(super) async fn isolate(
 
 /// Removes a connector that no connection uses.
 #[utoipa::path(delete, path = "/v1/connectors/{connector}", tag = "connectors", params(Place, ("connector" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 204)))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,

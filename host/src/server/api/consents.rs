@@ -19,6 +19,7 @@ use crate::{
 
 /// The consents, the revoked ones too.
 #[utoipa::path(get, path = "/v1/consents", tag = "consents", params(Place, Page),
+    security(("caller-key" = ["connect"])),
     responses((status = 200, body = List<Value>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker, In(page): In<Page>) -> Answered<Json<List<Value>>> {
     asker.may(Permission::Connect)?;
@@ -31,6 +32,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker, In(page): In
 
 /// The consent to one connection.
 #[utoipa::path(get, path = "/v1/consents/{connection}", tag = "consents", params(Place, ("connection" = String, Path)),
+    security(("caller-key" = ["connect"])),
     responses((status = 200, body = Value)))]
 pub(super) async fn show(State(api): State<Arc<Api>>, asker: Asker, At(named): At<String>) -> Answered<Json<Value>> {
     asker.may(Permission::Connect)?;
@@ -44,6 +46,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>, asker: Asker, At(named): A
 
 /// Takes a consent back: its secrets are deleted here, and the provider is told.
 #[utoipa::path(delete, path = "/v1/consents/{connection}", tag = "consents", params(Place, ("connection" = String, Path)),
+    security(("caller-key" = ["connect"])),
     responses((status = 200, body = EndedView)))]
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,

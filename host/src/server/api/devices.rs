@@ -49,6 +49,7 @@ pub(crate) struct DeviceAnswer {
 
 /// Asks the provider for a code that the person types on another device.
 #[utoipa::path(post, path = "/v1/device-authorizations", tag = "connections", params(Place), request_body = Agree,
+    security(("caller-key" = ["connect"])),
     responses((status = 201, body = DeviceView)))]
 pub(super) async fn begin(
     State(api): State<Arc<Api>>,
@@ -79,6 +80,7 @@ pub(super) async fn begin(
 /// Asks once whether the person has agreed; then there is a connection.
 #[utoipa::path(post, path = "/v1/device-authorizations/{authorization}", tag = "connections",
     params(Place, ("authorization" = String, Path)),
+    security(("caller-key" = ["connect"])),
     responses((status = 200, body = DeviceAnswer)))]
 pub(super) async fn ask(
     State(api): State<Arc<Api>>,

@@ -7,12 +7,15 @@ use utoipa::{
         Content, HeaderBuilder, OpenApi, Paths, Ref, RefOr, Response,
         path::{HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem},
         request_body::RequestBodyBuilder,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
 
 use super::problem::Written;
-use crate::outbox::{EventType, Message, OfConnection, OfSession};
+use crate::{
+    callers::Permission,
+    outbox::{EventType, Message, OfConnection, OfSession},
+};
 
 /// The document without its paths.
 pub(super) fn begun() -> OpenApi {
@@ -33,13 +36,19 @@ pub(super) fn begun() -> OpenApi {
 )]
 struct Described;
 
+/// How a caller key is called in it.
+const CALLER_KEY: &str = "caller-key";
+
 struct Keys;
 
 impl Modify for Keys {
     fn modify(&self, document: &mut OpenApi) {
-        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A caller key.")).build();
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+            "A caller key. Each operation names the permissions of which one is enough; `operator` is none that a key has, but \
+             whoever runs the host, by the socket in its data directory.",
+        ));
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme("caller-key", SecurityScheme::Http(key));
+        components.add_security_scheme(CALLER_KEY, SecurityScheme::Http(key.build()));
         document.info.version = env!("CARGO_PKG_VERSION").into();
     }
 }
@@ -90,6 +99,7 @@ pub(super) fn finished(mut document: OpenApi) -> OpenApi {
         if let (Some(name), Some(tag)) = (&mut operation.operation_id, operation.tags.iter().flatten().next()) {
             *name = format!("{tag}-{name}");
         }
+        tell_of_administering(operation);
         tell_of_headers(operation);
         let all = &mut operation.responses.responses;
         all.entry("default".to_owned()).or_insert_with(|| RefOr::T(problem()));
@@ -116,6 +126,16 @@ fn problem() -> Response {
     add_header::<u64>(&mut response, "Retry-After", "In how many seconds to ask again");
     add_header::<String>(&mut response, "WWW-Authenticate", "With 401: how to show a caller key (RFC 6750)");
     response
+}
+
+/// A key that may administer may whatever a key may.
+fn tell_of_administering(operation: &mut Operation) {
+    let opened_by = |permission: Permission| SecurityRequirement::new(CALLER_KEY, [permission.name()]);
+    if let Some(any) = &mut operation.security
+        && [Permission::Call, Permission::Connect].iter().any(|it| any.contains(&opened_by(*it)))
+    {
+        any.push(opened_by(Permission::Administer));
+    }
 }
 
 /// Where an answer may come before there is a result, and where a preference is heard, the headers say so.

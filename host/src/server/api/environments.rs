@@ -23,6 +23,7 @@ pub(crate) struct NewEnvironment {
 
 /// The environments; a caller key sees its own.
 #[utoipa::path(get, path = "/v1/environments", tag = "environments",
+    security(("caller-key" = ["call"]), ("caller-key" = ["connect"])),
     responses((status = 200, body = Vec<EnvironmentView>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker) -> Answered<Json<Vec<EnvironmentView>>> {
     let all = api.host.environments()?;
@@ -32,6 +33,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, asker: Asker) -> Answered<
 
 /// Makes an environment.
 #[utoipa::path(post, path = "/v1/environments", tag = "environments", request_body = NewEnvironment,
+    security(("caller-key" = ["operator"])),
     responses((status = 201, body = EnvironmentView)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
@@ -45,6 +47,7 @@ pub(super) async fn create(
 
 /// Removes an environment that has nothing in it.
 #[utoipa::path(delete, path = "/v1/environments/{name}", tag = "environments", params(("name" = String, Path)),
+    security(("caller-key" = ["operator"])),
     responses((status = 204)))]
 pub(super) async fn remove(State(api): State<Arc<Api>>, asker: Asker, At(name): At<String>) -> Answered<StatusCode> {
     asker.must_be_operator()?;

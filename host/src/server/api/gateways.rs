@@ -52,6 +52,7 @@ impl Api {
 
 /// The gateways of an environment. Whoever may make connections chooses among them.
 #[utoipa::path(get, path = "/v1/gateways", tag = "gateways", params(Place, Page),
+    security(("caller-key" = ["connect"])),
     responses((status = 200, body = List<GatewayView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -67,6 +68,7 @@ pub(super) async fn list(
 
 /// Makes a code with which one machine may join, and shows it this once.
 #[utoipa::path(post, path = "/v1/gateways", tag = "gateways", params(Place), request_body = NewGateway,
+    security(("caller-key" = ["administer"])),
     responses((status = 201, body = InvitedView)))]
 pub(super) async fn invite(
     State(api): State<Arc<Api>>,
@@ -81,6 +83,7 @@ pub(super) async fn invite(
 
 /// One gateway.
 #[utoipa::path(get, path = "/v1/gateways/{name}", tag = "gateways", params(Place, ("name" = String, Path)),
+    security(("caller-key" = ["connect"])),
     responses((status = 200, body = GatewayView)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -94,6 +97,7 @@ pub(super) async fn show(
 
 /// Removes a gateway: it is cut off, and not let in any longer. Connections through it say what mends them.
 #[utoipa::path(delete, path = "/v1/gateways/{name}", tag = "gateways", params(Place, ("name" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 204)))]
 pub(super) async fn remove(State(api): State<Arc<Api>>, asker: Asker, At(name): At<String>) -> Answered<StatusCode> {
     asker.may(Permission::Administer)?;
@@ -103,7 +107,8 @@ pub(super) async fn remove(State(api): State<Arc<Api>>, asker: Asker, At(name): 
 
 /// Removes one machine of a gateway; the last one ends the gateway.
 #[utoipa::path(delete, path = "/v1/gateways/{name}/members/{member}", tag = "gateways",
-    params(Place, ("name" = String, Path), ("member" = String, Path)), responses((status = 204)))]
+    params(Place, ("name" = String, Path), ("member" = String, Path)), security(("caller-key" = ["administer"])),
+    responses((status = 204)))]
 pub(super) async fn remove_member(
     State(api): State<Arc<Api>>,
     asker: Asker,

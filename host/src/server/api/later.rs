@@ -222,6 +222,7 @@ pub(super) fn told(told: &Told) -> Response {
 /// seconds.
 #[utoipa::path(get, path = "/v1/calls/{id}", tag = "calls",
     params(Place, ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240)")),
+    security(("caller-key" = ["call"])),
     responses((status = 200, body = serde_json::Value), (status = 202, body = CallUnderWay)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -240,6 +241,7 @@ pub(super) async fn show(
 
 /// Ends a call that goes on by itself, and forgets what came of it. What has left for the service has left.
 #[utoipa::path(delete, path = "/v1/calls/{id}", tag = "calls", params(Place, ("id" = String, Path)),
+    security(("caller-key" = ["call"])),
     responses((status = 204)))]
 pub(super) async fn end(State(api): State<Arc<Api>>, asker: Asker, At(id): At<String>) -> Answered<StatusCode> {
     asker.may(Permission::Call)?;

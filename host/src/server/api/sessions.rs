@@ -104,6 +104,7 @@ pub(crate) struct Confirm {
 /// Makes a link with which one person connects one account: they type what is not given, see what it means, and
 /// agree. How it ends is told as `session.ended` to webhooks that want to know.
 #[utoipa::path(post, path = "/v1/connect-sessions", tag = "connect-sessions", params(Place), request_body = NewSession,
+    security(("caller-key" = ["connect"])),
     responses((status = 201, body = SessionView)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
@@ -168,6 +169,7 @@ fn made(pages: &Pages, (id, link): (String, Url)) -> Answered<(StatusCode, Json<
 /// How far a person is with a link. `Prefer: wait=N` waits so many seconds for them to get further.
 #[utoipa::path(get, path = "/v1/connect-sessions/{id}", tag = "connect-sessions",
     params(Place, Known, ("id" = String, Path), ("Prefer" = Option<String>, Header, description = "`wait=N` (RFC 7240)")),
+    security(("caller-key" = ["connect"])),
     responses((status = 200, body = SessionState)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -199,6 +201,7 @@ pub(super) async fn show(
 
 /// Makes the connection of somebody who came back.
 #[utoipa::path(post, path = "/v1/connect-sessions/confirmations", tag = "connect-sessions", params(Place), request_body = Confirm,
+    security(("caller-key" = ["connect"])),
     responses((status = 201, body = MadeView)))]
 pub(super) async fn confirm(
     State(api): State<Arc<Api>>,

@@ -10,6 +10,7 @@ use crate::error::{Kind, Result};
 
 /// Looks through everything that is kept, and says what was altered or lost.
 #[utoipa::path(post, path = "/v1/store/check", tag = "store",
+    security(("caller-key" = ["operator"])),
     responses((status = 200, body = Value)))]
 pub(super) async fn check(State(api): State<Arc<Api>>, asker: Asker) -> Answered<Json<Value>> {
     asker.must_be_operator()?;

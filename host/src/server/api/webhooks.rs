@@ -109,6 +109,7 @@ impl WebhookTested {
 
 /// The endpoints of an environment.
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", params(Place, Page),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = List<WebhookView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -123,6 +124,7 @@ pub(super) async fn list(
 
 /// Adds an endpoint, and shows its secret this once.
 #[utoipa::path(post, path = "/v1/webhooks", tag = "webhooks", params(Place), request_body = NewWebhook,
+    security(("caller-key" = ["administer"])),
     responses((status = 201, body = MadeWebhook)))]
 pub(super) async fn add(
     State(api): State<Arc<Api>>,
@@ -149,6 +151,7 @@ pub(super) async fn add(
 
 /// One endpoint.
 #[utoipa::path(get, path = "/v1/webhooks/{name}", tag = "webhooks", params(Place, ("name" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = WebhookView)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -162,6 +165,7 @@ pub(super) async fn show(
 
 /// Removes an endpoint: from now on nothing is sent there, and what waited for it or was given up is gone.
 #[utoipa::path(delete, path = "/v1/webhooks/{name}", tag = "webhooks", params(Place, ("name" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 204)))]
 pub(super) async fn remove(State(api): State<Arc<Api>>, asker: Asker, At(name): At<String>) -> Answered<StatusCode> {
     asker.may(Permission::Administer)?;
@@ -171,6 +175,7 @@ pub(super) async fn remove(State(api): State<Arc<Api>>, asker: Asker, At(name): 
 
 /// Sends a message of type `ping` to an endpoint, now and once, and says what the receiver made of it.
 #[utoipa::path(post, path = "/v1/webhooks/{name}/test", tag = "webhooks", params(Place, ("name" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = WebhookTested)))]
 pub(super) async fn test(
     State(api): State<Arc<Api>>,
@@ -185,6 +190,7 @@ pub(super) async fn test(
 
 /// Has an endpoint told again that said that it is gone (410). What was given up stays so, until it is redelivered.
 #[utoipa::path(post, path = "/v1/webhooks/{name}/enable", tag = "webhooks", params(Place, ("name" = String, Path)),
+    security(("caller-key" = ["administer"])),
     responses((status = 200, body = WebhookView)))]
 pub(super) async fn enable(
     State(api): State<Arc<Api>>,
@@ -199,7 +205,8 @@ pub(super) async fn enable(
 /// The messages that wait for an endpoint, and those that were given up and can be sent again: two weeks from what they tell of,
 /// 1,000 at most.
 #[utoipa::path(get, path = "/v1/webhooks/{name}/messages", tag = "webhooks",
-    params(Place, Page, ("name" = String, Path)), responses((status = 200, body = List<MessageView>)))]
+    params(Place, Page, ("name" = String, Path)), security(("caller-key" = ["administer"])),
+    responses((status = 200, body = List<MessageView>)))]
 pub(super) async fn messages(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -213,7 +220,8 @@ pub(super) async fn messages(
 
 /// Sends messages again that were given up, under the same `webhook-id`, and at once those that wait.
 #[utoipa::path(post, path = "/v1/webhooks/{name}/redeliver", tag = "webhooks", params(Place, ("name" = String, Path)),
-    request_body = Redeliver, responses((status = 200, body = RedeliveredView)))]
+    request_body = Redeliver, security(("caller-key" = ["administer"])),
+    responses((status = 200, body = RedeliveredView)))]
 pub(super) async fn redeliver(
     State(api): State<Arc<Api>>,
     asker: Asker,
@@ -228,7 +236,8 @@ pub(super) async fn redeliver(
 
 /// Gives an endpoint another secret, and shows it this once. For a day the one before signs too.
 #[utoipa::path(post, path = "/v1/webhooks/{name}/secret", tag = "webhooks", params(Place, ("name" = String, Path)),
-    request_body = NewSecret, responses((status = 200, body = MadeWebhook)))]
+    request_body = NewSecret, security(("caller-key" = ["administer"])),
+    responses((status = 200, body = MadeWebhook)))]
 pub(super) async fn rotate(
     State(api): State<Arc<Api>>,
     asker: Asker,
