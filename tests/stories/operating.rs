@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use attache_tests::{Attache, authority::Authority, service::Service, world::with_names};
+use attache_tests::{Attache, authority::Authority, peers::free_port, service::Service, world::with_names};
 use reqwest::{
     Certificate,
     blocking::{Client, Response},
@@ -355,8 +355,17 @@ fn a_command_asks_a_host_elsewhere_that_its_machine_trusts_and_no_other() {
     assert_eq!(trusting.run(&call).json()["status"], 200);
     let received = service.received().len();
     let (empty, stranger) = (running.attache.file("empty.pem", ""), Authority::new());
-    elsewhere("").run(&call).refused(6, "certificate");
-    elsewhere(&trusts(&stranger.certificate())).run(&call).refused(6, "certificate");
+    // The stranger has the authority's name, so that it is asked, and did not sign.
+    let unknown = "its certificate is not signed by an authority that this machine trusts";
+    for (trusted, why) in [(String::new(), unknown), (trusts(&stranger.certificate()), "its certificate is not valid")]
+    {
+        let refused = elsewhere(&trusted).run(&call);
+        assert!(!refused.err.contains("rustls"), "{}", refused.err);
+        let refused = refused.refused(6, &format!("The host at {}/ cannot be reached: {why}.", running.url));
+        refused.refused(6, "is named in `ca-file`");
+    }
+    let nobody = format!("https://127.0.0.1:{}", free_port());
+    trusting.run(&["--server", &nobody, "connection", "list"]).refused(6, "cannot be reached: connection refused.");
     elsewhere(&trusts(Path::new(&empty))).run(&call).refused(2, "there is no PEM certificate in it");
     elsewhere(&trusts(Path::new("/nowhere.pem"))).run(&call).refused(2, "/nowhere.pem");
     assert_eq!(service.received().len(), received);

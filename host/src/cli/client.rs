@@ -34,7 +34,7 @@ use crate::{
     },
     settings::Settings,
     store::{NewKey, Rotated, unwritten},
-    transport::{no_client, trusting_also},
+    transport::{no_client, trusting_also, why_none_came},
 };
 
 /// What stands in a segment of a path as it is (RFC 3986, 2.3).
@@ -231,9 +231,7 @@ impl Client {
                 let mut shown = HeaderValue::from_bytes(&[b"Bearer ", key.expose()].concat())
                     .map_err(|_| Kind::InvalidInput.error("The caller key has characters that no header takes."))?;
                 shown.set_sensitive(true);
-                send(client, request, (AUTHORIZATION.as_str(), shown))
-                    .await
-                    .map_err(|why| Kind::Unreachable.error(format!("The host at {base} cannot be reached: {why}.")))?
+                send(client, request, (AUTHORIZATION.as_str(), shown)).await.map_err(|why| unreachable(base, &why))?
             }
         };
         answer(status, &bytes)
@@ -312,9 +310,9 @@ async fn send(
 ) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
     let (parts, body) = request.into_parts();
     let asked = client.request(parts.method, parts.uri.to_string()).headers(parts.headers).header(name, value);
-    let response = asked.body(body).send().await.map_err(reqwest::Error::without_url)?;
+    let response = asked.body(body).send().await?;
     let status = response.status();
-    Ok((status, response.bytes().await.map_err(reqwest::Error::without_url)?.to_vec()))
+    Ok((status, response.bytes().await?.to_vec()))
 }
 
 fn json(body: &impl Serialize) -> Result<Vec<u8>> {
@@ -335,7 +333,15 @@ fn read<T: DeserializeOwned>(json: Value) -> Result<T> {
 }
 
 fn silent(why: &reqwest::Error) -> Error {
+    let why = why_none_came(why);
     Kind::NotFound.error(format!("The host that runs on this data directory does not answer: {why}."))
+}
+
+fn unreachable(base: &Url, why: &reqwest::Error) -> Error {
+    let why = why_none_came(why);
+    Kind::Unreachable
+        .error(format!("The host at {base} cannot be reached: {why}."))
+        .hint("Look whether it runs and the URL is its own; an authority that this machine does not know is named in `ca-file`.")
 }
 
 fn garbled() -> Error {

@@ -16,8 +16,9 @@ use crate::{
     trace,
 };
 
-/// What is logged unless somebody asks for more. What sled says of a damaged file is said by the error in words of ours.
-const DEFAULT_LOG: &str = "warn,sled=off";
+/// What is logged unless somebody asks for more. What sled says of a damaged file, and what verifies certificates of one that is
+/// not good, is said by the error in words of ours.
+const DEFAULT_LOG: &str = "warn,sled=off,rustls_platform_verifier=off";
 /// What is sent tells nothing of its own way, which would be sent in turn.
 const ON_THE_WAY: [&str; 5] = ["opentelemetry=off", "reqwest=off", "hyper=off", "hyper_util=off", "rustls=off"];
 /// Where it goes, as OpenTelemetry names it; nowhere unless it, or the one of the signal, is set.

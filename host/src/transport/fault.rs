@@ -106,7 +106,7 @@ impl Fault {
     /// What went wrong underneath. The error itself carries the URL with its query, and peers' texts, so that only its
     /// kinds are read and nothing of it is kept.
     pub(super) fn of(origin: &Origin, error: &reqwest::Error, limits: &Limits) -> Self {
-        let causes = || std::iter::successors(error.source(), |cause| (*cause).source());
+        let causes = || causes_of(error);
         if let Some(own) = causes().find_map(|cause| cause.downcast_ref::<Fault>()) {
             return own.clone();
         }
@@ -152,6 +152,23 @@ impl Fault {
             },
         }
     }
+}
+
+/// Why nothing came of a request to a host of ours, in words that end a sentence: without its URL, and without texts of its peer.
+pub(crate) fn why_none_came(error: &reqwest::Error) -> String {
+    let causes = || causes_of(error);
+    if let Some(tls) = causes().find_map(tls_error) {
+        return describe_tls(tls).to_owned();
+    }
+    match causes().find_map(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(error) => error.kind().to_string(),
+        None if error.is_timeout() => "it took too long".to_owned(),
+        None => causes().last().map_or_else(|| "the request failed".to_owned(), ToString::to_string),
+    }
+}
+
+fn causes_of(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |cause| (*cause).source())
 }
 
 fn tls_error<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {

@@ -18,7 +18,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     origin::Origin,
-    transport::{no_client, trusting_also},
+    transport::{no_client, trusting_also, why_none_came},
 };
 
 /// Until the host answers.
@@ -95,10 +95,7 @@ impl Way {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
-        let mut why: &dyn std::error::Error = error;
-        while let Some(cause) = why.source() {
-            why = cause;
-        }
+        let why = why_none_came(error);
         Kind::Unreachable.error(format!("The host at {} cannot be reached: {why}.", self.url))
     }
 }
