@@ -366,6 +366,9 @@ fn a_command_asks_a_host_elsewhere_that_its_machine_trusts_and_no_other() {
     }
     let nobody = format!("https://127.0.0.1:{}", free_port());
     trusting.run(&["--server", &nobody, "connection", "list"]).refused(6, "cannot be reached: connection refused.");
+    // An error without a number of the system has no kind to tell of, so its own words are told.
+    let unnamed = trusting.run(&["--server", "https://nobody.invalid", "connection", "list"]);
+    unnamed.refused(6, "cannot be reached: failed to lookup address information");
     elsewhere(&trusts(Path::new(&empty))).run(&call).refused(2, "there is no PEM certificate in it");
     elsewhere(&trusts(Path::new("/nowhere.pem"))).run(&call).refused(2, "/nowhere.pem");
     assert_eq!(service.received().len(), received);

@@ -118,12 +118,12 @@ impl Client {
         };
         let asked = client.post(self.uri(&["mcp"], &[])?).body(json(wanted)?).header(CONTENT_TYPE, "application/json");
         let asked = asked.header(CALLER, self.shown_caller()).header(CONNECTION, "upgrade").header(UPGRADE, PROTOCOL);
-        let response = asked.send().await.map_err(|why| silent(&why.without_url()))?;
+        let response = asked.send().await.map_err(|why| silent(&why))?;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return response.upgrade().await.map_err(|why| silent(&why.without_url()));
+            return response.upgrade().await.map_err(|why| silent(&why));
         }
-        answer(status, &response.bytes().await.map_err(|why| silent(&why.without_url()))?)?;
+        answer(status, &response.bytes().await.map_err(|why| silent(&why))?)?;
         Err(garbled())
     }
 
@@ -140,10 +140,10 @@ impl Client {
         let passphrase = passphrase.map(given::texts).transpose()?.and_then(|mut texts| texts.remove("passphrase"));
         let asked = client.post(self.uri(&["backup"], &[])?).body(json(&Asked { passphrase })?);
         let asked = asked.header(CONTENT_TYPE, "application/json").header(CALLER, self.shown_caller());
-        let mut response = asked.send().await.map_err(|why| silent(&why.without_url()))?;
+        let mut response = asked.send().await.map_err(|why| silent(&why))?;
         let status = response.status();
         if !status.is_success() {
-            let problem = response.bytes().await.map_err(|why| silent(&why.without_url()))?;
+            let problem = response.bytes().await.map_err(|why| silent(&why))?;
             return Err(answer(status, &problem).err().unwrap_or_else(garbled));
         }
         let mut came = BytesMut::new();

@@ -32,6 +32,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     sync::lock,
+    transport::causes_of,
 };
 
 /// How long a gateway may take to answer what needs no service.
@@ -194,8 +195,7 @@ pub(super) fn request(path: &'static str, message: Message) -> Result<Request<Me
 
 /// RFC 9113, 8.7: what was refused, or came after the last one that the other end says it looks at, was not worked on.
 fn was_untouched(error: &hyper::Error) -> bool {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| (*cause).source());
-    causes.filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
+    causes_of(error).filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
         let said = error.reason().filter(|_| error.is_remote());
         (error.is_go_away() && said == Some(h2::Reason::NO_ERROR))
             || (error.is_reset() && said == Some(h2::Reason::REFUSED_STREAM))

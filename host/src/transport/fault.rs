@@ -160,14 +160,17 @@ pub(crate) fn why_none_came(error: &reqwest::Error) -> String {
     if let Some(tls) = causes().find_map(tls_error) {
         return describe_tls(tls).to_owned();
     }
-    match causes().find_map(|cause| cause.downcast_ref::<io::Error>()) {
+    let io = causes().find_map(|cause| cause.downcast_ref::<io::Error>());
+    match io.filter(|error| error.raw_os_error().is_some()) {
         Some(error) => error.kind().to_string(),
         None if error.is_timeout() => "it took too long".to_owned(),
+        // A name that nobody has is among them.
         None => causes().last().map_or_else(|| "the request failed".to_owned(), ToString::to_string),
     }
 }
 
-fn causes_of(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+/// What is underneath an error, the nearest first.
+pub(crate) fn causes_of(error: &dyn StdError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     std::iter::successors(error.source(), |cause| (*cause).source())
 }
 

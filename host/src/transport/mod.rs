@@ -71,7 +71,7 @@ use self::{
     tls::Tls,
 };
 pub(crate) use self::{
-    fault::why_none_came,
+    fault::{causes_of, why_none_came},
     identity::certified_key,
     tls::{no_client, trusting_also},
 };
